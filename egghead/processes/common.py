@@ -1,0 +1,219 @@
+"""The life that every process of the tree shares: connect, serve, beat, stop.
+
+Here belongs what all entry points in this folder would otherwise repeat: the peer on the bus, the control channel
+to the root, the heartbeat, log lines on stderr, and an orderly end. What a process is *for* does not belong here.
+
+An entry point is a few lines:
+
+    def main(context: Context, room: str) -> None:
+        run(context, lambda service: setup(service, room))
+
+    async def setup(service: Service, room: str) -> None:
+        service.expose({"since": ...})           # before connect
+        await service.connect()                  # the bus has welcomed us
+        subscription = await service.peer.subscribe("log/")
+        service.start(work(subscription), "log")  # a task; when it fails, the process fails
+        service.on_stop(flush)                   # awaited at the end, last one first, while the bus is still there
+
+When `setup` returns, the peer is announced and the root is told READY. A process that must be visible earlier awaits
+`service.announce()` itself; the second call does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ipc import Address, Peer
+from supervisor.aio import AsyncControl
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.process")
+
+CONNECT_TIMEOUT = 20.0  # seconds for the bus to welcome us; the tree's start_timeout is longer
+STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
+BEAT_EVERY = 4.0  # seconds between beats; a `heartbeat` in the tree file should be at least three times this
+
+Setup = Callable[["Service"], Awaitable[None]]
+
+
+class Service:
+    """One running process: its peer, its control channel, its settings and its tasks."""
+
+    def __init__(self, context: Context) -> None:
+        bus = context.handover["bus"]
+        self.context = context
+        self.name = context.name
+        self.incarnation = context.incarnation
+        self.settings: dict[str, Any] = dict(context.handover.get("settings") or {})
+        self.config: dict[str, Any] = dict(self.settings.get("config") or {})
+        self.control = AsyncControl(context)
+        self.peer = Peer(Address(bus["directory"]), name=context.name, credential=bus["credential"])
+        self.info: dict[str, Any] = {}  # shown in status beside the process
+        self._connected = False
+        self._announced = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_stop: list[Callable[[], Awaitable[None]]] = []
+        self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._planned: str | None = None
+        self._leaving = asyncio.Event()
+
+    def expose(self, methods: Mapping[str, Callable[..., Any]]) -> None:
+        """Offer methods on the bus; call before `connect`."""
+        self.peer.expose(dict(methods))
+
+    async def connect(self, timeout: float = CONNECT_TIMEOUT) -> None:
+        """Join the bus. Raises ipc.Forbidden when the credential is refused, TimeoutError when nobody answers."""
+        if not self._connected:
+            await self.peer.connect(timeout=timeout)
+            self._connected = True
+
+    async def announce(self) -> None:
+        """Become visible to monitors. Done after `setup` unless it was done before."""
+        if not self._announced:
+            self._announced = True
+            await self.connect()
+            await self.peer.announce()
+
+    def start(self, work: Coroutine[Any, Any, Any], name: str, *, fatal: bool = True) -> asyncio.Task[Any]:
+        """Run work beside the process. If it raises and is `fatal`, the process ends with that traceback: a process
+        whose loop has silently died would look alive and do nothing."""
+        task = asyncio.create_task(work, name=f"{self.name}:{name}")
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(done, fatal))
+        return task
+
+    def on_stop(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Await this when the process stops, last registered first, with the bus still connected."""
+        self._on_stop.append(callback)
+
+    def leave(self, reason: str) -> None:
+        """Stop in good order and exit with the planned exit code, which the supervisor does not count as a crash."""
+        self._planned = reason
+        self._leaving.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with this error: its traceback becomes the reason of the exit."""
+        if not self._failure.done():
+            self._failure.set_result(error)
+
+    @property
+    def stopping(self) -> bool:
+        """True once the process has been asked to stop or is leaving."""
+        return self.control.stop.is_set() or self._leaving.is_set()
+
+    def _finished(self, task: asyncio.Task[Any], fatal: bool) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        if fatal:
+            self.fail(error)
+        else:
+            logger.error("task %s failed", task.get_name(), exc_info=error)
+
+
+def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY) -> None:
+    """Be a process of the tree until the root says stop.
+
+    `setup` prepares and returns; everything after READY happens in exposed methods and in `service.start` tasks.
+    An exception of `setup` or of a fatal task ends the process with a traceback and exit code 1.
+    """
+    configure_logging(context.name)
+    reason = asyncio.run(_serve(context, setup, beat_every))
+    if reason is not None:
+        context.planned_exit(reason)
+
+
+async def _serve(context: Context, setup: Setup, beat_every: float) -> str | None:
+    service = Service(context)
+    _quiet_signals(service)
+    service.start(_beat(context, beat_every), "beat")
+    preparing = asyncio.create_task(_prepare(service, setup), name=f"{context.name}:setup")
+    try:
+        if not await _first(service, preparing):
+            return None
+        await _first(service, None)
+        return service._planned
+    finally:
+        await _close(service, preparing)
+
+
+async def _prepare(service: Service, setup: Setup) -> None:
+    await setup(service)
+    await service.announce()
+    service.context.ready(**service.info)
+
+
+async def _first(service: Service, preparing: asyncio.Task[None] | None) -> bool:
+    """Wait for setup, a stop, a planned exit or a failure. True when setup is through and life goes on."""
+    waits: set[asyncio.Future[Any]] = {
+        asyncio.ensure_future(service.control.stop.wait()),
+        asyncio.ensure_future(service._leaving.wait()),
+    }
+    watched: set[asyncio.Future[Any]] = {*waits, service._failure}
+    if preparing is not None:
+        watched.add(preparing)
+    try:
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if service._failure.done():
+        raise service._failure.result()
+    if preparing is not None and preparing.done():
+        preparing.result()
+        return not service.control.stop.is_set()
+    return False
+
+
+async def _close(service: Service, preparing: asyncio.Task[None]) -> None:
+    preparing.cancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_TIMEOUT):
+            for callback in reversed(service._on_stop):
+                try:
+                    await callback()
+                except Exception:  # one failing callback must not keep the others from flushing
+                    logger.exception("stopping %s", service.name)
+    for task in list(service._tasks):
+        task.cancel()
+    await asyncio.gather(preparing, *service._tasks, return_exceptions=True)
+    with contextlib.suppress(OSError):
+        await service.peer.close()
+
+
+async def _beat(context: Context, every: float) -> None:
+    while True:
+        context.beat()
+        await asyncio.sleep(every)
+
+
+def _quiet_signals(service: Service) -> None:
+    # SIGTERM is the second step of a graded stop: it asks again, it must not cut a callback in half.
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread: a test
+        loop.add_signal_handler(signal.SIGTERM, service.control.stop.set)
+
+
+def configure_logging(name: str, level: int = logging.INFO) -> None:
+    """One line an event on stderr, where the root reads it: time (UTC), level, process, logger, text."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter(
+        f"%(asctime)s.%(msecs)03dZ %(levelname)s {name} %(name)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
