@@ -1,0 +1,81 @@
+"""What every process of the node is born with: a credential for one life, its rights, and the settings it may know.
+
+This is the launch hook that the supervisor calls. It runs in the root, so it keeps to dictionaries: no socket, no
+file. Who may say what on the bus is in `tree.yaml`; clients' rights are the table here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import ChildInfo, Handover
+
+# Rights of a person at a local client (spec "node": full). Targets, methods, topics; `log/` is published by rooms only.
+FULL_CLIENT: Mapping[str, Any] = {
+    "call": {
+        "rooms/*": ["append", "since", "info"],
+        "lobby": ["*"],
+        "store": ["get", "create", "update", "edit", "trash", "restore", "rename", "history", "diff", "undo", "agents"],
+        "index": ["search", "list", "recent", "links", "backlinks", "unresolved", "orphans", "tags", "resolve", "stats"],
+        "roster": ["*"],
+        "llm": ["models"],
+    },
+    "publish": [],
+    "subscribe": ["log/", "text/", "records/", "agents/", "lobby/"],
+    "monitor": ["*"],
+}
+
+# The process that holds keys is the only one that is told them.
+KEY_HOLDERS = frozenset({"llm"})
+BUS = "bus"
+
+
+class Launch:
+    """The supervisor's LaunchHook: credentials made here reach the bus before their process is forked."""
+
+    def __init__(self, bus_directory: str, token: str, settings: Mapping[str, Any], secret: Mapping[str, Any]) -> None:
+        self._bus_directory = bus_directory
+        self._token = token
+        self._settings = dict(settings)
+        self._secret = dict(secret)
+        self._registrations: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def launching(self, child: ChildInfo) -> Handover:
+        credential = secrets.token_hex(32)
+        registration = {
+            "register": child.name,
+            "incarnation": child.incarnation,
+            "credential": credential,
+            "allow": _with_id(child.allow or {}, child.id),
+        }
+        data: dict[str, Any] = {
+            "bus": {"directory": self._bus_directory, "credential": credential},
+            "settings": self._settings,
+        }
+        if child.name in KEY_HOLDERS:
+            data["secret"] = self._secret
+        if child.name == BUS:
+            # A new bus knows nobody: it gets everyone who lives, and its own clients' token.
+            data["bus"] |= {
+                "registrations": list(self._registrations.values()),
+                "token": self._token,
+                "client_allow": dict(FULL_CLIENT),
+            }
+            return Handover(data=data)
+        self._registrations[child.name, child.incarnation] = registration
+        return Handover(data=data, notices=((BUS, registration),))
+
+    def exited(self, child: ChildInfo, reason: str) -> None:
+        self._registrations.pop((child.name, child.incarnation), None)
+
+
+def _with_id(value: Any, child_id: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{id}", child_id)
+    if isinstance(value, Mapping):
+        return {_with_id(k, child_id): _with_id(v, child_id) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_id(v, child_id) for v in value]
+    return value

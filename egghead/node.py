@@ -1,0 +1,223 @@
+"""One running node: its lock, its runtime directory, its root supervisor. Makes no decision about notes or rooms.
+
+One node per records directory: the lock is an open-file-description lock on `<records>/.egghead/node.lock`, which the
+kernel drops with the process, so a stale lock cannot exist, and which others can ask about without taking it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shutil
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egghead import __version__, paths
+from egghead.config import Config
+from egghead.errors import EggheadError, ExitCode, NodeError
+from egghead.launch import Launch
+
+log = logging.getLogger("egghead.node")
+OWN_DIR = ".egghead"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one start of a node was asked for. `records` is absolute and resolved."""
+
+    records: Path
+    config: Config
+    config_path: Path
+    tree: Path
+    ephemeral: bool = False  # lives as long as the client that started it
+
+
+def resolve_records(config: Config, given: str | None) -> Path:
+    """The records directory: `given`, else the config's, else ~/.egghead (made when it is not there).
+
+    Raises NodeError when it is missing, not a directory, or cannot be read or written.
+    """
+    explicit = given or config.records_dir
+    path = Path(explicit).expanduser() if explicit else paths.default_records_dir()
+    if not explicit:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise NodeError(f"no records directory at {str(path)!r}; make it (mkdir) or give another: --records DIR") from None
+    except (OSError, RuntimeError) as error:
+        raise NodeError(f"cannot open the records directory {str(path)!r}: {error}") from error
+    if not path.is_dir():
+        raise NodeError(f"the records directory {str(path)!r} is a file; give the folder that holds the notes")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise NodeError(f"the records directory {str(path)!r} cannot be read by you; check its owner and mode")
+    return path
+
+
+def claim(records: Path) -> int:
+    """Takes the node's lock of `records`; the descriptor holds it. Raises NodeError with the pid of the holder."""
+    own = records / OWN_DIR
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        ignore = own / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        (own / "rooms").mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(own / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NodeError(
+            f"cannot write in {str(own)!r}: {error.strerror}. A node keeps its index and rooms there: "
+            "make the directory writable, or copy the notes to one that is"
+        ) from error
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):
+        holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise NodeError(
+            f"a node is already running on {str(records)!r} (pid {holder}); use it, or stop it: kill {holder}",
+            ExitCode.REFUSED,
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+@contextlib.contextmanager
+def runtime(records: Path) -> Iterator[tuple[paths.RuntimeDir, str]]:
+    """The node's runtime directory, emptied and made anew, and the clients' token; removed again at the end."""
+    place = paths.runtime_dir(records)
+    paths.make_private_dir(place.root)
+    for old in place.root.iterdir():  # left by a node that was killed; the lock says that it is gone
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
+    place.bus.mkdir(mode=0o700)
+    token = secrets.token_hex(32)
+    _write_private(place.token, token)
+    try:
+        yield place, token
+    finally:
+        shutil.rmtree(place.root, ignore_errors=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int:
+    """Runs a node in this process until it is told to stop; returns the exit code of the root.
+
+    `announce` is called once, when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}.
+    """
+    from supervisor import Root, TreeError, load_tree
+
+    began = time.monotonic()
+    lock = claim(settings.records)
+    try:
+        with runtime(settings.records) as (place, token):
+            try:
+                tree = load_tree(
+                    settings.tree,
+                    variables={"records": str(settings.records), "bus": str(place.bus)},
+                )
+            except TreeError as error:
+                raise EggheadError(str(error)) from error
+            hook = Launch(
+                bus_directory=str(place.bus),
+                token=token,
+                settings={
+                    "records_dir": str(settings.records),
+                    "config": settings.config.redacted(),
+                    "version": __version__,
+                },
+                secret={"llm": [p.model_dump(mode="json") for p in settings.config.llm]},
+            )
+
+            def ready(info: dict[str, Any]) -> None:
+                node = {
+                    "records": str(settings.records),
+                    "pid": os.getpid(),
+                    "version": __version__,
+                    "started_at": time.time(),
+                    "ephemeral": settings.ephemeral,
+                    **info,
+                }
+                # Clients take this file as the sign that the node can be talked to, so it comes last.
+                _write_private(place.node, json.dumps(node))
+                announce(node | {"seconds": time.monotonic() - began})
+
+            return Root(tree, hook=hook, on_ready=ready, status_path=place.status).run()
+    finally:
+        os.close(lock)
+
+
+def running() -> list[tuple[paths.RuntimeDir, dict[str, Any]]]:
+    """The ready nodes of this user on this machine: (runtime directory, contents of node.json). Dead ones are left out."""
+    found = []
+    for root in paths.runtime_roots():
+        with contextlib.suppress(OSError):
+            if root.stat().st_uid != os.getuid():
+                continue
+            for entry in sorted(root.iterdir()):
+                place = paths.RuntimeDir(entry)
+                node = read_node(place)
+                if node is not None:
+                    found.append((place, node))
+    return found
+
+
+def read_node(place: paths.RuntimeDir) -> dict[str, Any] | None:
+    """The node.json of a live node, or None. Alive means: somebody holds the lock of its records directory."""
+    try:
+        node: dict[str, Any] = json.loads(place.node.read_text(encoding="utf-8"))
+        holder = lock_holder(Path(node["records"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return node if holder is not None else None
+
+
+def lock_holder(records: Path) -> int | None:
+    """The pid that holds the node's lock of `records`, or None when nobody does."""
+    try:
+        fd = os.open(records / OWN_DIR / "node.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
+        if _FLOCK.unpack(answer)[0] == fcntl.F_UNLCK:
+            return None
+        text = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+
+
+# struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (fcntl(2)).
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+def _flock(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def default_tree() -> Path:
+    return Path(__file__).with_name("tree.yaml")
+
+
+def stderr_log(level: int = logging.INFO) -> None:
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
