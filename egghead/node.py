@@ -221,3 +221,14 @@ def default_tree() -> Path:
 
 def stderr_log(level: int = logging.INFO) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+
+
+def die_with_parent() -> None:
+    """SIGTERM for this process when the one that started it ends, by any means (Linux: PR_SET_PDEATHSIG)."""
+    import ctypes
+    import signal
+
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent or parent == 1:
+        raise NodeError("the client that started this node has gone")

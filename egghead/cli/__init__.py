@@ -1,1 +1,135 @@
-"""To be described."""
+"""The command line: the table of commands, and the one place where an error becomes a line and an exit code.
+
+A command's module is imported when the command runs, so `egghead --help` stays quick. Commands print; they decide
+nothing that another client would have to decide again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from egghead import __version__
+from egghead.errors import EggheadError, ExitCode
+
+# name -> (module, attribute, one line). Help, completion and the near-miss hint come from this table.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "serve": ("serve", "serve", "Run a node in the foreground."),
+    "chat": ("chat", "chat", "Talk in a room; with TEXT, one message and its answers."),
+    "prompt": ("chat", "prompt", "Ask one agent, in a room of two."),
+    "tree": ("tree", "tree", "The live supervision tree."),
+    "ps": ("tree", "ps", "The processes of the node, one a line."),
+    "status": ("tree", "status", "Is the node well? One screen."),
+    "records": ("records", "records", "Search, show, list, link and make notes."),
+    "agents": ("agents", "agents", "The agents: list, show."),
+    "rooms": ("rooms", "rooms", "The live rooms: list, show."),
+    "logs": ("logs", "logs", "What the node's processes reported."),
+    "doctor": ("doctor", "doctor", "Check this machine, the records and the node; say what to do."),
+    "config": ("config", "config", "Where the configuration is, and what it says."),
+    "version": ("version", "version", "The version of Egghead."),
+}
+
+
+class Commands(click.Group):
+    """The table above as a click group: modules are imported for the command that runs, not for the list."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"egghead.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+def unknown(kind: str, name: str, known: Any) -> str:
+    """`no such KIND 'name'`, with the nearest known name when there is one."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"no such {kind}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--records", metavar="DIR", help="The folder of notes (default: the running node's, else the config's).")
+@click.option("--config", "config_path", metavar="FILE", help="The configuration file.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="egghead", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, records: str | None, config_path: str | None, debug: bool) -> None:
+    """Egghead: a note store with a staff.
+
+    Without a command: the chat of the default room, with a node of its own when none is running.
+    """
+    ctx.obj = {"records": records, "config": config_path, "debug": debug}
+    if ctx.invoked_subcommand is None:
+        chat = ctx.command.get_command(ctx, "chat") if isinstance(ctx.command, click.Group) else None
+        assert chat is not None
+        ctx.invoke(chat)
+
+
+def main() -> None:
+    """The entry point of the command `egghead`. Exits with an `ExitCode`."""
+    _tolerate_streams()
+    debug = "--debug" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has left; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = ExitCode.OK
+    except EggheadError as error:
+        if debug:
+            raise
+        print(f"egghead: {error}", file=sys.stderr)
+        code = error.exit_code
+    except Exception as error:
+        # The last net: a person gets one line, a developer gets the traceback by asking.
+        if debug:
+            raise
+        print(f"egghead: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        code = ExitCode.FAILED
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _tolerate_streams() -> None:
+    """Makes closed streams and locales without UTF-8 harmless: what cannot be shown is escaped, never an exception."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller; the descriptor must not be taken by the next socket
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - lives as long as the process
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")

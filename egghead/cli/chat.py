@@ -1,0 +1,181 @@
+"""`egghead chat` and `egghead prompt`: one message and its answers, or a line chat on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+import click
+
+from egghead.cli.common import asynchronous, connected, json_option, load_config, records_option
+from egghead.errors import EggheadError, ExitCode
+
+DIM_KINDS = {"tool_started", "action"}
+
+
+def author_name() -> str:
+    from egghead.client.connection import user
+
+    config, _ = load_config()
+    return config.user.name or user()
+
+
+@click.command()
+@click.argument("room", required=False)
+@click.argument("text", required=False)
+@records_option
+@json_option
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answers.")
+def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> None:
+    """Talk in ROOM (default: the default room).
+
+    With TEXT, or with standard input that is not a terminal: one message; prints the answers and exits when the round
+    has ended. Without: a line chat. When no node is running, one is started for as long as this command runs.
+    """
+    room = room or load_config()[0].default_room
+    if text is None and not sys.stdin.isatty():
+        text = sys.stdin.read().strip()
+        if not text:
+            raise click.UsageError("nothing to say: give TEXT, or pipe it in")
+    if text is None:
+        from egghead.cli.linechat import line_chat
+
+        line_chat(room, author_name())
+    else:
+        say(room, text, as_json, timeout)
+
+
+@click.command()
+@click.argument("agent")
+@click.argument("text")
+@records_option
+@json_option
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answer.")
+def prompt(agent: str, text: str, as_json: bool, timeout: float) -> None:
+    """Ask AGENT, in a room of two that remembers."""
+    say(f"dm/{agent}", text, as_json, timeout)
+
+
+@asynchronous
+async def say(room: str, text: str, as_json: bool, timeout: float) -> None:
+    from egghead.client.chat import converse
+
+    printer: Printer = JsonPrinter() if as_json else TerminalPrinter() if sys.stdout.isatty() else PlainPrinter()
+    async with connected(start=True) as client:
+        await client.call("lobby", "open", room=room)
+        try:
+            # aclosing: an interrupted conversation must leave its subscriptions before the connection goes
+            async with contextlib.aclosing(converse(client, room, text, author_name(), timeout)) as happenings:
+                async for said in happenings:
+                    printer.show(said)
+        except TimeoutError:
+            raise EggheadError(f"no end of the answers within {timeout:g} s", ExitCode.TIMEOUT) from None
+    printer.finish()
+
+
+class Printer:
+    """Shows what happens after a message. Agents' words go to stdout, what is about them to stderr."""
+
+    def __init__(self) -> None:
+        self.posted: str | None = None
+        self.spoke = 0
+        self.failures: list[str] = []
+
+    def show(self, said: Any) -> None:
+        if said.entry is None:
+            self.text(said)
+            return
+        entry = said.entry
+        if self.posted is None:
+            self.posted = entry["id"]
+        self.entry(entry)
+        if entry["kind"] == "turn_ended":
+            self.spoke += entry["outcome"] == "spoke"
+            if entry["outcome"] == "failed":
+                self.failures.append(f"{entry['agent']}: {entry.get('reason') or 'failed'}")
+
+    def text(self, said: Any) -> None:
+        """More text of a turn."""
+
+    def entry(self, entry: dict[str, Any]) -> None:
+        """One entry of the log."""
+
+    def finish(self) -> None:
+        for failure in self.failures:
+            click.echo(f"egghead: {failure}", err=True)
+        if not self.spoke:
+            raise EggheadError("nobody had an answer", ExitCode.NO_ANSWER)
+
+
+class JsonPrinter(Printer):
+    def entry(self, entry: dict[str, Any]) -> None:
+        click.echo(json.dumps(entry, ensure_ascii=False))
+
+
+class PlainPrinter(Printer):
+    """For pipes: only what agents said, each message whole; with a name when there is more than one speaker."""
+
+    def entry(self, entry: dict[str, Any]) -> None:
+        if entry["kind"] == "message" and entry.get("turn"):
+            if self.spoke:
+                click.echo(f"\n{entry['author']}:")
+            click.echo(entry["text"])
+        elif entry["kind"] in ("denied", "notice"):
+            click.echo(entry["text"], err=True)
+
+
+class TerminalPrinter(Printer):
+    """For people: text as it comes, tools as dim lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: str | None = None  # the turn whose text is on the screen
+        self.shown: dict[str, str] = {}
+
+    def text(self, said: Any) -> None:
+        if self.open != said.turn:
+            self._close()
+            self._name(said.agent)
+            self.open = said.turn
+        click.echo(said.text, nl=False)
+        self.shown[said.turn] = self.shown.get(said.turn, "") + said.text
+
+    def entry(self, entry: dict[str, Any]) -> None:
+        kind = entry["kind"]
+        if kind == "message" and entry.get("turn"):
+            if self.shown.get(entry["turn"], "").strip() != entry["text"].strip():
+                # Deltas were lost, or an attempt before this one was cut short: the entry is the truth.
+                self._close()
+                self._name(entry["author"])
+                click.echo(entry["text"], nl=False)
+            self.open = entry["turn"]
+            self._close()
+        elif kind == "tool_started":
+            self._aside(f"* {entry['by'].removeprefix('agents/')} {entry.get('summary') or entry['tool']}")
+        elif kind == "action" and entry["action"] == "passed":
+            self._aside(f"* {entry['by'].removeprefix('agents/')} passes")
+        elif kind in ("notice", "denied") and entry.get("text"):
+            self._aside(f"— {entry['text']}", fg="yellow" if kind == "denied" else None)
+        elif kind == "round_planned" and entry.get("reason"):
+            self._aside(f"— {entry['reason']}")
+        elif kind == "turn_started" and entry["attempt"] > 1:
+            self.shown.pop(entry["turn"], None)
+            self._aside(f"— {entry['agent']} died in the middle of this; asking again")
+
+    def finish(self) -> None:
+        self._close()
+        super().finish()
+
+    def _name(self, name: str) -> None:
+        click.echo(click.style(f"{name}: ", bold=True), nl=False)
+
+    def _close(self) -> None:
+        if self.open is not None:
+            click.echo()
+            self.open = None
+
+    def _aside(self, line: str, fg: str | None = None) -> None:
+        self._close()
+        click.echo(click.style(line, dim=fg is None, fg=fg), err=True)

@@ -1,0 +1,164 @@
+"""What every command needs: its options, the node it talks to, and how results are printed. No command lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from egghead.errors import ExitCode, NodeError
+
+if TYPE_CHECKING:
+    from egghead.client import Client
+    from egghead.config import Config
+    from egghead.paths import RuntimeDir
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def records_option(function: F) -> F:
+    """`--records DIR` after the command too, where people put it."""
+    return click.option("--records", metavar="DIR", expose_value=False, callback=_keep, help="The folder of notes.")(
+        function
+    )
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().obj["records"] = value
+
+
+def asynchronous(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    """Runs a coroutine command to its end."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        async def go() -> Any:
+            return await function(*args, **kwargs)
+
+        return asyncio.run(go())
+
+    return run
+
+
+def options() -> dict[str, Any]:
+    found: dict[str, Any] = click.get_current_context().find_root().obj
+    return found
+
+
+def load_config() -> tuple[Config, Path]:
+    from egghead import config
+
+    return config.load(options()["config"])
+
+
+def find_node() -> tuple[RuntimeDir, dict[str, Any]] | None:
+    """The running node meant by the options: of --records, else the only one of this user, else the config's."""
+    from egghead import node, paths
+
+    given = options()["records"]
+    if given:
+        records = Path(given).expanduser().resolve()
+        return next(((place, info) for place, info in node.running() if info["records"] == str(records)), None)
+    nodes = node.running()
+    if len(nodes) <= 1:
+        return nodes[0] if nodes else None
+    config, _ = load_config()
+    wanted = str(Path(config.records_dir or paths.default_records_dir()).expanduser().resolve())
+    for place, info in nodes:
+        if info["records"] == wanted:
+            return place, info
+    several = ", ".join(repr(info["records"]) for _, info in nodes)
+    raise NodeError(f"{len(nodes)} nodes are running, on {several}; say which: --records DIR")
+
+
+def need_node() -> tuple[RuntimeDir, dict[str, Any]]:
+    """As `find_node`, but there must be one. Raises NodeError."""
+    found = find_node()
+    if found is None:
+        where = f" on {options()['records']!r}" if options()["records"] else ""
+        raise NodeError(f"no node is running{where}; start one: egghead serve", ExitCode.NO_NODE)
+    return found
+
+
+@asynccontextmanager
+async def connected(start: bool = False) -> AsyncIterator[Client]:
+    """A client of the running node; with `start`, of a node made for the length of the block when none runs."""
+    from egghead.client import Client, own_node
+
+    found = find_node()
+    if found is not None:
+        async with await Client.connect(found[0], found[1]) as client:
+            yield client
+        return
+    if not start:
+        need_node()
+    from egghead import node
+
+    config, path = load_config()
+    records = node.resolve_records(config, options()["records"])
+    async with own_node(records, options()["config"] and path) as place_info:
+        async with await Client.connect(*place_info) as client:
+            yield client
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:
+    """A table for people on a terminal, tab-separated lines without the header's rule when piped."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in cells:
+            click.echo("\t".join(row))
+        return
+    if not cells:
+        click.echo(click.style(empty, dim=True))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, overflow="fold" if index == len(header) - 1 else "ellipsis", no_wrap=index == 0)
+    for row in cells:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple | set):
+        return " ".join(str(v) for v in value)
+    return str(value).replace("\t", " ").replace("\n", " ")
+
+
+def ago(seconds: float) -> str:
+    """A duration for people: 42s, 3m10s, 2h05m, 4d02h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def size(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 1048576:.1f}M" if count >= 1048576 else f"{count // 1024}K"

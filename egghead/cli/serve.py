@@ -1,0 +1,51 @@
+"""`egghead serve`: a node in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from egghead.cli.common import load_config, options, records_option
+
+
+@click.command()
+@records_option
+@click.option("--tree", "tree_path", metavar="FILE", help="Another supervision tree (see `python -m supervisor check`).")
+@click.option("--ephemeral", is_flag=True, hidden=True, help="Stop when the process that started this one ends.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
+    """Run a node: the notes, the rooms and the agents of one folder, until Ctrl-C or SIGTERM.
+
+    Logs go to stderr; the READY line on stdout says what is running and how to talk to it.
+    """
+    from egghead import node
+
+    node.stderr_log(10 if verbose else 20)
+    if ephemeral:
+        node.die_with_parent()
+    config, config_path = load_config()
+    tree = tree_path or config.tree
+    settings = node.Settings(
+        records=node.resolve_records(config, options()["records"]),
+        config=config,
+        config_path=config_path,
+        tree=Path(tree).expanduser() if tree else node.default_tree(),
+        ephemeral=ephemeral,
+    )
+    sys.exit(node.serve(settings, _announce))
+
+
+def _announce(info: dict[str, Any]) -> None:
+    lines = [
+        f"READY in {info['seconds']:.1f} s: {info['processes']} processes on {info['records']} (pid {info['pid']})",
+        f"  confinement: {info['level']}" + "".join(f"\n    {note}" for note in info["level_notes"]),
+        '  attach: egghead chat default "…"   look: egghead tree   stop: Ctrl-C',
+    ]
+    try:
+        click.echo("\n".join(lines))
+    except OSError:
+        # Nobody reads stdout; the node serves all the same.
+        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
