@@ -1,0 +1,145 @@
+"""The state of a supervision tree as frozen values: supervisors, their children, what each is busy with.
+
+Only data and the smallest questions about it. How it changes is `policy_engine`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from supervisor.policy_events import ExitReason, Request
+from supervisor.spec import AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
+
+Status = Literal["waiting", "starting", "running", "stopping", "restarting", "terminated", "parked"]
+STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+LIVE: frozenset[Status] = frozenset({"starting", "running", "stopping"})
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child of a live supervisor. `incarnation` numbers its current (or last) life; 0: it never had one.
+
+    `gone`: its process has ended but its supervisor has not yet come to handle that (OTP: the EXIT is in the mailbox).
+    """
+
+    spec: AnySpec
+    path: str
+    name: str
+    status: Status = "waiting"
+    incarnation: int = 0
+    gone: bool = False
+    reason: str = ""  # why it is parked, terminated or restarting; or why its start is being given up
+    timer: str = ""  # id of the armed timer that concerns this child, if any
+    up_since: float = 0.0
+    row: int = 0  # crashes in a row, for backoff
+    planned: tuple[float, ...] = ()  # recent planned exits
+    budget: tuple[int, ...] = ()  # recent restarts against its own budget, newest first (park)
+
+    @property
+    def alive(self) -> bool:
+        """A process (or supervisor) of this child exists."""
+        return self.status in LIVE and not self.gone
+
+    @property
+    def temporary(self) -> bool:
+        return self.spec.restart == "temporary"
+
+
+# ---- messages: what waits in a supervisor's mailbox ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """A child ended by itself."""
+
+    id: str
+    incarnation: int
+    reason: ExitReason
+    planned: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """A failed restart is to be tried again. `counted`: this attempt still has to be counted against the intensity."""
+
+    id: str
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The parent wants this supervisor to end."""
+
+    reason: str = "shutdown"
+
+
+Message = ChildExit | TryAgain | Shutdown | Request
+
+
+# ---- jobs: what a supervisor is in the middle of ---------------------------------------------------------------------
+
+JobKind = Literal["boot", "restart", "group", "start_child", "restart_child", "terminate_child", "park", "exit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Children still to stop, then children still to start; `waiting` names those whose report is awaited."""
+
+    kind: JobKind
+    stops: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    request: int | None = None
+    id: str = ""  # the child that it is about
+    reason: str = ""
+    exit_reason: ExitReason = "shutdown"
+    own: bool = False  # exit: of its own accord, not asked by the parent
+    delay: float = 0.0  # group: seconds between the stops and the starts (backoff)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """One live supervisor. `jobs` maps a lane to the job in it: one lane `""`, or one for each child when dynamic."""
+
+    path: str
+    parent: str  # tree path; empty for the root
+    spec: SupervisorSpec
+    children: Mapping[str, Child] = field(default_factory=dict)  # in start order
+    restarts: tuple[int, ...] = ()  # whole seconds, newest first
+    mailbox: tuple[Message, ...] = ()
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    started: bool = False
+    incarnation: int = 0
+
+    @property
+    def exiting(self) -> bool:
+        job = self.jobs.get("")
+        return job is not None and job.kind == "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A whole tree. `starts` counts the starts of each path, so that restarts survive an escalation."""
+
+    tree: Tree
+    next_incarnation: int
+    phase: Literal["new", "up", "lost", "stopping", "done"] = "new"
+    supervisors: Mapping[str, Supervisor] = field(default_factory=lambda: MappingProxyType({}))
+    starts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    serial: int = 0  # numbers timers and lives of supervisors
+    reason: str = ""
+
+
+def new(tree: Tree, incarnation: int = 1) -> State:
+    """The state before `Boot`. `incarnation` is given to the first process and grows by one from there."""
+    return State(tree, incarnation)
+
+
+def fresh_child(supervisor: SupervisorSpec, path: str, spec: AnySpec) -> Child:
+    """A child that has not been started yet."""
+    name = process_name(supervisor, spec.id) if isinstance(spec, ChildSpec) else spec.id
+    return Child(spec, f"{path}/{spec.id}", name)
