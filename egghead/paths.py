@@ -108,3 +108,8 @@ def make_private_dir(path: Path) -> None:
                     "Set XDG_RUNTIME_DIR to a directory of your own"
                 )
             step.chmod(0o700)
+
+
+def log_file(records: Path) -> Path:
+    """The log of the node of `records`: state outlives the node, so it is kept by the same hash."""
+    return state_dir() / f"node-{runtime_dir(records).root.name}.log"

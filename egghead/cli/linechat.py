@@ -1,0 +1,211 @@
+"""The line chat of `egghead chat ROOM` on a terminal: what the room says as it comes, one line typed at a time.
+
+Commands are a table; every one is an entry appended to the room's log or a call, as for any other client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from egghead.cli import unknown
+from egghead.cli.chat import TerminalPrinter
+from egghead.cli.common import asynchronous, connected
+from egghead.client.connection import Client
+from egghead.errors import EggheadError
+
+BACKLOG = 20  # entries shown when entering a room
+
+
+@dataclass
+class Here:
+    client: Client
+    room: str
+    author: str
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def append(self, kind: str, **fields: Any) -> None:
+        from egghead.client.follow import append_reliably
+        from egghead.rooms.entries import new_id
+
+        entry = {"id": new_id(), "kind": kind, **fields}
+        await append_reliably(self.client.peer, self.room, [entry], 30.0)
+
+
+async def _who(here: Here, rest: str) -> None:
+    for card in await here.client.call("roster", "cards"):
+        flags = [f for f in ("quiet", "idle") if card.get(f)]
+        click.echo(f"  {card['id']:<20} {card['title']}" + (f"  ({', '.join(flags)})" if flags else ""))
+
+
+async def _rooms(here: Here, rest: str) -> None:
+    for room in await here.client.call("lobby", "list"):
+        click.echo(f"  {room['room']}")
+
+
+async def _search(here: Here, rest: str) -> None:
+    for hit in await here.client.call("index", "search", query=rest, limit=8):
+        click.echo(f"  [[{hit['id']}]]  {hit['title']}")
+
+
+async def _quit(here: Here, rest: str) -> None:
+    here.done.set()
+
+
+async def _help(here: Here, rest: str) -> None:
+    for name, (usage, line, _) in COMMANDS.items():
+        click.echo(f"  /{name} {usage}".ljust(24) + line)
+
+
+def _about_agent(kind: str) -> Callable[[Here, str], Awaitable[None]]:
+    async def run(here: Here, rest: str) -> None:
+        agent = rest.strip().removeprefix("@")
+        cards = {card["id"] for card in await here.client.call("roster", "cards")}
+        if agent not in cards:
+            raise EggheadError(unknown("agent", agent, cards))
+        await here.append(kind, agent=agent, author=here.author)
+
+    return run
+
+
+def _plain(kind: str) -> Callable[[Here, str], Awaitable[None]]:
+    async def run(here: Here, rest: str) -> None:
+        await here.append(kind)
+
+    return run
+
+
+async def _topic(here: Here, rest: str) -> None:
+    await here.append("topic", text=rest)
+
+
+async def _budget(here: Here, rest: str) -> None:
+    if not rest.isdigit() or not 1 <= int(rest) <= 1000:
+        raise EggheadError(f"a budget is a number from 1 to 1000, not {rest!r}")
+    await here.append("budget_set", budget=int(rest))
+
+
+# name -> (usage, one line, what it does)
+COMMANDS: dict[str, tuple[str, str, Callable[[Here, str], Awaitable[None]]]] = {
+    "who": ("", "the agents of this node", _who),
+    "rooms": ("", "the live rooms", _rooms),
+    "search": ("TEXT", "search the notes", _search),
+    "invite": ("AGENT", "bring an agent into this room", _about_agent("invited")),
+    "kick": ("AGENT", "take an agent out of this room", _about_agent("kicked")),
+    "mute": ("AGENT", "let an agent speak only when named", _about_agent("muted")),
+    "unmute": ("AGENT", "let it speak again", _about_agent("unmuted")),
+    "topic": ("TEXT", "set the topic", _topic),
+    "budget": ("N", "how many turns a message may cause", _budget),
+    "continue": ("", "go on after the budget was used up", _plain("continued")),
+    "halt": ("", "stop whoever is speaking", _plain("halted")),
+    "help": ("", "this list", _help),
+    "quit": ("", "leave (Ctrl-D)", _quit),
+}
+
+
+@asynchronous
+async def line_chat(room: str, author: str) -> None:
+    """Runs until /quit, Ctrl-D or Ctrl-C."""
+    async with connected(start=True) as client:
+        opened = await client.call("lobby", "open", room=room)
+        here = Here(client, room, author)
+        click.echo(click.style(f"{room} on {client.node['records']}. /help lists commands, /quit leaves.", dim=True))
+        tasks = [
+            asyncio.create_task(_show(here, max(0, int(opened.get("last", 0)) - BACKLOG))),
+            asyncio.create_task(_type(here)),
+            asyncio.create_task(here.done.wait()),
+        ]
+        try:
+            finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class RoomPrinter(TerminalPrinter):
+    """As for one message, and people's lines too (but not the one typed here)."""
+
+    def __init__(self, author: str) -> None:
+        super().__init__()
+        self._author = author
+        self.own: set[str] = set()
+
+    def entry(self, entry: dict[str, Any]) -> None:
+        if entry["kind"] == "message" and not entry.get("turn"):
+            if entry["id"] not in self.own:
+                self._aside(f"{entry['author']}: {entry['text']}")
+            return
+        if entry["kind"] == "turn_ended" and entry["outcome"] == "failed":
+            self._aside(f"— {entry['agent']}: {entry.get('reason') or 'failed'}", fg="yellow")
+        super().entry(entry)
+
+
+async def _show(here: Here, since: int) -> None:
+    from egghead.client.chat import Said
+    from egghead.client.follow import follow
+
+    printer = RoomPrinter(here.author)
+    subscription = await here.client.peer.subscribe(f"text/{here.room}/")
+
+    async def stream() -> None:
+        async for event in subscription:
+            if event.data is not None:
+                printer.text(Said(None, event.data["turn"], event.data["agent"], event.data["text"]))
+
+    streaming = asyncio.create_task(stream())
+    try:
+        async for entry in follow(here.client.peer, here.room, since=since):
+            printer.entry(entry)
+    finally:
+        streaming.cancel()
+
+
+async def _type(here: Here) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - importing it gives input() its editing and history
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        while True:
+            try:
+                line: str | None = input()
+            except (EOFError, KeyboardInterrupt, ValueError):
+                line = None
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+            if line is None:
+                return
+
+    # A daemon thread: a read of the terminal cannot be cancelled, and leaving must not wait for Enter.
+    import threading
+
+    threading.Thread(target=read, daemon=True).start()
+    while not here.done.is_set():
+        line = await lines.get()
+        if line is None:
+            return
+        try:
+            await _line(here, line.strip())
+        except EggheadError as error:
+            click.echo(f"{error}", file=sys.stderr)
+
+
+async def _line(here: Here, line: str) -> None:
+    if not line:
+        return
+    if line.startswith("/"):
+        name, _, rest = line[1:].partition(" ")
+        if name not in COMMANDS:
+            raise EggheadError(unknown("command", f"/{name}", [f"/{c}" for c in COMMANDS]))
+        await COMMANDS[name][2](here, rest.strip())
+        return
+    await here.append("message", author=here.author, text=line)

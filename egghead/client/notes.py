@@ -1,0 +1,59 @@
+"""The records as a client uses them: over the bus when a node runs, else straight on the folder. Same methods, same
+results, so a command does not care which it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from egghead.client.connection import Client
+from egghead.errors import EggheadError, ExitCode
+
+
+class NotesPort(Protocol):
+    """What a command asks of the records. Raises EggheadError."""
+
+    async def index(self, method: str, **params: Any) -> Any: ...
+    async def store(self, method: str, **params: Any) -> Any: ...
+
+
+class NodeNotes:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def index(self, method: str, **params: Any) -> Any:
+        return await self._client.call("index", method, **params)
+
+    async def store(self, method: str, **params: Any) -> Any:
+        return await self._client.call("store", method, timeout=30.0, **params)
+
+
+class LocalNotes:
+    """No node runs: the folder itself. Writes hold the node's lock, so that a node cannot start under them."""
+
+    def __init__(self, records: Path) -> None:
+        from records import Notes
+
+        self._notes = Notes(records)
+
+    def close(self) -> None:
+        self._notes.close()
+
+    async def index(self, method: str, **params: Any) -> Any:
+        return self._ask(getattr(self._notes, method), params)
+
+    async def store(self, method: str, **params: Any) -> Any:
+        return self._ask(getattr(self._notes, method), params)
+
+    @staticmethod
+    def _ask(method: Callable[..., Any], params: dict[str, Any]) -> Any:
+        from records import NotFound, RecordError
+
+        try:
+            return method(**params)
+        except NotFound as error:
+            raise EggheadError(str(error), ExitCode.NOT_FOUND) from error
+        except RecordError as error:
+            raise EggheadError(str(error)) from error
