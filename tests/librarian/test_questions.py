@@ -1,6 +1,6 @@
 """The judged questions are well-formed: what they cite exists, and the shares of unanswerable ones hold.
 
-What belongs here: checks of the data. What must not: running the librarian over it (`scripts/bench librarian` does that).
+What belongs here: checks of the data. What must not: running the librarian, which `scripts/bench librarian` does.
 """
 
 import json
