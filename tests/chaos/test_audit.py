@@ -1,0 +1,66 @@
+"""The audit finds what it is for: each broken guarantee, planted in a log that is otherwise right."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chaos.audit import faults
+
+GOOD: list[dict[str, Any]] = [
+    {"seq": 1, "id": "m1", "kind": "message", "text": "hi"},
+    {"seq": 2, "id": "p1", "kind": "round_planned", "round": "r1", "message": "m1", "order": ["a"]},
+    {"seq": 3, "id": "s1", "kind": "turn_started", "round": "r1", "turn": "t1", "agent": "a", "attempt": 1},
+    {"seq": 4, "id": "s2", "kind": "turn_started", "round": "r1", "turn": "t1", "agent": "a", "attempt": 2},
+    {"seq": 5, "id": "a1", "kind": "message", "turn": "t1", "text": "hello"},
+    {"seq": 6, "id": "e1", "kind": "turn_ended", "turn": "t1", "outcome": "spoke"},
+    {"seq": 7, "id": "z1", "kind": "round_ended", "round": "r1"},
+]
+
+Breaking = Callable[[list[dict[str, Any]]], Any]
+BROKEN: dict[str, Breaking] = {
+    "hole": lambda log: log.pop(0),
+    "twice": lambda log: log.append(log[0] | {"seq": 8}),
+    "no end": lambda log: log.pop(5),
+    "two ends": lambda log: log.insert(6, log[5] | {"id": "e2"}),
+    "two messages": lambda log: log.insert(5, log[4] | {"id": "a2"}),
+    "third attempt": lambda log: log.insert(4, log[3] | {"id": "s3", "attempt": 3}),
+    "late word": lambda log: log.insert(6, log[4] | {"id": "a2"}),
+    "overlap": lambda log: log.insert(2, log[1] | {"id": "p2", "round": "r2"}),
+    "round open": lambda log: log.pop(6),
+    "never planned": lambda log: log.append({"seq": 8, "id": "m2", "kind": "message", "text": "?"}),
+    "ended, not started": lambda log: (log.pop(2), log.pop(2)),
+}
+
+
+def test_a_good_log_has_no_fault() -> None:
+    """A log that keeps every guarantee passes, with the clients' accounts of it."""
+    assert faults(GOOD, [["m1"]], [GOOD, GOOD[2:]]) == []
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_broken_guarantee_is_found(name: str) -> None:
+    """A planted fault is reported, however the seqs are."""
+    log = copy.deepcopy(GOOD)
+    BROKEN[name](log)
+    if name != "hole":
+        for number, entry in enumerate(log):
+            entry["seq"] = number + 1
+    assert faults(log, [], [])
+
+
+def test_lost_and_reordered_messages_are_found() -> None:
+    """An acknowledged message that is missing, and one out of order, are reported."""
+    assert faults(GOOD, [["m9"]], [])
+    log = [*GOOD, {"seq": 8, "id": "m2", "kind": "message", "text": "2"}]
+    assert any("another order" in f for f in faults(log, [["m2", "m1"]], [], finished=False))
+
+
+def test_a_client_that_was_shown_something_else_is_found() -> None:
+    """Holes, repeats and altered entries in what a client saw are reported."""
+    assert faults(GOOD, [], [[GOOD[0], GOOD[2]]])
+    assert faults(GOOD, [], [[GOOD[0], GOOD[0]]])
+    assert faults(GOOD, [], [[GOOD[0] | {"text": "forged"}]])
