@@ -24,7 +24,9 @@ def logs(count: int, follow: bool, process: str | None) -> None:
     try:
         file = path.open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise EggheadError(f"no log yet at {str(path)!r}; it is made by the first egghead serve", ExitCode.NOT_FOUND) from None
+        raise EggheadError(
+            f"no log yet at {str(path)!r}; it is made by the first egghead serve", ExitCode.NOT_FOUND
+        ) from None
     with file:
         for line in collections.deque((x for x in file if _of(x, process)), maxlen=count):
             click.echo(line, nl=False)

@@ -109,7 +109,8 @@ async def show(name: str, as_json: bool) -> None:
         value = record.get(key)
         if value not in (None, "", []):
             click.echo(
-                click.style(f"{key:<9}", dim=True) + (" ".join(map(str, value)) if isinstance(value, list) else str(value))
+                click.style(f"{key:<9}", dim=True)
+                + (" ".join(map(str, value)) if isinstance(value, list) else str(value))
             )
     click.echo("\n" + record["body"].strip("\n"))
 

@@ -13,7 +13,9 @@ from egghead.cli.common import load_config, options, records_option
 
 @click.command()
 @records_option
-@click.option("--tree", "tree_path", metavar="FILE", help="Another supervision tree (see `python -m supervisor check`).")
+@click.option(
+    "--tree", "tree_path", metavar="FILE", help="Another supervision tree (see `python -m supervisor check`)."
+)
 @click.option("--ephemeral", is_flag=True, hidden=True, help="Stop when the process that started this one ends.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:

@@ -12,7 +12,13 @@ import click
 from egghead.cli.common import ago, json_option, need_node, print_json, print_table, records_option, size
 from egghead.errors import NodeError
 
-STATE_COLOURS = {"running": "green", "starting": "yellow", "restarting": "yellow", "stopping": "yellow", "parked": "red"}
+STATE_COLOURS = {
+    "running": "green",
+    "starting": "yellow",
+    "restarting": "yellow",
+    "stopping": "yellow",
+    "parked": "red",
+}
 
 
 def read_status() -> dict[str, Any]:
@@ -53,7 +59,9 @@ def tree(as_json: bool) -> None:
         return
     rows = list(_lines(status["tree"], "", ""))
     width = max(len(label) for label, _ in rows)
-    click.echo(click.style(f"{'':{width}}  {'STATE':<10} {'PID':>7} {'UPTIME':>7} {'RST':>3} {'MEM':>6}  LAST EXIT", dim=True))
+    click.echo(
+        click.style(f"{'':{width}}  {'STATE':<10} {'PID':>7} {'UPTIME':>7} {'RST':>3} {'MEM':>6}  LAST EXIT", dim=True)
+    )
     for label, node in rows:
         if node["kind"] == "supervisor":
             click.echo(f"{label:{width}}  " + click.style(f"({node['strategy']})", dim=True))
@@ -112,7 +120,9 @@ def status(as_json: bool) -> None:
     click.echo(f"rooms        {' '.join(rooms) or 'none'}")
     memory = sum(p.get("memory") or 0 for p in processes)
     restarts = sum(p["restarts"] for p in processes)
-    click.echo(f"processes    {len(processes) - len(ill)} of {len(processes)} running, {restarts} restarts, {size(memory)}")
+    click.echo(
+        f"processes    {len(processes) - len(ill)} of {len(processes)} running, {restarts} restarts, {size(memory)}"
+    )
     for process in ill:
         click.echo(click.style(f"  {process['name']}: {process['state']}  {last_exit(process)}", fg="red"))
     click.echo(f"sockets      {place.root}")

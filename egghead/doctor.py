@@ -1,0 +1,204 @@
+"""What `egghead doctor` checks. Each check reads and tells; none changes anything, so it is safe on a live node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from egghead import node, paths
+from egghead.config import Config
+
+LOW_SPACE = 200 * 1024 * 1024  # bytes; below this a log or an index may soon fail to grow
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `state` is ok, warn or fail; `fix` is what to do, empty when all is well."""
+
+    check: str
+    state: str
+    why: str
+    fix: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is examined: the configuration that was read, and the records directory it leads to (None: none)."""
+
+    config: Config
+    config_path: Path
+    records: Path | None
+    records_fault: str = ""
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    for check in CHECKS:
+        yield from check(patient)
+
+
+def _config(p: Patient) -> Iterator[Finding]:
+    if not p.config_path.exists():
+        yield Finding("config", "ok", f"{p.config_path} is not there: all defaults")
+        return
+    mode = p.config_path.stat().st_mode & 0o777
+    if mode & 0o077 and p.config.llm:
+        yield Finding("config", "warn", f"{p.config_path} holds keys and others can read it (mode {mode:o})",
+                      f"chmod 600 {p.config_path}")  # fmt: skip
+    else:
+        yield Finding("config", "ok", str(p.config_path))
+
+
+def _records(p: Patient) -> Iterator[Finding]:
+    if p.records is None:
+        yield Finding("records", "fail", p.records_fault, "egghead serve --records DIR, or set records_dir")
+        return
+    if not os.access(p.records, os.W_OK):
+        yield Finding("records", "fail", f"{p.records} cannot be written", f"check the owner and mode of {p.records}")
+        return
+    free = shutil.disk_usage(p.records).free
+    if free < LOW_SPACE:
+        yield Finding("records", "warn", f"{p.records}: only {free >> 20} MiB free", "make room on that disk")
+    else:
+        yield Finding("records", "ok", f"{p.records}, {free >> 30} GiB free")
+
+
+def _watching(p: Patient) -> Iterator[Finding]:
+    try:
+        limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        yield Finding("watching", "warn", "this system has no inotify: changes are found by polling")
+        return
+    folders = sum(1 for _ in _folders(p.records)) if p.records else 0
+    if folders > limit * 0.8:
+        yield Finding("watching", "warn", f"{folders} folders, and inotify allows {limit} watches",
+                      f"sysctl fs.inotify.max_user_watches={max(524288, folders * 2)}")  # fmt: skip
+    else:
+        yield Finding("watching", "ok", f"{folders} folders; inotify allows {limit} watches")
+
+
+def _folders(root: Path) -> Iterator[str]:
+    for directory, names, _ in os.walk(root):
+        names[:] = [n for n in names if not n.startswith(".")]
+        yield directory
+
+
+def _notes(p: Patient) -> Iterator[Finding]:
+    """Every file is read as the store reads it; agent records also as the roster does."""
+    if p.records is None:
+        return
+    from egghead.agents.record import load_agent
+    from records import parse_file
+
+    count, faults = 0, []
+    for directory, names, files in os.walk(p.records):
+        names[:] = sorted(n for n in names if not n.startswith("."))
+        for name in sorted(files):
+            if not name.endswith(".md") or name.startswith("."):
+                continue
+            path = Path(directory, name)
+            count += 1
+            try:
+                record = parse_file(path, p.records)
+            except OSError as error:
+                faults.append(Finding("notes", "warn", f"{path}: {error.strerror}", f"check the mode of {path}"))
+                continue
+            if record.error:
+                faults.append(Finding("notes", "warn", f"{path}: {record.error}", f"correct the frontmatter of {path}"))
+            if record.class_ == "agent":
+                for problem in load_agent(record.to_dict()).problems:
+                    faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
+    yield from faults
+    if not faults:
+        yield Finding("notes", "ok", f"{count} notes, all read without fault")
+
+
+def _index(p: Patient) -> Iterator[Finding]:
+    if p.records is None:
+        return
+    path = p.records / node.OWN_DIR / "index.db"
+    if not path.exists():
+        yield Finding("index", "ok", "not made yet: the next start of a node makes it")
+        return
+    import sqlite3
+
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
+        try:
+            answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        answer = str(error)
+    if answer == "ok":
+        yield Finding("index", "ok", f"{path.stat().st_size >> 10} KiB")
+    else:
+        yield Finding("index", "warn", f"the index is damaged ({answer}); nothing of yours is in it",
+                      f"stop the node, rm {path}, start it: it is made again from the notes")  # fmt: skip
+
+
+def _models(p: Patient) -> Iterator[Finding]:
+    if p.config.default_model == "local/librarian":
+        yield Finding("models", "ok", "no model is configured: the built-in librarian answers from the notes")
+        return
+    provider = p.config.default_model.partition("/")[0]
+    known = {entry.name or entry.provider for entry in p.config.llm}
+    if provider in known:
+        yield Finding("models", "ok", p.config.default_model)
+    else:
+        yield Finding("models", "fail", f"default_model {p.config.default_model!r}: provider {provider!r} is not configured",
+                      "set default_model: local/librarian, or add the provider under llm:")  # fmt: skip
+
+
+def _confinement(p: Patient) -> Iterator[Finding]:
+    from supervisor.jail import probe
+
+    found = probe()
+    wanted = p.config.confinement or "strong"
+    order = ("none", "strong", "full")
+    state = "ok" if found.level == "full" else "warn"
+    if order.index(found.level) < order.index(wanted):
+        yield Finding("confinement", "fail", f"level {found.level}, and the configuration asks for {wanted}: no agent is "
+                      f"started. {' '.join(found.notes)}", f"see docs/confinement.md, or set confinement: {found.level}")  # fmt: skip
+        return
+    yield Finding("confinement", state, f"level {found.level}. {' '.join(found.notes)}".strip(),
+                  "" if state == "ok" else "see docs/confinement.md")  # fmt: skip
+
+
+def _sockets(p: Patient) -> Iterator[Finding]:
+    roots = paths.runtime_roots()
+    if not roots:
+        yield Finding(
+            "sockets", "fail", "no directory for sockets with a short enough name", "set XDG_RUNTIME_DIR=/tmp/…"
+        )
+        return
+    running = node.running()
+    yield Finding("sockets", "ok", f"{roots[0]}; {len(running)} running node{'s' * (len(running) != 1)}")
+
+
+def _clock(p: Patient) -> Iterator[Finding]:
+    # Entries carry wall-clock times; a clock before this program was written is surely wrong.
+    if time.time() < 1_750_000_000:
+        yield Finding("clock", "warn", f"the clock says {time.strftime('%Y-%m-%d')}", "set the clock (timedatectl)")
+    else:
+        yield Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
+
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    _config,
+    _records,
+    _watching,
+    _notes,
+    _index,
+    _models,
+    _confinement,
+    _sockets,
+    _clock,
+)
