@@ -53,7 +53,9 @@ def resolve_records(config: Config, given: str | None) -> Path:
     try:
         path = path.resolve(strict=True)
     except FileNotFoundError:
-        raise NodeError(f"no records directory at {str(path)!r}; make it (mkdir) or give another: --records DIR") from None
+        raise NodeError(
+            f"no records directory at {str(path)!r}; make it (mkdir) or give another: --records DIR"
+        ) from None
     except (OSError, RuntimeError) as error:
         raise NodeError(f"cannot open the records directory {str(path)!r}: {error}") from error
     if not path.is_dir():

@@ -38,7 +38,9 @@ class Client:
             await peer.connect(timeout=timeout)
         except IpcError as error:
             await peer.close()
-            raise NodeError(f"the node (pid {node.get('pid')}) does not let us in: {error}", ExitCode.NO_NODE) from error
+            raise NodeError(
+                f"the node (pid {node.get('pid')}) does not let us in: {error}", ExitCode.NO_NODE
+            ) from error
         return cls(peer, node, place)
 
     async def __aenter__(self) -> Client:

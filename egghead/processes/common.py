@@ -30,8 +30,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ipc import Address, Peer
 from supervisor.aio import AsyncControl
+
+from ipc import Address, Peer
 
 if TYPE_CHECKING:
     from supervisor import Context

@@ -9,13 +9,21 @@ Entry = dict[str, Any]
 PRIVATE = {"result", "input"}
 
 
-def faults(log: list[Entry], acknowledged: list[list[str]], seen: list[list[Entry]], *, finished: bool = True) -> list[str]:
+def faults(
+    log: list[Entry], acknowledged: list[list[str]], seen: list[list[Entry]], *, finished: bool = True
+) -> list[str]:
     """Every broken guarantee as a sentence.
 
     `log`: the entries on disk. `acknowledged`: for each client the ids of its posted messages, in the order of their
     acknowledgement. `seen`: for each client the entries it was given, in order. `finished`: nobody is speaking any more.
     """
-    return [*order(log), *messages(log, acknowledged), *turns(log, finished), *rounds(log, finished), *accounts(log, seen)]
+    return [
+        *order(log),
+        *messages(log, acknowledged),
+        *turns(log, finished),
+        *rounds(log, finished),
+        *accounts(log, seen),
+    ]
 
 
 def order(log: list[Entry]) -> list[str]:

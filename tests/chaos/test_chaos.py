@@ -50,7 +50,8 @@ async def test_nothing_is_lost_doubled_or_left_open(short_dir: Path, foam: Path,
             clients = [one, two]
             watchers = [asyncio.create_task(watch(c, seen[n])) for n, c in enumerate(clients)]
             talkers = [
-                asyncio.create_task(talk(c, acknowledged[n], random.Random(seed * 10 + n))) for n, c in enumerate(clients)
+                asyncio.create_task(talk(c, acknowledged[n], random.Random(seed * 10 + n)))
+                for n, c in enumerate(clients)
             ]
             killed = await kill(node, place, random.Random(seed))
             await asyncio.wait_for(asyncio.gather(*talkers), 120)

@@ -49,7 +49,9 @@ class Home:
             "PYTHONWARNINGS": "default",
         }
 
-    def run(self, *arguments: str, timeout: float = 60.0, text: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout: float = 60.0, text: str | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs one command to its end, its output captured."""
         return subprocess.run(
             COMMAND + list(arguments),

@@ -29,8 +29,6 @@ def test_records_directory_is_a_file(home: Home) -> None:
     assert done.returncode == 1 and "is a file" in done.stderr
 
 
-
-
 def test_records_directory_read_only(home: Home, foam: Path) -> None:
     """A folder that cannot be written is refused with the reason, and nothing is left running."""
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
@@ -136,7 +134,11 @@ def test_closed_stdout_and_stdin(node: Node) -> None:
     done = subprocess.run(["sh", "-c", shell], env=node.home.env, timeout=30)
     assert done.returncode in (0, 1)
     piped = subprocess.run(
-        ["sh", "-c", f"{COMMAND[0]} records list | head -n 1"], env=node.home.env, capture_output=True, text=True, timeout=30
+        ["sh", "-c", f"{COMMAND[0]} records list | head -n 1"],
+        env=node.home.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert piped.stdout.strip() and piped.stderr == ""
 

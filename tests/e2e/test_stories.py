@@ -165,7 +165,9 @@ def test_kill_of_the_zygote_restarts_the_tree_once(node: Node) -> None:
     node.home.ok("chat", "default", QUESTION)
     last = node.home.json("rooms", "list")[0]["entries"]
     before = {name: p["pid"] for name, p in node.processes().items()}
-    zygote = next(p for p in node.descendants() if any("agents/index" != n and p.pid not in before.values() for n in [""]))
+    zygote = next(
+        p for p in node.descendants() if any(n != "agents/index" and p.pid not in before.values() for n in [""])
+    )
     os.kill(zygote.pid, signal.SIGKILL)
     until("all new", lambda: _all_new(node, before), 30)
     assert node.home.json("rooms", "list")[0]["entries"] >= last
