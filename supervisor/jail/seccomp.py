@@ -1,0 +1,198 @@
+"""A seccomp filter for confined children, built as classic BPF from tables.
+
+Here belongs which system calls are refused and how the filter is assembled: pure functions from a description to
+bytes, and one function that installs them. The filter refuses what is named and what is newer than its table; the
+rest is left to the namespaces and Landlock. A refused call fails with EPERM: a program can go on and say why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from supervisor.jail import linux
+
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+X32_BIT = 0x40000000
+
+LD_ABS = 0x20
+JEQ = 0x15
+JGE = 0x35
+JGT = 0x25
+JSET = 0x45
+RET = 0x06
+
+ALLOW = 0x7FFF0000
+KILL = 0x80000000
+EPERM = 0x00050000 | 1
+ENOSYS = 0x00050000 | 38
+EAFNOSUPPORT = 0x00050000 | 97
+
+NR = 0
+ARCH_OFFSET = 4
+
+NAMESPACE_FLAGS = (
+    linux.CLONE_NEWTIME
+    | linux.CLONE_NEWNS
+    | linux.CLONE_NEWCGROUP
+    | linux.CLONE_NEWUTS
+    | linux.CLONE_NEWIPC
+    | linux.CLONE_NEWUSER
+    | linux.CLONE_NEWPID
+    | linux.CLONE_NEWNET
+) & ~0xFF  # clone(2) keeps its exit signal in the low byte; CLONE_NEWTIME can only be given to clone3 and unshare
+
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
+
+ALWAYS = (
+    # other namespaces, other roots
+    "unshare setns mount umount2 pivot_root chroot mount_setattr open_tree open_tree_attr move_mount fsopen fsconfig "
+    "fsmount fspick statmount listmount listns "
+    # other processes
+    "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp move_pages "
+    "migrate_pages rt_tgsigqueueinfo rt_sigqueueinfo "
+    # kernel interfaces with a long record of holes
+    "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd keyctl add_key request_key "
+    # the machine
+    "init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl "
+    "quotactl_fd syslog settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm "
+    "vhangup personality modify_ldt uselib nfsservctl ustat sysfs _sysctl lookup_dcookie "
+    # files by handle, past every path rule
+    "name_to_handle_at open_by_handle_at fanotify_init "
+).split()
+EXEC = ["execve", "execveat"]
+OTHERS_PIDS = ["pidfd_open", "pidfd_send_signal"]
+METADATA = (
+    "chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat setxattr lsetxattr setxattrat removexattr "
+    "lremovexattr removexattrat file_setattr utime utimes futimesat"
+).split()
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the filter decides.
+
+    exec: may start programs. network: may make IP sockets. unix: may make unix sockets (socket pairs are always
+    allowed). metadata: may change modes, owners and times by path; refused where nothing else confines it.
+    signals: may signal other processes; for where Landlock keeps that to the child's own ones.
+    """
+
+    exec: bool = False
+    network: bool = False
+    unix: bool = True
+    metadata: bool = True
+    signals: bool = False
+
+
+Instruction = tuple[int, int, int, int]  # code, jump true, jump false, constant
+
+
+@dataclass(frozen=True)
+class Program:
+    """An assembled filter. `pid_slots` are the instructions whose constant is the process's own pid."""
+
+    instructions: tuple[Instruction, ...]
+    pid_slots: tuple[int, ...]
+    code: bytes  # the instructions as the kernel takes them, with 0 for the pid
+
+    def bytes_for(self, pid: int) -> bytes:
+        """The filter for the process `pid` (as that process sees itself)."""
+        code = bytearray(self.code)
+        for slot in self.pid_slots:
+            struct.pack_into("I", code, 8 * slot + 4, pid)
+        return bytes(code)
+
+
+def build(rules: Rules, arch: str) -> Program:
+    """Assemble the filter for one architecture (`x86_64` or `aarch64`)."""
+    out: list[Instruction] = []
+    pid_slots: list[int] = []
+
+    def argument(index: int, high: bool = False) -> Instruction:
+        return (LD_ABS, 0, 0, 16 + 8 * index + (4 if high else 0))
+
+    def on(name: str, body: Sequence[Instruction]) -> None:
+        """When the call is `name`, run `body`; every body ends in a return. Calls the architecture lacks are skipped."""
+        nr = linux.number(name, arch)
+        if nr is None:
+            return
+        out.append((JEQ, 0, len(body), nr))
+        out.extend(body)
+
+    out += [(LD_ABS, 0, 0, ARCH_OFFSET), (JEQ, 1, 0, AUDIT_ARCH[arch]), (RET, 0, 0, KILL), (LD_ABS, 0, 0, NR)]
+    if arch == "x86_64":  # the x32 numbers would walk past every comparison below
+        out += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, EPERM)]
+    out += [(JGT, 0, 1, linux.NEWEST_SYSCALL), (RET, 0, 0, ENOSYS)]
+
+    refused = list(ALWAYS)
+    if not rules.exec:
+        refused += EXEC + OTHERS_PIDS
+    if not rules.metadata:
+        refused += METADATA
+    for name in refused:
+        on(name, [(RET, 0, 0, EPERM)])
+
+    # clone3 hides its flags behind a pointer; glibc falls back to clone on ENOSYS.
+    on("clone3", [(RET, 0, 0, ENOSYS)])
+    on("clone", [argument(0), (JSET, 0, 1, NAMESPACE_FLAGS), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+
+    families = []
+    if rules.unix:
+        families.append(AF_UNIX)
+    if rules.network:
+        families += [AF_INET, AF_INET6]
+    socket_body: list[Instruction] = [argument(0)]
+    for family in families:
+        socket_body += [(JEQ, 0, 1, family), (RET, 0, 0, ALLOW)]
+    if rules.network:  # getaddrinfo asks the kernel for addresses: NETLINK_ROUTE (0), no other protocol
+        socket_body += [(JEQ, 0, 3, AF_NETLINK), argument(2), (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW)]
+    socket_body.append((RET, 0, 0, EAFNOSUPPORT if families else EPERM))
+    on("socket", socket_body)
+    on("socketpair", [argument(0), (JEQ, 0, 1, AF_UNIX), (RET, 0, 0, ALLOW), (RET, 0, 0, EAFNOSUPPORT)])
+
+    # Input pushed into a terminal would be typed into the shell that started the node.
+    on("ioctl", [argument(1), (JEQ, 1, 0, TIOCSTI), (JEQ, 0, 1, TIOCLINUX), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+
+    if not rules.metadata:  # by path only: with a null path it is the process's own open file
+        on(
+            "utimensat",
+            [
+                argument(1),
+                (JEQ, 0, 2, 0),
+                argument(1, high=True),
+                (JEQ, 1, 0, 0),
+                (RET, 0, 0, EPERM),
+                (RET, 0, 0, ALLOW),
+            ],
+        )
+    def only_itself(name: str, index: int, zero: bool) -> None:
+        """Allow `name` when its pid argument is the process itself, or 0 where that means the same."""
+        if linux.number(name, arch) is None:
+            return
+        pid_slots.append(len(out) + (3 if zero else 2))
+        skip: list[Instruction] = [(JEQ, 1, 0, 0)] if zero else []
+        on(name, [argument(index), *skip, (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
+
+    if not rules.signals:
+        only_itself("kill", 0, zero=True)  # 0 is its own process group, in a session of its own
+        only_itself("tgkill", 0, zero=False)
+        only_itself("tkill", 0, zero=False)
+    if not rules.exec:  # limits, priorities and placement of other processes of the same user
+        for name in ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setattr", "sched_setparam"):
+            only_itself(name, 0, zero=True)
+        only_itself("setpriority", 1, zero=True)
+        only_itself("ioprio_set", 1, zero=True)
+    out.append((RET, 0, 0, ALLOW))
+    return Program(tuple(out), tuple(pid_slots), b"".join(struct.pack("HBBI", *instruction) for instruction in out))
+
+
+def install(program: Program) -> None:
+    """Put this process, and all it will ever make, under the filter. It cannot be taken off. Raises OSError."""
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    code = ctypes.create_string_buffer(program.bytes_for(os.getpid()))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program.instructions), ctypes.addressof(code)))
+    linux.syscall("seccomp", linux.SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(header))
