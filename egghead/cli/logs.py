@@ -6,6 +6,7 @@ import collections
 import os
 import time
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -30,14 +31,20 @@ def logs(count: int, follow: bool, process: str | None) -> None:
     with file:
         for line in collections.deque((x for x in file if _of(x, process)), maxlen=count):
             click.echo(line, nl=False)
-        while follow:
-            line = file.readline()
-            if not line:
-                if _replaced(path, file.fileno()):
-                    return logs.callback(0, True, process)  # type: ignore[misc, no-any-return] # rotated: the new file
-                time.sleep(0.2)  # a file that grows gives no event to wait for without a watcher
-            elif _of(line, process):
+        if follow:
+            _follow(path, file, process)
+
+
+def _follow(path: Path, file: TextIO, process: str | None) -> None:
+    while True:
+        line = file.readline()
+        if line:
+            if _of(line, process):
                 click.echo(line, nl=False)
+        elif _replaced(path, file.fileno()):
+            file = path.open(encoding="utf-8", errors="replace")  # rotated: go on in the new one
+        else:
+            time.sleep(0.2)  # a file that grows gives no event to wait for without a watcher
 
 
 def log_file() -> Path:
