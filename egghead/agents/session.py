@@ -1,0 +1,389 @@
+"""The session: what an agent knows in one room, as a pure fold of the room's log.
+
+A session is never stored. A crashed agent folds the log again and knows what it knew, its own tool calls and their
+results with it. Here belongs how entries become the conversation that a model sees; what the model is told besides
+(the system prompt) and what happens in a turn do not.
+
+Order is cause, not time: what others say while the agent is in its turn comes after its answer, because the answer was
+given without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Entry = Mapping[str, Any]
+Message = dict[str, Any]
+
+BACKFILL = 50
+"""Messages kept before a handoff (spec/agents.md)."""
+
+UNKNOWN = (
+    "The outcome of this call is unknown: the process ended while it ran, and it will not be run again by itself. "
+    "Look whether it took effect before you repeat it."
+)
+YOUR_TURN = "(It is your turn.)"
+GOES_ON = "(The conversation goes on.)"
+CUT = "[cut off here]"
+
+_SPOOF = re.compile(r"^(?=[^\n:]{1,80}: |[^\n:]{1,80} \(agent )", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something said. `own`: by this agent."""
+
+    text: str
+    own: bool = False
+    said: bool = True  # False for a remark of ours about the conversation; not part of a backfill
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call of the agent's own. `outcome` None: started and never seen to end."""
+
+    call: str
+    tool: str
+    input: Mapping[str, Any]
+    read_only: bool
+    outcome: str | None = None
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class Used:
+    """The calls that one reply of the model asked for."""
+
+    turn: str
+    group: str
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True)
+class OpenTurn:
+    """A turn that was given to this agent and has no end yet."""
+
+    turn: str
+    round: str
+    attempt: int
+    incarnation: int
+    mode: str
+    seq: int
+    nudge: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one agent knows in one room, up to and including entry `seq`.
+
+    `context` is input + output tokens of the last exchange: the only figure compared with the window. `lifetime` counts
+    tokens since the last handoff.
+    """
+
+    agent: str
+    room: str
+    seq: int = 0
+    items: tuple[Line | Used, ...] = ()
+    waiting: tuple[Line, ...] = ()
+    open: OpenTurn | None = None
+    ended: frozenset[str] = frozenset()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    people: tuple[str, ...] = ()
+    member: bool = False
+    topic: str = ""
+    handoff: str | None = None
+    context: int = 0
+    lifetime: int = 0
+
+
+def call_id(turn: str, attempt: int, round_: int, number: int) -> str:
+    """The id of a tool call: made from the turn, so that writing it twice is one entry, unique in the room, and within
+    what every provider accepts as a tool call id (letters, digits, `-`, at most 40)."""
+    digest = hashlib.blake2s(turn.encode(), digest_size=6).hexdigest()
+    return f"call-{digest}-{attempt}-{round_}-{number}"
+
+
+def _group(call: str) -> str:
+    return call.rpartition("-")[0] or call
+
+
+def spoken(author: str, text: str, agent: str | None = None) -> str:
+    """A peer's line as the model sees it: `ada: text` for a person, `Scout (agent scout): text` for an agent.
+
+    A later line that looks like a speaker's is indented: nobody puts words into another's mouth with a newline.
+    """
+    first, newline, rest = text.partition("\n")
+    name = " ".join(author.split()) or "somebody"
+    who = f"{name} (agent {agent})" if agent is not None else name.replace("(agent ", "(")
+    return f"{who}: {first}{newline}{_SPOOF.sub(' ', rest)}"
+
+
+class _Folding:
+    """The fold of a batch: mutable inside, a frozen session in and out, so that a batch costs its length."""
+
+    def __init__(self, session: Session) -> None:
+        self.s = session
+        self.items = list(session.items)
+        self.waiting = list(session.waiting)
+        self.titles = dict(session.titles)
+        self.open = session.open
+        self.changes: dict[str, Any] = {}
+
+    def done(self) -> Session:
+        return replace(
+            self.s,
+            items=tuple(self.items),
+            waiting=tuple(self.waiting),
+            titles=self.titles,
+            open=self.open,
+            **self.changes,
+        )
+
+    def take(self, entry: Entry) -> None:
+        handler = _KINDS.get(entry["kind"])
+        if handler is not None:
+            handler(self, entry)
+
+    def get(self, name: str) -> Any:
+        return self.changes.get(name, getattr(self.s, name))
+
+    def hear(self, line: Line) -> None:
+        (self.waiting if self.open is not None else self.items).append(line)
+
+    def flush(self) -> None:
+        self.items.extend(self.waiting)
+        self.waiting.clear()
+
+    def end(self, turn: str) -> None:
+        if self.open is not None and self.open.turn == turn:
+            self.open = None
+            self.flush()
+
+    def mine(self, entry: Entry) -> bool:
+        return entry.get("agent") == self.s.agent or entry.get("by") == f"agents/{self.s.agent}"
+
+
+def _message(f: _Folding, entry: Entry) -> None:
+    by = str(entry.get("by", ""))
+    text = str(entry.get("text", ""))
+    if entry.get("restored"):  # out of a saved transcript: said once, by whoever its author is
+        agent = entry.get("agent")
+        own = agent == f.s.agent
+        f.hear(Line(text if own else spoken(str(entry.get("author") or by), text, agent), own=own))
+        return
+    if "turn" not in entry:
+        author = str(entry.get("author") or by)
+        if author not in f.get("people"):
+            f.changes["people"] = (*f.get("people"), author)
+        f.hear(Line(spoken(author, text)))
+        return
+    if not f.mine(entry):
+        agent = by.removeprefix("agents/")
+        f.hear(Line(spoken(str(entry.get("author") or f.titles.get(agent, agent)), text, agent)))
+        return
+    f.items.append(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
+    usage = entry.get("usage") or {}
+    f.changes["context"] = int(usage.get("context", f.get("context")))
+    f.changes["lifetime"] = f.get("lifetime") + int(usage.get("input", 0)) + int(usage.get("output", 0))
+    _finish(f, str(entry["turn"]))
+
+
+def _finish(f: _Folding, turn: str) -> None:
+    f.changes["ended"] = f.get("ended") | {turn}
+    f.end(turn)
+
+
+def _action(f: _Folding, entry: Entry) -> None:
+    if not f.mine(entry) or "turn" not in entry:
+        return
+    if entry.get("action") == "passed":
+        f.items.append(Line("/pass", own=True))
+    if entry.get("action") in ("passed", "failed"):
+        _finish(f, str(entry["turn"]))
+
+
+def _turn_started(f: _Folding, entry: Entry) -> None:
+    if entry.get("agent") != f.s.agent:
+        return
+    turn = str(entry["turn"])
+    if turn in f.get("ended"):
+        return
+    f.flush()  # a second attempt has heard what was said in the first
+    f.open = OpenTurn(
+        turn,
+        str(entry.get("round", "")),
+        int(entry.get("attempt", 1)),
+        int(entry.get("incarnation", 0)),
+        str(entry.get("mode", "open")),
+        int(entry["seq"]),
+        bool(entry.get("nudge")),
+    )
+
+
+def _turn_ended(f: _Folding, entry: Entry) -> None:
+    if entry.get("agent") != f.s.agent:
+        return
+    turn = str(entry["turn"])
+    broken = f.open is not None and f.open.turn == turn and f.open.attempt >= 2 and entry.get("outcome") == "failed"
+    if broken and turn not in f.get("ended"):
+        _forget_trail(f, turn)
+    _finish(f, turn)
+    f.changes["ended"] = f.get("ended") - {turn}  # the coordinator gives an ended turn to nobody
+
+
+def _forget_trail(f: _Folding, turn: str) -> None:
+    """Two crashes in one turn: what it had read may be what kills, so the trail goes, and the agent is told."""
+    calls = [call for item in f.items if isinstance(item, Used) and item.turn == turn for call in item.calls]
+    f.items = [item for item in f.items if not (isinstance(item, Used) and item.turn == turn)]
+    unsure = ", ".join(call.tool for call in calls if not call.read_only and call.outcome is None)
+    text = f"(Your last turn broke off twice; its {len(calls)} tool calls are left out here."
+    text += f" The outcome of {unsure} is unknown.)" if unsure else ")"
+    f.items.append(Line(text, said=False))
+
+
+def _tool_started(f: _Folding, entry: Entry) -> None:
+    if not f.mine(entry):
+        return
+    call = ToolCall(
+        str(entry["call"]), str(entry["tool"]), dict(entry.get("input") or {}), bool(entry.get("read_only"))
+    )
+    group = _group(call.call)
+    for index in range(len(f.items) - 1, -1, -1):
+        item = f.items[index]
+        if isinstance(item, Used) and item.group == group:
+            f.items[index] = replace(item, calls=(*item.calls, call))
+            return
+        if not isinstance(item, Used):
+            break
+    f.items.append(Used(str(entry["turn"]), group, (call,)))
+
+
+def _tool_ended(f: _Folding, entry: Entry) -> None:
+    if not f.mine(entry):
+        return
+    call = str(entry["call"])
+    for index in range(len(f.items) - 1, -1, -1):
+        item = f.items[index]
+        if isinstance(item, Used) and item.group == _group(call):
+            ended = tuple(
+                replace(c, outcome=str(entry["outcome"]), result=str(entry.get("result") or entry.get("summary") or ""))
+                if c.call == call
+                else c
+                for c in item.calls
+            )
+            f.items[index] = replace(item, calls=ended)
+            return
+
+
+def _joined(f: _Folding, entry: Entry) -> None:
+    agent = str(entry["agent"])
+    f.titles[agent] = str(entry.get("title") or f.titles.get(agent) or agent)
+    if agent == f.s.agent:
+        f.changes["member"] = True
+
+
+def _left(f: _Folding, entry: Entry) -> None:
+    agent = str(entry["agent"])
+    f.titles.pop(agent, None)
+    if agent == f.s.agent:
+        f.changes["member"] = False
+
+
+def _kicked(f: _Folding, entry: Entry) -> None:
+    _left(f, entry)
+    if entry["agent"] == f.s.agent:  # a kick clears the session
+        f.items.clear()
+        f.waiting.clear()
+
+
+def _topic(f: _Folding, entry: Entry) -> None:
+    f.changes["topic"] = str(entry.get("text") or "")
+
+
+def _handoff(f: _Folding, entry: Entry) -> None:
+    if not f.mine(entry):
+        return
+    f.flush()
+    said = [item for item in f.items if isinstance(item, Line) and item.said]
+    f.items = list(said[-BACKFILL:])
+    f.changes.update(handoff=str(entry.get("record") or ""), context=0, lifetime=0)
+
+
+_KINDS = {
+    "message": _message,
+    "action": _action,
+    "turn_started": _turn_started,
+    "turn_ended": _turn_ended,
+    "tool_started": _tool_started,
+    "tool_ended": _tool_ended,
+    "joined": _joined,
+    "reloaded": _joined,
+    "invited": _joined,
+    "left": _left,
+    "parked": lambda f, entry: None,
+    "kicked": _kicked,
+    "topic": _topic,
+    "handoff": _handoff,
+}
+
+
+def fold(session: Session, entries: Iterable[Entry]) -> Session:
+    """The session after these entries. Entries that it has already are skipped, so folding twice is folding once."""
+    folding = _Folding(session)
+    seq = session.seq
+    for entry in entries:
+        if entry["seq"] <= seq:
+            continue
+        seq = entry["seq"]
+        folding.take(entry)
+    folding.changes["seq"] = seq
+    return folding.done()
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _result(call: ToolCall) -> dict[str, Any]:
+    lost = call.outcome is None or (call.outcome == "unknown" and not call.result)
+    return {
+        "type": "tool_result",
+        "tool_use_id": call.call,
+        "content": UNKNOWN if lost else call.result,
+        "is_error": call.outcome != "ok",
+    }
+
+
+def _put(messages: list[Message], role: str, blocks: list[dict[str, Any]]) -> None:
+    """Add blocks to the last message when it has the same role: providers want roles to alternate."""
+    if messages and messages[-1]["role"] == role:
+        messages[-1]["content"].extend(blocks)
+    else:
+        messages.append({"role": role, "content": blocks})
+
+
+def messages(session: Session) -> list[Message]:
+    """The conversation as neutral messages: roles alternate, it begins and ends with a user message, and each tool use
+    is followed at once by its result. A read that was cut off is left out: the agent reads again."""
+    found: list[Message] = []
+    for item in session.items:
+        if isinstance(item, Used):
+            calls = [call for call in item.calls if call.outcome is not None or not call.read_only]
+            if calls:
+                uses = [
+                    {"type": "tool_use", "id": call.call, "name": call.tool, "input": dict(call.input)}
+                    for call in calls
+                ]
+                _put(found, "assistant", uses)
+                _put(found, "user", [_result(call) for call in calls])
+        elif item.text.strip():
+            _put(found, "assistant" if item.own else "user", [_text(item.text)])
+    if found and found[0]["role"] == "assistant":
+        found.insert(0, {"role": "user", "content": [_text(GOES_ON)]})
+    if not found or found[-1]["role"] == "assistant":
+        _put(found, "user", [_text(YOUR_TURN)])
+    return found

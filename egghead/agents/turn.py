@@ -1,0 +1,375 @@
+"""One turn: from a folded session to exactly one end in the log.
+
+The loop is a function of four ports (append, complete, run_tool, publish), so that it is tested without a bus and has
+one implementation. Its law: what is appended is durable before the next step relies on it. A tool call is in the log
+before the tool runs, its result is in the log before the model sees it, and the end of the turn has an id made from the
+turn, so that telling it twice is telling it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from egghead.agents.record import AgentSpec
+from egghead.agents.session import OpenTurn, Session, call_id, messages
+
+logger = logging.getLogger("egghead.agents")
+
+MAX_ROUNDS = 20
+MAX_CONCURRENT = 5
+MAX_LISTED_FAILURES = 5
+PASS = "/pass"
+
+CONCLUDE = f"(That was the last of {MAX_ROUNDS} rounds of tools. Answer now with what you have; ask for no more tools.)"
+
+_TRAILING_PASS = re.compile(r"\s*\n\s*[`*_\"']*/pass[`*_\"'.!]*\s*\Z")
+
+
+class TurnOver(Exception):
+    """The room no longer holds this turn open for us: it ended without us, and nothing of ours is wanted."""
+
+
+class ModelFailed(Exception):
+    """The model call failed for good. The text is a sentence that a person can act on."""
+
+
+class Ports(Protocol):
+    """What a turn needs of the world. Each may raise TurnOver; an append that returns is on disk."""
+
+    def append(self, entries: Sequence[dict[str, Any]]) -> Awaitable[None]: ...
+
+    def complete(self, request: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Any]]]:
+        """A model call. Raises ModelFailed, also in the middle."""
+
+    def run_tool(self, call: str, tool: str, input: Any, read_only: bool) -> Awaitable[Mapping[str, Any]]:
+        """`{outcome, content, summary}`; never raises for what a tool or its process does."""
+
+    def publish(self, text: str, n: int) -> Awaitable[None]: ...
+
+
+class Ending(enum.Enum):
+    """How a turn ended, by what this agent wrote. ABANDONED: the room had ended it already."""
+
+    SPOKE = "spoke"
+    PASSED = "passed"
+    FAILED = "failed"
+    HALTED = "halted"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True)
+class Menu:
+    """What `tools.menu` gave: tools with their schemas, and why others are missing."""
+
+    tools: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def reads(self, name: str) -> bool:
+        """Whether a call may be repeated. What is not known to be harmless is not."""
+        return any(tool["name"] == name and tool.get("read_only") for tool in self.tools)
+
+
+@dataclass
+class Turn:
+    """A turn in progress: what has been said, spent and started so far. One object a turn, never shared."""
+
+    spec: AgentSpec
+    session: Session
+    given: OpenTurn
+    menu: Menu
+    system: str
+    ports: Ports
+    said: list[str] = field(default_factory=list)
+    saying: str = ""
+    published: int = 0
+    failures: list[str] = field(default_factory=list)
+    running: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    context: int = 0
+
+    @property
+    def text(self) -> str:
+        """Everything said in this turn, each round's text a paragraph of its own."""
+        return "\n\n".join(part for part in (*self.said, self.saying.strip()) if part.strip())
+
+
+@dataclass
+class _Reply:
+    uses: list[Mapping[str, Any]] = field(default_factory=list)
+    text: str = ""
+    reason: str = "end_turn"
+
+
+async def take_turn(turn: Turn, halt: asyncio.Event) -> Ending:
+    """Take the turn to its end. When `halt` is set, what was said is kept and marked as cut.
+
+    Cancelling ends nothing in the log: the turn stays open and is given again.
+    """
+    work = asyncio.create_task(_rounds(turn), name=f"turn {turn.given.turn}")
+    stop = asyncio.create_task(halt.wait())
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        work.cancel()
+        await asyncio.wait({work})
+        if not work.cancelled() and work.exception() is None:
+            return work.result()  # it ended in the same moment: its own end stands
+        return await _halted(turn)
+    except TurnOver:
+        logger.info("turn %s of %s ended without us", turn.given.turn, turn.session.room)
+        return Ending.ABANDONED
+    finally:
+        for task in (work, stop):
+            task.cancel()
+        await asyncio.gather(work, stop, return_exceptions=True)
+
+
+async def _rounds(turn: Turn) -> Ending:
+    history = messages(turn.session)
+    try:
+        for number in range(1, MAX_ROUNDS + 2):
+            last = number > MAX_ROUNDS
+            if last:
+                history[-1]["content"].append({"type": "text", "text": CONCLUDE})
+            reply = await _ask(turn, history)
+            if not reply.uses or last:
+                return await _conclude(turn, reply)
+            results = await _use_tools(turn, number, reply)
+            history.append({"role": "assistant", "content": _assistant(turn, number, reply)})
+            history.append({"role": "user", "content": results})
+    except ModelFailed as error:
+        return await _failed(turn, str(error))
+    raise AssertionError("the last round always concludes")
+
+
+def _request(turn: Turn, history: list[dict[str, Any]]) -> dict[str, Any]:
+    tools = [{key: tool[key] for key in ("name", "description", "input_schema")} for tool in turn.menu.tools]
+    return {
+        "model": turn.spec.model or "",
+        "system": turn.system,
+        "messages": history,
+        "tools": tools,
+        "max_tokens": turn.spec.max_tokens,
+        "temperature": turn.spec.temperature,
+        "agent": turn.spec.id,
+        "room": turn.session.room,
+        "turn": turn.given.turn,
+        "mode": turn.given.mode,
+    }
+
+
+async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
+    """One model call, streamed to the room as it comes."""
+    reply = _Reply()
+    turn.saying = ""
+    shown = 0
+    async with turn.ports.complete(_request(turn, history)) as events:
+        async for event in events:
+            kind = event.get("type")
+            if kind == "text":
+                turn.saying += str(event["text"])
+                shown = await _show(turn, shown)
+            elif kind == "tool_use":
+                reply.uses.append(event)
+            elif kind == "stop":
+                reply.reason = str(event.get("reason", "end_turn"))
+                _count(turn, event.get("usage") or {})
+    reply.text = turn.saying.strip()
+    await _show(turn, shown, whole=True)
+    if reply.text:
+        turn.said.append(reply.text)
+    turn.saying = ""
+    return reply
+
+
+async def _show(turn: Turn, shown: int, whole: bool = False) -> int:
+    """Publish what is new. Text that may still turn out to be a pass is held back: nobody sees a yield being typed."""
+    text = turn.saying.lstrip()
+    if (is_pass(text) if whole else PASS.startswith(text.strip().lower()) or is_pass(text)) or len(text) <= shown:
+        return shown
+    break_before = "\n\n" if shown == 0 and turn.said else ""
+    await turn.ports.publish(break_before + text[shown:], turn.published)
+    turn.published += 1
+    return len(text)
+
+
+def is_pass(text: str) -> bool:
+    """Whether a reply is only a yield, however the model dressed it."""
+    return text.strip().strip("`*_\"'.! ").lower() == PASS
+
+
+def without_trailing_pass(text: str) -> str:
+    """Substance beats a yield that was added to it."""
+    return _TRAILING_PASS.sub("", text) if not is_pass(text) else text
+
+
+def _count(turn: Turn, usage: Mapping[str, Any]) -> None:
+    figures = {key: int(usage.get(key) or 0) for key in ("input", "output", "cached_read", "cached_write")}
+    for key, value in figures.items():
+        turn.usage[key] = turn.usage.get(key, 0) + value
+    turn.context = sum(figures.values())  # the last exchange is what the next one begins with
+
+
+def _assistant(turn: Turn, number: int, reply: _Reply) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
+    for index, use in enumerate(reply.uses, start=1):
+        call = call_id(turn.given.turn, turn.given.attempt, number, index)
+        blocks.append({"type": "tool_use", "id": call, "name": use["name"], "input": use.get("input") or {}})
+    return blocks
+
+
+async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, Any]]:
+    """Run what one reply asked for, a few at a time; the results stand in the order of the requests."""
+    gate = asyncio.Semaphore(MAX_CONCURRENT)
+
+    async def one(index: int, use: Mapping[str, Any]) -> dict[str, Any]:
+        async with gate:
+            return await _use_tool(turn, call_id(turn.given.turn, turn.given.attempt, number, index), use)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(index, use)) for index, use in enumerate(reply.uses, start=1)]
+    return [task.result() for task in tasks]
+
+
+async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, Any]:
+    tool, arguments = str(use["name"]), use.get("input") or {}
+    read_only = turn.menu.reads(tool)
+    started = {
+        "id": f"{turn.given.turn}.{call}.s",
+        "kind": "tool_started",
+        "turn": turn.given.turn,
+        "attempt": turn.given.attempt,
+        "call": call,
+        "tool": tool,
+        "input": arguments,
+        "read_only": read_only,
+        "summary": describe(tool, arguments),
+    }
+    await turn.ports.append([started])
+    turn.running[call] = (tool, arguments)
+    result = await turn.ports.run_tool(call, tool, arguments, read_only)
+    outcome, content = str(result["outcome"]), str(result.get("content", ""))
+    if outcome != "ok":
+        turn.failures.append(f"{describe(tool, arguments)}: {_first_line(content)}")
+    await turn.ports.append([_ended(turn, call, outcome, content, str(result.get("summary") or _first_line(content)))])
+    del turn.running[call]
+    return {"type": "tool_result", "tool_use_id": call, "content": content, "is_error": outcome != "ok"}
+
+
+def _ended(turn: Turn, call: str, outcome: str, content: str, summary: str) -> dict[str, Any]:
+    return {
+        "id": f"{turn.given.turn}.{call}.e",
+        "kind": "tool_ended",
+        "turn": turn.given.turn,
+        "call": call,
+        "outcome": outcome,
+        "result": content,
+        "summary": summary,
+    }
+
+
+def describe(tool: str, arguments: Any, limit: int = 120) -> str:
+    """One line for people: the tool and what it was asked."""
+    if isinstance(arguments, Mapping):
+        shown = ", ".join(f"{key}={_plain(value)}" for key, value in arguments.items())
+    else:
+        shown = _plain(arguments)
+    line = f"{tool} {shown}".strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _plain(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return " ".join(text.split())[:80]
+
+
+def _first_line(text: str, limit: int = 160) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _with_failures(turn: Turn, text: str) -> str:
+    """Peers and readers see what did not work; successes are action lines of their own."""
+    if not turn.failures:
+        return text
+    listed = turn.failures[:MAX_LISTED_FAILURES]
+    more = len(turn.failures) - len(listed)
+    lines = [f"> did not work: {line}" for line in listed] + ([f"> and {more} more"] if more else [])
+    return "\n\n".join(part for part in (text, "\n".join(lines)) if part)
+
+
+async def _conclude(turn: Turn, reply: _Reply) -> Ending:
+    text = without_trailing_pass("\n\n".join(part for part in turn.said if not is_pass(part)))
+    if text:
+        cut = reply.reason == "max_tokens"
+        await _speak(turn, _with_failures(turn, text), cut)
+        return Ending.SPOKE
+    if any(is_pass(part) for part in turn.said):
+        await _act(turn, "passed", None)
+        return Ending.PASSED
+    if reply.uses:
+        return await _failed(
+            turn, f"{turn.spec.title} used {MAX_ROUNDS} rounds of tools and did not come to an answer."
+        )
+    if reply.reason == "refusal":
+        return await _failed(turn, "The model refused to answer.")
+    return await _failed(turn, "The model gave an empty answer. Ask again, or try another model.")
+
+
+async def _failed(turn: Turn, sentence: str) -> Ending:
+    """A failure keeps what was said before it; otherwise it is a sentence and nothing else."""
+    text = without_trailing_pass(turn.text)
+    if text and not is_pass(text):
+        await _speak(turn, _with_failures(turn, f"{text}\n\n> broke off: {sentence}"), cut=True)
+        return Ending.SPOKE
+    await _act(turn, "failed", sentence)
+    return Ending.FAILED
+
+
+async def _halted(turn: Turn) -> Ending:
+    """What was said so far, marked as cut; tools that were running are closed as unknown in the same append."""
+    open_calls = [
+        _ended(turn, call, "unknown", "", f"{describe(*what)}: stopped while it ran")
+        for call, what in turn.running.items()
+    ]
+    text = without_trailing_pass(turn.text)
+    if text and not is_pass(text):
+        await turn.ports.append([*open_calls, _message(turn, text, cut=True)])
+    else:
+        await turn.ports.append([*open_calls, _action(turn, "failed", "Stopped before it said anything.")])
+    return Ending.HALTED
+
+
+async def _speak(turn: Turn, text: str, cut: bool) -> None:
+    await turn.ports.append([_message(turn, text, cut)])
+
+
+async def _act(turn: Turn, action: str, text: str | None) -> None:
+    await turn.ports.append([_action(turn, action, text)])
+
+
+def _message(turn: Turn, text: str, cut: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": f"{turn.given.turn}.m",
+        "kind": "message",
+        "turn": turn.given.turn,
+        "author": turn.spec.title,
+        "text": text,
+        "usage": {**turn.usage, "context": turn.context},
+    }
+    return {**entry, "cut": True} if cut else entry
+
+
+def _action(turn: Turn, action: str, text: str | None) -> dict[str, Any]:
+    # The same id as the message would have: a turn has one end, whatever it is.
+    entry = {"id": f"{turn.given.turn}.m", "kind": "action", "turn": turn.given.turn, "action": action}
+    return {**entry, "text": text} if text is not None else entry
