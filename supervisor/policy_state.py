@@ -98,6 +98,7 @@ class Job:
     reason: str = ""
     exit_reason: ExitReason = "shutdown"
     own: bool = False  # exit: of its own accord, not asked by the parent
+    code: int = 0  # exit: of the whole program, when it is the root that ends
     delay: float = 0.0  # group: seconds between the stops and the starts (backoff)
 
 
@@ -122,6 +123,15 @@ class Supervisor:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerTarget:
+    """What an armed timer is for: a start that takes too long, a restart held back (already counted or not), a kill."""
+
+    supervisor: str
+    id: str
+    purpose: Literal["start", "retry", "again", "kill"]
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """A whole tree. `starts` counts the starts of each path, so that restarts survive an escalation."""
 
@@ -130,6 +140,7 @@ class State:
     phase: Literal["new", "up", "lost", "stopping", "done"] = "new"
     supervisors: Mapping[str, Supervisor] = field(default_factory=lambda: MappingProxyType({}))
     starts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    timers: Mapping[str, TimerTarget] = field(default_factory=lambda: MappingProxyType({}))
     serial: int = 0  # numbers timers and lives of supervisors
     reason: str = ""
 

@@ -138,6 +138,7 @@ class Tree:
     preload: tuple[str, ...] = ()
     profiles: Mapping[str, Profile] = field(default_factory=lambda: NOTHING)
     file: str = ""
+    unique_names: bool = True  # False: only the ids within one supervisor are unique (simulate)
     warnings: tuple[str, ...] = ()  # legal but probably not meant; `check` prints them
 
     def supervisors(self) -> Iterator[tuple[str, SupervisorSpec]]:

@@ -1,0 +1,698 @@
+"""The machine of the policy: what each event does to a tree of supervisors. Pure: same state, event and now, same answer.
+
+A supervisor is a gen_server of OTP without the process: a mailbox, and at most one job (a dynamic one: one job for
+each child, so that starts do not block one another). A job stops some children, then starts some, waiting for the
+shell's report after each. While a supervisor is busy its messages wait and other supervisors go on.
+
+Law: `decide` is total. A report about a life that is over, a timer no longer wanted, and anything after `Exit` change
+nothing. `REPORTS` is the whole table of child state x report.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from supervisor import policy_rules as rules
+from supervisor.policy_events import (
+    EXIT_GAVE_UP,
+    EXIT_START,
+    EXIT_STOPPED,
+    Action,
+    ArmTimer,
+    Boot,
+    CancelTimer,
+    Code,
+    Event,
+    Exit,
+    Exited,
+    ExitReason,
+    LauncherLost,
+    Note,
+    Ready,
+    Reply,
+    Request,
+    Start,
+    StartFailed,
+    Stop,
+    Stopped,
+    StopTree,
+    SupervisorExit,
+    Timer,
+)
+from supervisor.policy_state import (
+    Child,
+    ChildExit,
+    Job,
+    Message,
+    Shutdown,
+    State,
+    Status,
+    Supervisor,
+    TimerTarget,
+    TryAgain,
+    fresh_child,
+)
+from supervisor.spec import ChildSpec, SupervisorSpec
+
+ReportKind = Literal["ready", "start_failed", "exited", "stopped"]
+Outcome = Literal["started", "failed", "died", "gone", "ignored"]
+REPORT_KINDS: tuple[ReportKind, ...] = ReportKind.__args__  # type: ignore[attr-defined]
+
+_IGNORED: dict[ReportKind, Outcome] = dict.fromkeys(REPORT_KINDS, "ignored")
+# What a report about the current life of a child means in each state of that child.
+REPORTS: Mapping[Status, Mapping[ReportKind, Outcome]] = {
+    "waiting": _IGNORED,
+    "starting": {"ready": "started", "start_failed": "failed", "exited": "failed", "stopped": "failed"},
+    "running": {"ready": "ignored", "start_failed": "died", "exited": "died", "stopped": "died"},
+    "stopping": {"ready": "ignored", "start_failed": "gone", "exited": "gone", "stopped": "gone"},
+    "restarting": _IGNORED,
+    "terminated": _IGNORED,
+    "parked": _IGNORED,
+}
+
+
+class Report(NamedTuple):
+    """A report on a child, from the shell or from a supervisor below."""
+
+    supervisor: str
+    id: str
+    incarnation: int
+    kind: ReportKind
+    reason: ExitReason = "crash"
+    planned: bool = False
+    detail: str = ""
+
+
+def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Action, ...]]:
+    """What happens next. `now`: monotonic seconds; must not decrease. Never raises for an event of these types."""
+    if state.phase == "done":
+        if isinstance(event, Request):
+            return state, (Reply(event.number, "error", detail="the tree has ended"),)
+        return state, ()
+    machine = Machine(state, now)
+    machine.take(event)
+    machine.run()
+    return machine.result(), tuple(machine.actions)
+
+
+class Machine:
+    """A working copy of one state for the length of one `decide`. Nothing outside this package keeps one."""
+
+    def __init__(self, state: State, now: float) -> None:
+        self.now = now
+        self.tree = state.tree
+        self.phase = state.phase
+        self.reason = state.reason
+        self.next_incarnation = state.next_incarnation
+        self.serial = state.serial
+        self.supervisors: dict[str, Supervisor] = dict(state.supervisors)
+        self.starts: dict[str, int] = dict(state.starts)
+        self.timers: dict[str, TimerTarget] = dict(state.timers)
+        self.actions: list[Action] = []
+        self.reports: deque[Report] = deque()  # from supervisors to their parents
+        self.awake: deque[str] = deque()  # supervisors whose mailbox may have something to do
+        self.copied: set[str] = set()  # supervisors whose children are already a copy of our own
+
+    def result(self) -> State:
+        return State(
+            self.tree,
+            self.next_incarnation,
+            self.phase,
+            MappingProxyType(self.supervisors),
+            MappingProxyType(self.starts),
+            MappingProxyType(self.timers),
+            self.serial,
+            self.reason,
+        )
+
+    # ---- the loop ----------------------------------------------------------------------------------------------
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Boot():
+                if self.phase == "new":
+                    self.phase = "up"
+                    self.open("", self.tree.root, self.tree.root.id, 0)
+            case Ready(path, incarnation):
+                self.hear(path, incarnation, "ready")
+            case StartFailed(path, incarnation, reason):
+                self.hear(path, incarnation, "start_failed", detail=reason)
+            case Exited(path, incarnation, exit_reason, planned, detail):
+                self.hear(path, incarnation, "exited", exit_reason, planned, detail)
+            case Stopped(path, incarnation, step):
+                self.hear(path, incarnation, "stopped", detail=step)
+            case Request():
+                self.request(event)
+            case Timer(id):
+                self.timer(id)
+            case StopTree(reason, at_once):
+                self.stop_tree(reason, at_once)
+            case LauncherLost(reason):
+                self.launcher_lost(reason)
+
+    def run(self) -> None:
+        """Until nothing moves without the shell: reports of supervisors first, then mailboxes."""
+        while self.reports or self.awake:
+            if self.reports:
+                self.report(self.reports.popleft())
+            else:
+                self.turn(self.awake.popleft())
+
+    def turn(self, path: str) -> None:
+        """Let one supervisor handle the first message that it is free for."""
+        supervisor = self.supervisors.get(path)
+        if supervisor is None or not supervisor.mailbox or self.phase == "lost":
+            return
+        blocked: set[str] = set()
+        for position, message in enumerate(supervisor.mailbox):
+            lane = self.lane(supervisor, message)
+            if lane is not None and (lane in supervisor.jobs or lane in blocked or supervisor.exiting):
+                blocked.add(lane)
+                continue
+            self.put(replace(supervisor, mailbox=supervisor.mailbox[:position] + supervisor.mailbox[position + 1 :]))
+            self.awake.append(path)
+            self.handle(path, message)
+            return
+
+    def lane(self, supervisor: Supervisor, message: Message) -> str | None:
+        """The lane a message has to wait for; None: it never waits (a dynamic supervisor's own affairs)."""
+        if not supervisor.spec.dynamic:
+            return ""
+        if isinstance(message, Shutdown):
+            return None
+        if isinstance(message, Request) and message.method in ("which_children", "count_children"):
+            return None
+        if isinstance(message, Request) and message.spec is not None and not message.id:
+            return message.spec.id
+        return message.id
+
+    def handle(self, path: str, message: Message) -> None:
+        match message:
+            case ChildExit():
+                self.child_exit(path, message)
+            case TryAgain(id, counted):
+                if self.supervisors[path].children.get(id, None) is not None and (
+                    self.child(path, id).status == "restarting"
+                ):
+                    self.restart(path, id, counted=counted, delay=0.0)
+            case Shutdown(reason):
+                self.begin_exit(path, reason, "shutdown")
+            case Request():
+                from supervisor.policy_requests import answer
+
+                answer(self, path, message)
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def put(self, supervisor: Supervisor) -> None:
+        self.supervisors[supervisor.path] = supervisor
+
+    def child(self, path: str, id: str) -> Child:
+        return self.supervisors[path].children[id]
+
+    def _children(self, path: str) -> dict[str, Child]:
+        """This decide's own copy of the children of a supervisor; made once, not once a change."""
+        supervisor = self.supervisors[path]
+        if path not in self.copied:
+            self.copied.add(path)
+            self.put(replace(supervisor, children=dict(supervisor.children)))
+        return self.supervisors[path].children  # type: ignore[return-value]
+
+    def set_child(self, path: str, child: Child) -> None:
+        self._children(path)[child.spec.id] = child
+
+    def drop_child(self, path: str, id: str) -> None:
+        child = self._children(path).pop(id)
+        self.disarm(child)
+        self.starts.pop(child.path, None)
+
+    def set_job(self, path: str, lane: str, job: Job | None) -> None:
+        jobs = dict(self.supervisors[path].jobs)
+        if job is None:
+            jobs.pop(lane, None)
+            self.awake.append(path)
+        else:
+            jobs[lane] = job
+        self.put(replace(self.supervisors[path], jobs=jobs))
+
+    def job_lane(self, path: str, id: str) -> str:
+        supervisor = self.supervisors[path]
+        return id if supervisor.spec.dynamic and "" not in supervisor.jobs else ""
+
+    def post(self, path: str, message: Message) -> None:
+        supervisor = self.supervisors[path]
+        self.put(replace(supervisor, mailbox=(*supervisor.mailbox, message)))
+        self.awake.append(path)
+
+    def reply(self, number: int | None, code: Code, value: object = None, detail: str = "") -> None:
+        if number is not None:
+            self.actions.append(Reply(number, code, value, detail))
+
+    def arm(self, path: str, id: str, purpose: Literal["start", "retry", "again", "kill"], delay: float) -> None:
+        self.serial += 1
+        child = self.child(path, id)
+        timer = f"{purpose}:{child.path}#{self.serial}"
+        self.timers[timer] = TimerTarget(path, id, purpose)
+        self.set_child(path, replace(child, timer=timer))
+        self.actions.append(ArmTimer(timer, self.now + delay))
+
+    def disarm(self, child: Child) -> None:
+        if child.timer and self.timers.pop(child.timer, None) is not None:
+            self.actions.append(CancelTimer(child.timer))
+
+    # ---- reports -----------------------------------------------------------------------------------------------
+
+    def hear(
+        self,
+        path: str,
+        incarnation: int,
+        kind: ReportKind,
+        reason: ExitReason = "crash",
+        planned: bool = False,
+        detail: str = "",
+    ) -> None:
+        """A report of the shell. Ids of dynamic children may contain `/`, so the longest supervisor path wins."""
+        owner = path
+        while "/" in owner:
+            owner = owner.rpartition("/")[0]
+            if owner in self.supervisors:
+                self.report(Report(owner, path[len(owner) + 1 :], incarnation, kind, reason, planned, detail))
+                return
+
+    def report(self, report: Report) -> None:
+        supervisor = self.supervisors.get(report.supervisor)
+        child = supervisor.children.get(report.id) if supervisor is not None else None
+        if child is None or child.incarnation != report.incarnation or child.gone:
+            return
+        outcome = REPORTS[child.status][report.kind]
+        if outcome == "ignored":
+            return
+        if self.phase == "lost":
+            if outcome != "started":
+                self.disarm(child)
+                self.set_child(report.supervisor, replace(child, gone=True, timer="", reason=report.detail))
+                self.rebuild_when_empty()
+            return
+        path, id = report.supervisor, report.id
+        if outcome == "started":
+            self.disarm(child)
+            self.set_child(path, replace(child, status="running", timer="", reason="", up_since=self.now))
+            self.awaited(path, id)
+        elif outcome == "failed":
+            self.start_failed(path, id, child.reason or report.detail or "ended before it was ready")
+        elif outcome == "died":
+            self.set_child(path, replace(child, gone=True))
+            self.post(path, ChildExit(id, report.incarnation, report.reason, report.planned, report.detail))
+        else:
+            self.disarm(child)
+            self.set_child(path, replace(child, gone=True, timer=""))
+            self.awaited(path, id, stopped=True)
+
+    def awaited(self, path: str, id: str, *, stopped: bool = False) -> None:
+        """The child that a job waited for is there, or gone."""
+        lane = self.job_lane(path, id)
+        job = self.supervisors[path].jobs.get(lane)
+        if job is None or id not in job.waiting:
+            return
+        if stopped:
+            self.after_stop(path, id, job)
+        self.set_job(path, lane, replace(job, waiting=tuple(other for other in job.waiting if other != id)))
+        self.advance(path, lane)
+
+    # ---- jobs --------------------------------------------------------------------------------------------------
+
+    def begin(self, path: str, lane: str, job: Job) -> None:
+        self.set_job(path, lane, job)
+        self.advance(path, lane)
+
+    def advance(self, path: str, lane: str) -> None:
+        """Do as much of a job as can be done without another report."""
+        while True:
+            supervisor = self.supervisors.get(path)
+            job = supervisor.jobs.get(lane) if supervisor is not None else None
+            if supervisor is None or job is None or (job.waiting and not (job.stops and self.at_once(supervisor, job))):
+                return
+            if job.stops:
+                id, stops = job.stops[0], job.stops[1:]
+                if self.begin_stop(path, id):
+                    self.set_job(path, lane, replace(job, stops=stops, waiting=(*job.waiting, id)))
+                else:
+                    self.after_stop(path, id, job)
+                    self.set_job(path, lane, replace(job, stops=stops))
+            elif job.starts and not job.delay:
+                id, starts = job.starts[0], job.starts[1:]
+                there = id in supervisor.children  # a temporary child of the group is gone by now
+                self.set_job(path, lane, replace(job, starts=starts, waiting=(id,) if there else ()))
+                if there:
+                    self.begin_start(path, id)
+                    return
+            else:
+                self.complete(path, lane, job)
+                return
+
+    def at_once(self, supervisor: Supervisor, job: Job) -> bool:
+        """A dynamic supervisor that ends stops its children all at the same time, as OTP does."""
+        return supervisor.spec.dynamic and job.kind == "exit"
+
+    def complete(self, path: str, lane: str, job: Job) -> None:
+        if job.kind == "exit":
+            self.closed(path, job)
+            return
+        if job.kind == "boot":
+            supervisor = replace(self.supervisors[path], started=True)
+            self.put(supervisor)
+            if supervisor.parent:
+                self.reports.append(Report(supervisor.parent, supervisor.spec.id, supervisor.incarnation, "ready"))
+        elif job.delay:
+            self.hold_back(path, job.id, "retry", job.delay)
+        self.set_job(path, lane, None)
+        self.reply(job.request, "ok")
+
+    def after_stop(self, path: str, id: str, job: Job) -> None:
+        """What remains of a child once it is stopped depends on what it was stopped for."""
+        child = self.child(path, id)
+        status: Status = "parked" if job.kind == "park" else "terminated"
+        forget = child.temporary or (job.kind == "terminate_child" and self.supervisors[path].spec.dynamic)
+        if forget and job.kind not in ("park", "exit"):
+            self.drop_child(path, id)
+        else:
+            self.disarm(child)
+            self.set_child(path, replace(child, status=status, gone=False, timer="", reason=job.reason))
+
+    # ---- starting ----------------------------------------------------------------------------------------------
+
+    def open(self, parent: str, spec: SupervisorSpec, path: str, incarnation: int) -> None:
+        """A supervisor begins: its children are those of its spec, whatever an earlier life of it had."""
+        children = {} if spec.dynamic else {child.id: fresh_child(spec, path, child) for child in spec.children}
+        self.copied.add(path)
+        self.put(Supervisor(path, parent, spec, children, incarnation=incarnation))
+        if not parent:
+            self.starts[path] = self.starts.get(path, 0) + 1
+        self.begin(path, "", Job("boot", starts=tuple(children)))
+
+    def begin_start(self, path: str, id: str) -> None:
+        child = self.child(path, id)
+        self.disarm(child)
+        self.starts[child.path] = self.starts.get(child.path, 0) + 1
+        child = replace(child, status="starting", gone=False, reason="", timer="")
+        if isinstance(child.spec, ChildSpec):
+            incarnation = self.next_incarnation
+            self.next_incarnation += 1
+            self.set_child(path, replace(child, incarnation=incarnation))
+            self.actions.append(Start(child.path, child.name, incarnation, child.spec, path))
+            self.arm(path, id, "start", child.spec.start_timeout)
+        else:
+            self.serial += 1
+            self.set_child(path, replace(child, incarnation=self.serial))
+            self.open(path, child.spec, child.path, self.serial)
+
+    def start_failed(self, path: str, id: str, reason: str) -> None:
+        child = self.child(path, id)
+        self.disarm(child)
+        child = replace(child, status="terminated", gone=False, timer="", reason=reason)
+        self.set_child(path, child)
+        self.actions.append(Note(child.path, f"did not start: {reason}"))
+        lane = self.job_lane(path, id)
+        job = self.supervisors[path].jobs[lane]
+        if job.kind in ("start_child", "restart_child"):
+            self.request_failed(path, lane, job, child)
+        elif child.spec.optional:
+            if child.temporary:
+                self.drop_child(path, id)
+            self.set_job(path, lane, replace(job, waiting=()))
+            self.advance(path, lane)
+        elif job.kind == "boot":
+            self.begin_exit(path, f"child {id!r} did not start: {reason}", "crash", code=EXIT_START)
+        else:
+            self.set_job(path, lane, None)
+            delay, row = rules.backoff_delay(child, self.now, started=False)
+            self.set_child(path, replace(child, row=row))
+            self.hold_back(path, id, "again", delay)
+
+    def request_failed(self, path: str, lane: str, job: Job, child: Child) -> None:
+        """A start that somebody asked for failed: they are told, and nothing is tried again."""
+        if job.kind == "start_child":
+            self.drop_child(path, child.spec.id)
+        elif job.reason == "unpark":
+            self.set_child(path, replace(child, status="parked"))
+        self.set_job(path, lane, None)
+        self.reply(job.request, "error", detail=child.reason)
+
+    def hold_back(self, path: str, id: str, purpose: Literal["retry", "again"], delay: float) -> None:
+        """The child is to be started later: after the messages that are already waiting, or after its backoff."""
+        self.set_child(path, replace(self.child(path, id), status="restarting", gone=False))
+        if delay:
+            self.arm(path, id, purpose, delay)
+        else:
+            self.post(path, TryAgain(id, counted=purpose == "again"))
+
+    # ---- restarting --------------------------------------------------------------------------------------------
+
+    def child_exit(self, path: str, message: ChildExit) -> None:
+        """A child ended by itself (restart_child/3 and do_restart/3 of OTP)."""
+        supervisor = self.supervisors[path]
+        child = supervisor.children.get(message.id)
+        if child is None or child.incarnation != message.incarnation or not child.gone:
+            return  # stopped, forgotten or replaced in the meantime: as OTP flushes the EXIT of a child it terminates
+        reason, planned = message.reason, message.planned and not child.temporary
+        if planned:
+            recent, planned = rules.planned_again(child.planned, self.now)
+            child = replace(child, planned=recent)
+            self.set_child(path, child)
+            reason = reason if planned else "crash"
+        if planned:
+            self.restart(path, message.id, counted=False, delay=0.0)
+        elif rules.RESTARTED[child.spec.restart, reason]:
+            delay, row = rules.backoff_delay(child, self.now, started=True)
+            self.set_child(path, replace(child, row=row, reason=message.detail or reason))
+            self.restart(path, message.id, counted=True, delay=delay)
+        else:
+            self.ended(path, child, message.detail or reason)
+
+    def ended(self, path: str, child: Child, reason: str) -> None:
+        """A child ended and stays so; perhaps its supervisor ends with it."""
+        supervisor = self.supervisors[path]
+        if child.temporary or supervisor.spec.dynamic:
+            self.drop_child(path, child.spec.id)
+        else:
+            self.set_child(path, replace(child, status="terminated", gone=False, reason=reason))
+        rest = self.supervisors[path].children.values()
+        if rules.ends_with(supervisor.spec, child.spec, rest):
+            self.begin_exit(path, f"significant child {child.spec.id!r} ended", "shutdown", own=True)
+
+    def restart(self, path: str, id: str, *, counted: bool, delay: float) -> None:
+        """Count, then start the child again with all that its supervisor's strategy restarts with it."""
+        if counted and not self.within_budget(path, id):
+            return
+        supervisor, child = self.supervisors[path], self.child(path, id)
+        self.set_child(path, replace(child, status="restarting", gone=False))
+        strategy = supervisor.spec.strategy
+        if strategy in ("one_for_all", "rest_for_one"):
+            ids = rules.group(strategy, supervisor.children, id)
+            self.begin(path, "", Job("group", tuple(reversed(ids)), ids, id=id, delay=delay))
+        elif delay:
+            self.hold_back(path, id, "retry", delay)
+        else:
+            self.begin(path, id if supervisor.spec.dynamic else "", Job("restart", starts=(id,), id=id))
+
+    def within_budget(self, path: str, id: str) -> bool:
+        """Count one restart; when it is one too many the child is parked, or its supervisor gives up."""
+        supervisor, child = self.supervisors[path], self.child(path, id)
+        park = supervisor.spec.park
+        if park is not None and supervisor.spec.dynamic:
+            budget = rules.add_restart(child.budget, self.now, park.period)
+            if not rules.over_budget(budget, park):
+                self.set_child(path, replace(child, budget=budget))
+                return True
+            why = f"more than {park.intensity} restarts in {park.period} s; last: {child.reason or 'ended'}"
+            self.set_child(path, replace(child, status="parked", gone=False, budget=(), row=0, reason=why))
+            self.actions.append(Note(child.path, f"parked: {why}"))
+            return False
+        restarts = rules.add_restart(supervisor.restarts, self.now, supervisor.spec.period)
+        self.put(replace(supervisor, restarts=restarts))
+        if not rules.over_budget(restarts, supervisor.spec):
+            return True
+        self.set_child(path, replace(child, status="terminated", gone=False))
+        why = (
+            f"more than {supervisor.spec.intensity} restarts in {supervisor.spec.period} s; "
+            f"last: child {id!r} ({child.reason or 'ended'})"
+        )
+        self.begin_exit(path, why, "shutdown", own=True, code=EXIT_GAVE_UP)
+        return False
+
+    # ---- stopping ----------------------------------------------------------------------------------------------
+
+    def begin_stop(self, path: str, id: str) -> bool:
+        """Have a child stopped. False when there is nothing to wait for."""
+        child = self.child(path, id)
+        if not child.alive:
+            return False
+        if child.status == "stopping":
+            return True
+        self.disarm(child)
+        self.set_child(path, replace(child, status="stopping", timer=""))
+        if isinstance(child.spec, ChildSpec):
+            self.actions.append(Stop(child.path, child.name, child.incarnation, child.spec.shutdown))
+            return True
+        if child.spec.shutdown == "brutal_kill":
+            self.kill_below(child.path)
+            return True
+        if child.spec.shutdown != "infinity":
+            self.arm(path, id, "kill", float(child.spec.shutdown))
+        if self.phase == "stopping":
+            self.begin_exit(child.path, "shutdown", "shutdown")
+        else:
+            self.post(child.path, Shutdown())
+        return True
+
+    def begin_exit(
+        self, path: str, reason: str, exit_reason: ExitReason, *, own: bool = False, code: int = EXIT_STOPPED
+    ) -> None:
+        """A supervisor ends: whatever it was doing is given up, and its children are stopped in reverse order."""
+        supervisor = self.supervisors[path]
+        if supervisor.exiting:
+            return
+        for job in supervisor.jobs.values():
+            self.reply(job.request, "error", detail=f"supervisor {supervisor.spec.id!r} is ending")
+        waiting = tuple(id for id, child in supervisor.children.items() if child.status == "stopping" and child.alive)
+        stops = tuple(id for id in reversed(tuple(supervisor.children)) if id not in set(waiting))
+        job = Job("exit", stops, (), waiting, None, "", reason, exit_reason, own, code=code)
+        self.put(replace(supervisor, jobs={"": job}))
+        self.advance(path, "")
+
+    def closed(self, path: str, job: Job) -> None:
+        """Nothing is left below a supervisor: its parent hears of it; the root leaves."""
+        supervisor = self.supervisors.pop(path)
+        self.copied.discard(path)
+        for child in supervisor.children.values():
+            self.disarm(child)
+            if supervisor.spec.dynamic:
+                self.starts.pop(child.path, None)
+        for message in supervisor.mailbox:
+            if isinstance(message, Request):
+                self.reply(message.number, "error", detail=f"supervisor {supervisor.spec.id!r} ended")
+        if job.own:
+            self.actions.append(SupervisorExit(path, job.reason))
+        if not supervisor.parent:
+            self.phase, self.reason = "done", job.reason
+            self.actions.append(Exit(job.code, job.reason))
+            return
+        kind: ReportKind = "exited" if supervisor.started else "start_failed"
+        self.reports.append(
+            Report(
+                supervisor.parent, supervisor.spec.id, supervisor.incarnation, kind, job.exit_reason, detail=job.reason
+            )
+        )
+
+    def kill_below(self, path: str) -> None:
+        """End everything below a supervisor at once, whatever it was doing."""
+        below = [other for other in self.supervisors if other == path or other.startswith(f"{path}/")]
+        for owner in below:
+            for _, child in reversed(tuple(self.supervisors[owner].children.items())):
+                if not child.alive:
+                    continue
+                self.disarm(child)
+                self.set_child(owner, replace(child, status="stopping", timer=""))
+                if isinstance(child.spec, ChildSpec):
+                    self.actions.append(Stop(child.path, child.name, child.incarnation, "brutal_kill"))
+        for owner in below:
+            if owner in self.supervisors:
+                self.begin_exit(owner, "killed", "crash")
+
+    def stop_tree(self, reason: str, at_once: bool) -> None:
+        root = self.tree.root.id
+        if root not in self.supervisors:
+            self.phase, self.reason = "done", reason
+            self.actions.append(Exit(EXIT_STOPPED, reason))
+            return
+        self.phase = "stopping"
+        if at_once:
+            self.kill_below(root)
+        self.begin_exit(root, reason, "shutdown") if root in self.supervisors else None
+        for path in tuple(self.supervisors):
+            # a supervisor that was told to end but is still busy starting something must not hold up the stop
+            supervisor = self.supervisors.get(path)
+            if supervisor is not None and any(isinstance(message, Shutdown) for message in supervisor.mailbox):
+                self.begin_exit(path, "shutdown", "shutdown")
+
+    # ---- timers, requests, the launcher ------------------------------------------------------------------------
+
+    def timer(self, id: str) -> None:
+        target = self.timers.pop(id, None)
+        if target is None or target.supervisor not in self.supervisors:
+            return
+        child = self.supervisors[target.supervisor].children.get(target.id)
+        if child is None or child.timer != id:
+            return
+        child = replace(child, timer="")
+        if target.purpose == "start" and isinstance(child.spec, ChildSpec):
+            child = replace(child, reason=f"not ready within {child.spec.start_timeout:g} s")
+            self.actions.append(Stop(child.path, child.name, child.incarnation, "brutal_kill"))
+        self.set_child(target.supervisor, child)
+        if target.purpose in ("retry", "again"):
+            self.post(target.supervisor, TryAgain(target.id, counted=target.purpose == "again"))
+        elif target.purpose == "kill":
+            self.kill_below(child.path)
+
+    def request(self, request: Request) -> None:
+        path = self.find(request.supervisor)
+        if path is None:
+            code: Code = "not_found" if not self.known(request.supervisor) else "error"
+            why = "there is no supervisor" if code == "not_found" else "not running: supervisor"
+            self.reply(request.number, code, detail=f"{why} {request.supervisor!r}")
+        elif self.phase != "up":
+            self.reply(request.number, "error", detail="the tree is stopping or starting again")
+        else:
+            self.post(path, request)
+
+    def find(self, supervisor: str) -> str | None:
+        """The path of the live supervisor with this id or path."""
+        if supervisor in self.supervisors:
+            return supervisor
+        return next((path for path, live in self.supervisors.items() if live.spec.id == supervisor), None)
+
+    def known(self, supervisor: str) -> bool:
+        return any(supervisor in (path, spec.id) for path, spec in self.tree.supervisors())
+
+    def launcher_lost(self, reason: str) -> None:
+        if self.phase == "up":
+            self.phase, self.reason = "lost", reason or "the launcher died"
+            self.rebuild_when_empty()
+
+    def rebuild_when_empty(self) -> None:
+        """After the last process of a lost launcher: one counted restart of the root, then everything in order."""
+        for supervisor in self.supervisors.values():
+            if any(child.alive and isinstance(child.spec, ChildSpec) for child in supervisor.children.values()):
+                return
+        root = self.supervisors[self.tree.root.id]
+        self.forget_all()
+        restarts = rules.add_restart(root.restarts, self.now, root.spec.period)
+        if rules.over_budget(restarts, root.spec):
+            why = f"more than {root.spec.intensity} restarts in {root.spec.period} s; last: {self.reason}"
+            self.phase, self.supervisors, self.reason = "done", {}, why
+            self.actions += [SupervisorExit(root.path, why), Exit(EXIT_GAVE_UP, why)]
+            return
+        self.actions.append(Note(root.path, f"everything is started again: {self.reason}"))
+        self.phase, self.reason = "up", ""
+        kept = {id: child for id, child in root.children.items() if not child.temporary or not root.started}
+        waiting = {id: replace(child, status="waiting", gone=False, timer="") for id, child in kept.items()}
+        self.supervisors = {root.path: replace(root, children=waiting, restarts=restarts, mailbox=(), jobs={})}
+        self.copied = {root.path}
+        if root.spec.dynamic:
+            for id in waiting:
+                self.begin(root.path, id, Job("restart", starts=(id,), id=id))
+        else:
+            self.begin(root.path, "", Job("group" if root.started else "boot", starts=tuple(waiting)))
+
+    def forget_all(self) -> None:
+        """Answer every open request and cancel every timer: nobody is left to do it later."""
+        for supervisor in self.supervisors.values():
+            waiting = [message.number for message in supervisor.mailbox if isinstance(message, Request)]
+            for number in [*(job.request for job in supervisor.jobs.values()), *waiting]:
+                self.reply(number, "error", detail="the whole tree is being started again")
+            for child in supervisor.children.values():
+                self.disarm(child)
