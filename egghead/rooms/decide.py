@@ -1,0 +1,333 @@
+"""Who speaks next: `decide(state, world, now) -> Decision`, pure.
+
+The driver's law: after every entry and every change of presence the coordinator calls `decide` and appends what it
+says in one atomic `append(entries, expect=state.last)`. On Conflict it folds what is new and decides again. Everything
+that a decision needs is in its three arguments, so a coordinator has no memory worth keeping and can die between any
+two appends: its successor reads the same log and goes on.
+
+A turn whose agent died is given once more, to the new incarnation; a turn that has its agent's answer is only ended.
+`now` and all times in `World` are monotonic seconds of the coordinator; no clock is read here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from egghead.rooms.activation import Card, Plan, Policy, plan_message
+from egghead.rooms.entries import MAX_BATCH
+from egghead.rooms.fold import Member, RoomState, Round, Turn, Waiting, fold
+from egghead.rooms.relevance import Corpus
+
+Proposed = dict[str, Any]  # an entry before the room has stamped it
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The agent's process is up and can take a turn."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The agent has no process now; `since` in monotonic seconds."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The supervisor gave up on the agent."""
+
+    reason: str
+
+
+Presence = Present | Absent | Parked
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the coordinator knows besides the log.
+
+    `seen`: seq -> when this coordinator first saw that entry; what it has not seen counts from `since`, its own start.
+    An agent without presence is absent from `since` on.
+    """
+
+    presence: Mapping[str, Presence] = field(default_factory=lambda: _NOTHING)
+    cards: Mapping[str, Card] = field(default_factory=lambda: _NOTHING)
+    corpus: Corpus = field(default_factory=Corpus)
+    policy: Policy = field(default_factory=Policy)
+    seen: Mapping[int, float] = field(default_factory=lambda: _NOTHING)
+    since: float = 0.0
+
+    def of(self, agent: str) -> Presence:
+        """The agent's presence."""
+        return self.presence.get(agent, Absent(self.since))
+
+    def seen_at(self, seq: int) -> float:
+        """When the entry was first seen."""
+        return self.seen.get(seq, self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to append, in one piece, and when to ask again even if nothing happens (None: not before something does)."""
+
+    entries: tuple[Proposed, ...] = ()
+    wake_at: float | None = None
+
+
+def decide(state: RoomState, world: World, now: float) -> Decision:
+    """The next entries of this room, [] when nothing is to be done. Applies its own steps to the state as it goes, so
+    that one append says all that follows from what is known."""
+    entries: list[Proposed] = []
+    while len(entries) <= MAX_BATCH // 2:
+        step = _step(state, world, now)
+        if not step.entries:
+            return Decision(tuple(entries), step.wake_at)
+        for entry in step.entries:
+            entries.append(entry)
+            state = fold(state, {**entry, "seq": state.last + 1, "by": "coordinator", "at": ""})
+        if len(step.entries) > MAX_BATCH // 2:
+            break
+    return Decision(tuple(entries), now)
+
+
+def _step(state: RoomState, world: World, now: float) -> Decision:
+    turns = [_turn(state, turn, world, now) for turn in state.turns.values()]
+    due = tuple(entry for decision in turns for entry in decision.entries)
+    if due:
+        return Decision(due)
+    round_ = _round(state, world, now)
+    if round_.entries:
+        return round_
+    return Decision((), earliest([*(one.wake_at for one in turns), round_.wake_at]))
+
+
+def earliest(times: Iterable[float | None]) -> float | None:
+    """The first of some times, None when there is none."""
+    return min((time for time in times if time is not None), default=None)
+
+
+# -- turns in progress ---------------------------------------------------------------------------------------------
+
+
+def _turn(state: RoomState, turn: Turn, world: World, now: float) -> Decision:
+    if turn.answer is not None:
+        return _end(turn, turn.answer, turn.reason)
+    if turn.agent not in state.members:
+        return _end(turn, "failed", f"{turn.agent} is no longer in the room")
+    presence = world.of(turn.agent)
+    halted = state.round is not None and state.round.halted
+    if isinstance(presence, Present) and presence.incarnation <= turn.incarnation:
+        # An older incarnation than the turn's is old news: the bus will tell of the newer one.
+        if not halted or state.round is None:
+            return Decision()
+        until = world.seen_at(state.round.halted_seq) + world.policy.halt_grace
+        return _end(turn, "halted", None) if now >= until else Decision(wake_at=until)
+    if halted:
+        return _end(turn, "halted", None)
+    if isinstance(presence, Parked):
+        return _end(turn, "failed", f"{turn.agent} is parked: {presence.reason}")
+    if turn.attempt > 1:
+        return _end(turn, "failed", f"{turn.agent} crashed in this turn twice")
+    if isinstance(presence, Present):
+        return Decision(
+            (_started(turn.id, _round_of(turn), turn.agent, 2, presence.incarnation, turn.mode, turn.nudge),)
+        )
+    until = presence.since + world.policy.absent_limit
+    if now >= until:
+        return _end(turn, "failed", f"{turn.agent} crashed and did not come back")
+    return Decision(wake_at=until)
+
+
+def _round_of(turn: Turn) -> str:
+    return turn.id.rpartition(".")[0]
+
+
+def _end(turn: Turn, outcome: str, reason: str | None) -> Decision:
+    entry: Proposed = {
+        "id": f"{turn.id}.e",
+        "kind": "turn_ended",
+        "turn": turn.id,
+        "agent": turn.agent,
+        "outcome": outcome,
+    }
+    if reason:
+        entry["reason"] = reason
+    return Decision((entry,))
+
+
+def _started(turn: str, round_: str, agent: str, attempt: int, incarnation: int, mode: str, nudge: bool) -> Proposed:
+    entry: Proposed = {
+        "id": f"{turn}.s{attempt}",
+        "kind": "turn_started",
+        "turn": turn,
+        "round": round_,
+        "agent": agent,
+        "attempt": attempt,
+        "incarnation": incarnation,
+        "mode": mode,
+    }
+    if nudge:
+        entry["nudge"] = True
+    return entry
+
+
+# -- the round -----------------------------------------------------------------------------------------------------
+
+
+def _round(state: RoomState, world: World, now: float) -> Decision:
+    round_ = state.round
+    if round_ is None:
+        return _next_round(state, world, now)
+    if not round_.pending:
+        if state.turns:
+            return Decision()
+        return Decision(({"id": f"{round_.id}.e", "kind": "round_ended", "round": round_.id},))
+    if round_.mode == "jam":
+        return _jam(state, round_, world, now)
+    if state.turns:
+        return Decision()
+    if state.free(world.policy.budget) <= 0:
+        return _exhausted(state)
+    return _give(state, round_, round_.pending[0], world, now, round_.turns + 1)
+
+
+def _jam(state: RoomState, round_: Round, world: World, now: float) -> Decision:
+    """Everybody at once: whoever is there starts; who is away does not hold up the others."""
+    entries: list[Proposed] = []
+    wakes: list[float | None] = []
+    free = state.free(world.policy.budget)
+    number = round_.turns
+    for agent in round_.pending:
+        if free <= 0:
+            break
+        given = _give(state, round_, agent, world, now, number + 1)
+        if given.entries:
+            number += 1
+            free -= len(given.entries) == 1  # a turn that failed on the spot holds no slot
+            entries.extend(given.entries)
+            if len(entries) >= MAX_BATCH // 2:
+                break
+        else:
+            wakes.append(given.wake_at)
+    if entries:
+        return Decision(tuple(entries))
+    if free <= 0 and not state.turns:
+        return _exhausted(state)
+    return Decision(wake_at=earliest(wakes))
+
+
+def _give(state: RoomState, round_: Round, agent: str, world: World, now: float, number: int) -> Decision:
+    """The turn to this agent: now, or when it is back, or failed on the spot with the reason."""
+    turn = f"{round_.id}.{number}"
+    nudge = round_.nudge == agent
+    presence = world.of(agent)
+    member = state.members.get(agent)
+    if isinstance(presence, Present):
+        leaving = _leaving_until(member, presence, world)
+        if leaving is not None and now < leaving:
+            return Decision(wake_at=leaving)
+        return Decision((_started(turn, round_.id, agent, 1, presence.incarnation, round_.mode, nudge),))
+    if isinstance(presence, Parked):
+        reason = f"{agent} is parked: {presence.reason}"
+    elif now >= presence.since + world.policy.absent_limit:
+        why = f": {member.parked}" if member is not None and member.parked else ""
+        reason = f"{agent} is not running{why}"
+    else:
+        return Decision(wake_at=presence.since + world.policy.absent_limit)
+    # Incarnation 0 is nobody: the turn is in the log, with its end, and no process will ever take it.
+    started = _started(turn, round_.id, agent, 1, 0, round_.mode, nudge)
+    failed: Proposed = {
+        "id": f"{turn}.e",
+        "kind": "turn_ended",
+        "turn": turn,
+        "agent": agent,
+        "outcome": "failed",
+        "reason": reason,
+    }
+    return Decision((started, failed))
+
+
+def _leaving_until(member: Member | None, presence: Present, world: World) -> float | None:
+    """Until when an incarnation that has handed off is given time to leave; None when it has not."""
+    if member is None or not member.handed_off or presence.incarnation > member.handed_off:
+        return None
+    return world.seen_at(member.handed_off_seq) + world.policy.absent_limit
+
+
+def _exhausted(state: RoomState) -> Decision:
+    queued = list(state.round.pending) if state.round is not None else []
+    queued += [one.agent for one in state.peers if one.agent not in queued]
+    return Decision(({"id": f"x{state.last + 1}", "kind": "budget_exhausted", "queued": queued},))
+
+
+def _next_round(state: RoomState, world: World, now: float) -> Decision:
+    if state.turns:
+        return Decision()
+    if state.inbox:
+        return _answer(state, state.inbox[0], world, now)
+    if not state.peers:
+        return Decision()
+    if state.free(world.policy.budget) <= 0:
+        return _exhausted(state)
+    first = state.peers[0]
+    return _planned(first.message, first.seq, Plan("peer", tuple(one.agent for one in state.peers)))
+
+
+def _answer(state: RoomState, waiting: Waiting, world: World, now: float) -> Decision:
+    if waiting.halted:
+        return _planned(waiting.id, waiting.seq, Plan("open", reason="halted"))
+    if waiting.kind == "continued":
+        return _planned(waiting.id, waiting.seq, _replay(state))
+    if not state.members and not state.ever_joined:
+        # A room that has just been opened: the roster is about to let the agents in.
+        until = world.seen_at(waiting.seq) + world.policy.join_grace
+        if now < until:
+            return Decision(wake_at=until)
+    away = frozenset(agent for agent in state.members if _gone(state.members[agent], world, now))
+    plan = plan_message(state, waiting, world.cards, world.corpus, world.policy, away)
+    return _planned(waiting.id, waiting.seq, plan)
+
+
+def _gone(member: Member, world: World, now: float) -> bool:
+    """True for an agent that will not be back soon: it is no candidate for a message that does not name it."""
+    presence = world.of(member.agent)
+    if isinstance(presence, Absent):
+        return member.parked is not None or now >= presence.since + world.policy.absent_limit
+    return isinstance(presence, Parked)
+
+
+def _replay(state: RoomState) -> Plan:
+    if not state.queue:
+        return Plan("open", reason="nobody was waiting")
+    mode = state.queue[0].mode
+    # What is left of a jam is no longer blind to the others.
+    return Plan("mention" if mode == "jam" else mode, tuple(one.agent for one in state.queue))
+
+
+def _planned(message: str, seq: int, plan: Plan) -> Decision:
+    entry: Proposed = {
+        "id": f"{round_id(message, seq)}.p",
+        "kind": "round_planned",
+        "round": round_id(message, seq),
+        "message": message,
+        "mode": plan.mode,
+        "order": list(plan.order),
+        "scores": dict(plan.scores),
+    }
+    if plan.reason:
+        entry["reason"] = plan.reason
+    return Decision((entry,))
+
+
+def round_id(message: str, seq: int) -> str:
+    """The id of the round about an entry: the same for every coordinator, another in a room that was dropped and
+    opened again under the same name."""
+    return f"r{seq}-{zlib.crc32(message.encode()):08x}"

@@ -1,0 +1,58 @@
+"""Names of rooms, of their files, and of who speaks in them.
+
+A room is `[A-Za-z0-9_-]{1,64}`, or `dm/<agent>` for a conversation of one person with one agent. Here is the only
+place that maps a room to its file name and back.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_AGENT = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)*\Z")
+_SUFFIX = ".jsonl"
+AGENT_PREFIX = "agents/"
+DIRECT_PREFIX = "dm/"
+
+
+class RoomNameError(ValueError):
+    """A name that cannot be a room's; the message says why and what can."""
+
+
+def check_room(room: object) -> str:
+    """The room id itself. Raises RoomNameError for anything that is not one."""
+    if not isinstance(room, str):
+        raise RoomNameError(f"a room name is text, not {room!r}")
+    if room.startswith(DIRECT_PREFIX):
+        agent = room.removeprefix(DIRECT_PREFIX)
+        if len(agent) <= 128 and _AGENT.match(agent):
+            return room
+        raise RoomNameError(f"{room!r} names no agent: write dm/ and the agent's id, as in 'dm/scout'")
+    if _ROOM.match(room):
+        return room
+    raise RoomNameError(f"{room!r} cannot be a room's name: use 1 to 64 letters (a-z), digits, '_' or '-'")
+
+
+def agent_of_room(room: str) -> str | None:
+    """The agent of a `dm/` room, else None."""
+    return room.removeprefix(DIRECT_PREFIX) if room.startswith(DIRECT_PREFIX) else None
+
+
+def agent_of(name: str) -> str | None:
+    """The agent id of a process name (`agents/people/bob` -> `people/bob`), else None."""
+    return name.removeprefix(AGENT_PREFIX) if name.startswith(AGENT_PREFIX) else None
+
+
+def file_name(room: str) -> str:
+    """The file of a room: `default.jsonl`, `dm~people~bob.jsonl`."""
+    return check_room(room).replace("/", "~") + _SUFFIX
+
+
+def room_of_file(name: str) -> str | None:
+    """The room of a file name, None when the file is not a room's."""
+    if not name.endswith(_SUFFIX):
+        return None
+    try:
+        return check_room(name.removesuffix(_SUFFIX).replace("~", "/"))
+    except RoomNameError:
+        return None
