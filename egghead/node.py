@@ -24,7 +24,6 @@ from typing import Any
 from egghead import __version__, paths
 from egghead.config import Config
 from egghead.errors import EggheadError, ExitCode, NodeError
-from egghead.launch import Launch
 
 log = logging.getLogger("egghead.node")
 OWN_DIR = ".egghead"
@@ -126,6 +125,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
 
     `announce` is called once, when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}.
     """
+    from egghead.launch import Launch  # here, because clients import this module for `running`
     from supervisor import Root, TreeError, load_tree
 
     began = time.monotonic()

@@ -10,15 +10,17 @@ import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from egghead.cli import unknown
 from egghead.cli.chat import TerminalPrinter
 from egghead.cli.common import asynchronous, connected
-from egghead.client.connection import Client
 from egghead.errors import EggheadError
+
+if TYPE_CHECKING:
+    from egghead.client import Client
 
 BACKLOG = 20  # entries shown when entering a room
 

@@ -1,0 +1,74 @@
+"""Writes docs/cli.md from the program's own tables: commands, options, chat commands, exit codes. `--check` compares."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from egghead import errors  # noqa: E402 - the repository is on the path only now
+from egghead.cli import cli  # noqa: E402
+from egghead.cli.linechat import COMMANDS  # noqa: E402
+
+PAGE = ROOT / "docs" / "cli.md"
+
+
+def page() -> str:
+    lines = [
+        "# The command line",
+        "",
+        "Made by `scripts/docs.py` from the program's own tables; do not edit.",
+        "",
+        "Every command takes `--records DIR` (the folder of notes). Results go to stdout, everything else to stderr; what",
+        "lists or shows takes `--json`. `--debug` before the command shows the traceback of an error.",
+        "",
+    ]
+    for name in cli.list_commands(click.Context(cli)):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        lines += _command(command, f"egghead {name}")
+    lines += ["## In a line chat", "", "| command | |", "|---|---|"]
+    lines += [f"| `/{name}{' ' + usage if usage else ''}` | {line} |" for name, (usage, line, _) in COMMANDS.items()]
+    lines += ["", "## Exit codes", "", "| code | name | |", "|---|---|---|"]
+    lines += [f"| {code.value} | {code.name} | {text} |" for code, text in _codes()]
+    return "\n".join(lines) + "\n"
+
+
+def _command(command: click.Command, path: str) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            child = command.get_command(click.Context(command), name)
+            assert child is not None
+            yield from _command(child, f"{path} {name}")
+        return
+    arguments = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
+    yield f"## {' '.join([path, *arguments])}"
+    yield ""
+    yield re.sub(r"\n\s*", "\n", command.help or "").strip()
+    yield ""
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden and option.name not in ("records", "as_json"):
+            yield f"- `{', '.join(option.opts)}{'' if option.is_flag else ' ' + (option.metavar or 'VALUE')}` {option.help or ''}".rstrip()
+    if any(p.name == "as_json" for p in command.params):
+        yield "- `--json`"
+    yield ""
+
+
+def _codes() -> Iterator[tuple[errors.ExitCode, str]]:
+    """The codes with the comments beside them, which are their documentation."""
+    source = Path(errors.__file__).read_text(encoding="utf-8")
+    comments = dict(re.findall(r"^    ([A-Z_]+) = \d+  # (.*)$", source, re.MULTILINE))
+    for code in errors.ExitCode:
+        yield code, comments.get(code.name, "it worked")
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")

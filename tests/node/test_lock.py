@@ -1,0 +1,74 @@
+"""The node's lock and runtime directory: one owner, named; nothing of anybody else is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from egghead import node, paths
+from egghead.errors import ExitCode, NodeError
+
+HOLDER = "import sys; from egghead import node; node.claim(__import__('pathlib').Path(sys.argv[1])); print(1, flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=-1, stdout=-1)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_the_second_is_told_the_pid_of_the_first(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+    """A lock held by another process is refused with its pid; asking about it does not take it."""
+    assert node.lock_holder(tmp_path) == holder.pid
+    with pytest.raises(NodeError, match=str(holder.pid)) as caught:
+        node.claim(tmp_path)
+    assert caught.value.exit_code == ExitCode.REFUSED
+    holder.communicate(b"")
+    assert node.lock_holder(tmp_path) is None
+    os.close(node.claim(tmp_path))
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+    """SIGKILL frees the lock: the kernel drops it, no file decides."""
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert node.lock_holder(tmp_path) is None
+    os.close(node.claim(tmp_path))
+
+
+def test_asking_about_a_folder_without_a_lock(tmp_path: Path) -> None:
+    """No lock file, no holder."""
+    assert node.lock_holder(tmp_path) is None
+
+
+def test_long_runtime_paths_fall_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime directory whose sockets would not fit is not used."""
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    monkeypatch.setenv("TMPDIR", str(long))
+    for root in paths.runtime_roots():
+        assert len(str(root)) < 60
+    assert paths.runtime_roots()
+
+
+def test_a_link_in_place_of_the_runtime_directory_is_refused(tmp_path: Path) -> None:
+    """Somebody's link in a shared temp directory is not followed."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(NodeError, match="is in the way"):
+        paths.make_private_dir(tmp_path / "link")
+
+
+def test_an_open_directory_is_closed(tmp_path: Path) -> None:
+    """Our own directory with a loose mode is made private before anything is put in it."""
+    (tmp_path / "d").mkdir(mode=0o755)
+    paths.make_private_dir(tmp_path / "d")
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
