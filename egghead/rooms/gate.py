@@ -1,0 +1,95 @@
+"""What a room lets into its log: ids appended once, turns that are open, kinds by role. Pure.
+
+The gate is the integrity of the log, not its policy: it knows which turn is open for which incarnation and whether its
+agent has already answered, nothing about who should speak. It is what makes an append of a dead incarnation, arriving
+late, harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from egghead.rooms.entries import ENDING_ACTIONS, MAX_BATCH, Entry, EntryError, role_of, validate
+from egghead.rooms.names import agent_of
+
+# kinds that change what the gate knows; a log is replayed by looking at these alone
+WATCHED = frozenset({"turn_started", "turn_ended", "message", "action"})
+
+Open = tuple[str, int, bool]  # agent, incarnation, has answered
+
+
+class TurnClosed(EntryError):
+    """An agent's entry for a turn that is not open for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The open turns of a log: turn -> (agent, incarnation, answered)."""
+
+    turns: Mapping[str, Open] = field(default_factory=lambda: MappingProxyType({}))
+
+    def after(self, entry: Entry) -> Gate:
+        """The gate once this entry is in the log. Total over anything that a log may hold."""
+        kind = entry.get("kind")
+        turn = entry.get("turn")
+        if kind not in WATCHED or not isinstance(turn, str):
+            return self
+        turns = dict(self.turns)
+        if kind == "turn_started":
+            turns[turn] = (entry["agent"], entry["incarnation"], False)
+        elif kind == "turn_ended":
+            turns.pop(turn, None)
+        elif turn in turns and (kind == "message" or entry.get("action") in ENDING_ACTIONS):
+            agent, incarnation, _ = turns[turn]
+            turns[turn] = (agent, incarnation, True)
+        else:
+            return self
+        return Gate(MappingProxyType(turns))
+
+    def admit(self, entries: Iterable[Entry], caller: str, incarnation: int) -> Gate:
+        """The gate after this batch of valid entries; raises TurnClosed naming the first that may not come in."""
+        gate = self
+        agent = agent_of(caller)
+        for entry in entries:
+            if agent is not None:
+                gate._check(entry, agent, incarnation)
+            gate = gate.after(entry)
+        return gate
+
+    def _check(self, entry: Entry, agent: str, incarnation: int) -> None:
+        turn = entry.get("turn")
+        if turn is None:
+            return  # a handoff between turns
+        found = self.turns.get(turn)
+        if found is None:
+            raise TurnClosed(f"turn {turn!r} is not open: it has ended, or was never started")
+        whose, which, answered = found
+        if whose != agent:
+            raise TurnClosed(f"turn {turn!r} belongs to {whose!r}, not to {agent!r}")
+        if which != incarnation:
+            raise TurnClosed(f"turn {turn!r} is open for incarnation {which} of {agent!r}, not for {incarnation}")
+        if answered:
+            raise TurnClosed(f"turn {turn!r} has its answer already; nothing more may follow it")
+
+
+def check_batch(entries: object, caller: str, incarnation: int) -> list[dict[str, Any]]:
+    """The entries of one append, each valid for the caller's role. Raises EntryError; total over any value."""
+    role = role_of(caller)
+    if role is None:
+        raise EntryError(f"{caller!r} has no part in a room's log")
+    if not isinstance(entries, list) or not entries:
+        raise EntryError("an append takes a list of one or more entries")
+    if len(entries) > MAX_BATCH:
+        raise EntryError(f"an append takes at most {MAX_BATCH} entries, not {len(entries)}")
+    found = [validate(entry, role) for entry in entries]
+    ids = [entry["id"] for entry in found if "id" in entry]
+    if len(set(ids)) < len(ids):
+        raise EntryError("the same id stands twice in one append")
+    if role == "agent":
+        for entry in found:
+            if entry["kind"] == "handoff":
+                entry["incarnation"] = incarnation  # the room's word, so that the coordinator can rely on it
+    return found
