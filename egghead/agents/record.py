@@ -74,7 +74,8 @@ class AgentSpec:
     def from_dict(cls, data: Mapping[str, Any]) -> AgentSpec:
         """The spec again. Keys of another version are ignored: an old child may outlive an upgrade of the code."""
         known = {field.name for field in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**values)
 
 
 def agent_id(record_id: str) -> str:

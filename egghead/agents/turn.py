@@ -235,8 +235,11 @@ async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, A
         async with gate:
             return await _use_tool(turn, call_id(turn.given.turn, turn.given.attempt, number, index), use)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(index, use)) for index, use in enumerate(reply.uses, start=1)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(index, use)) for index, use in enumerate(reply.uses, start=1)]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # one refusal by the room is the same for all of them
     return [task.result() for task in tasks]
 
 

@@ -1,0 +1,147 @@
+"""The reference monitor: every tool call of every agent passes here, and nowhere else.
+
+For each call it reads the caller's grants anew, resolves the concrete input to requests, checks all of them, and only
+then lets the tool act. When the grants cannot be read, nothing is allowed. It knows no bus: it is given a way to ask
+`store` and `index`, and it gives back what was decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from egghead.agents.record import authority_of, builtin_records, grants_of, record_ids
+from egghead.capabilities.denials import Denial, deny, deny_unknown_tool, deny_unreadable
+from egghead.capabilities.match import Authority, Request, could, inert_reason
+from egghead.tools.notes import TOOLS
+from egghead.tools.ports import Ask, Refusal, Unavailable
+from egghead.tools.registry import BadArguments, Tool, Work
+from egghead.tools.results import capped
+
+logger = logging.getLogger("egghead.tools")
+
+
+class Denied(Exception):
+    """A call that may not be made."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.text)
+        self.denial = denial
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a call came to. `denial` is set when and only when the outcome is `denied`."""
+
+    outcome: str
+    content: str
+    summary: str
+    records: tuple[str, ...] = ()
+    denial: Denial | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome,
+            "content": self.content,
+            "summary": self.summary,
+            "records": list(self.records),
+        }
+
+
+class Monitor:
+    """The two gates, for any agent. Holds nothing about an agent between calls: a revoked grant is gone at once."""
+
+    def __init__(self, ask: Ask, tools: Mapping[str, Tool] = TOOLS) -> None:
+        self.ask = ask
+        self.tools = dict(tools)
+
+    async def record_of(self, agent: str) -> Mapping[str, Any]:
+        """The record that defines an agent now, a built-in when no record does. Raises Denied: fail closed."""
+        for id in record_ids(agent):
+            try:
+                record = await self.ask("store", "get", id=id)
+            except Refusal as refusal:
+                if refusal.type in ("NotFound", "InvalidId"):
+                    continue
+                raise Denied(deny_unreadable(agent, refusal.message)) from None
+            except Unavailable as gone:
+                raise Denied(deny_unreadable(agent, str(gone))) from None
+            if record.get("class") == "agent":
+                if record.get("error"):
+                    raise Denied(deny_unreadable(agent, f"its record {id!r} is broken: {record['error']}"))
+                return dict(record)
+            if record.get("error"):  # it may have been meant to narrow the agent; what it says nobody knows
+                raise Denied(deny_unreadable(agent, f"its record {id!r} is broken: {record['error']}"))
+        builtin = builtin_records().get(agent)
+        if builtin is None:
+            raise Denied(deny_unreadable(agent, "it has no record any more"))
+        return builtin
+
+    async def authority(self, agent: str) -> Authority:
+        """What the agent holds at this moment. Raises Denied."""
+        found = authority_of(await self.record_of(agent))
+        return Authority(agent, found.grants, found.sandbox)
+
+    async def menu(self, agent: str) -> dict[str, Any]:
+        """The tools of which some input could pass, and why others cannot be used. Raises Denied."""
+        record = await self.record_of(agent)
+        authority = authority_of(record)
+        grants, problems = grants_of(record)
+        offered = [tool.to_dict() for tool in self.tools.values() if _offered(tool, authority)]
+        notes = [
+            f"{grant}: {reason}" for grant in grants if (reason := inert_reason(grant, authority.sandbox)) is not None
+        ]
+        return {"tools": offered, "notes": [*notes, *problems]}
+
+    async def run(self, agent: str, name: str, arguments: Any) -> Result:
+        """One call. Never raises for what agents, notes or processes do."""
+        try:
+            return await self._run(await self.authority(agent), name, arguments)
+        except Denied as denied:
+            return _denied(denied.denial)
+        except BadArguments as error:
+            return _error(f"{error}")
+        except Refusal as refusal:
+            return _error(f"{refusal.type}: {refusal.message}")
+        except Unavailable as gone:
+            read_only = name in self.tools and self.tools[name].read_only
+            unsure = (
+                "" if read_only or not gone.sent else " Whether it took effect is unknown: look before you repeat it."
+            )
+            return _error(f"{gone}.{unsure}")
+
+    async def _run(self, authority: Authority, name: str, arguments: Any) -> Result:
+        tool = self.tools.get(name)
+        if tool is None:
+            offered = [other.name for other in self.tools.values() if _offered(other, authority)]
+            raise Denied(deny_unknown_tool(authority.agent, name, offered))
+        if not _offered(tool, authority):
+            # Before anything is looked up: an agent without the verb learns nothing about what exists.
+            denial = deny(authority, Request.of(tool.verbs[0]))
+            raise Denied(denial or deny_unknown_tool(authority.agent, name, ()))
+        plan = await tool.plan(Work(authority, self.ask), **tool.parse(arguments))
+        for request in plan.requests:
+            denial = deny(authority, request)
+            if denial is not None:
+                raise Denied(denial)
+        if plan.denial is not None:
+            raise Denied(plan.denial)
+        output = await plan.execute()
+        hint = "read the rest by lines or by section" if tool.read_only else ""
+        return Result("ok", capped(output.content, hint=hint), output.summary, output.records)
+
+
+def _offered(tool: Tool, authority: Authority) -> bool:
+    return any(could(authority, verb) for verb in tool.verbs)
+
+
+def _denied(denial: Denial) -> Result:
+    logger.info("denied agent=%s code=%s %s", denial.agent, denial.code, denial.text)
+    return Result("denied", str(denial), denial.text, denial=denial)
+
+
+def _error(text: str) -> Result:
+    content = capped(text)
+    return Result("error", content, content.partition("\n")[0][:200])
