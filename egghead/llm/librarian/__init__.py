@@ -1,0 +1,61 @@
+"""`local/librarian`: the model of a node without keys. No weights, no network, no randomness.
+
+It stands behind the same interface as any provider and takes the same road: tools, streaming, usage. What it does next
+is decided in `steps`, a pure function of the request; this file only streams the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from egghead.llm.librarian.steps import step
+from egghead.llm.provider import Model
+from egghead.llm.shapes import Event, Request, Stop, Text, Usage, estimate_input, estimate_tokens
+
+__all__ = ["Librarian"]
+
+PIECE = 3  # words in one streamed piece
+
+
+class Librarian:
+    """The provider `local` with its one built-in model, `librarian`."""
+
+    name = "local"
+
+    def models(self) -> tuple[Model, ...]:
+        return (
+            Model(
+                name="local/librarian",
+                provider="local",
+                window=200_000,
+                max_output=1_000,
+                note="built in: finds and quotes notes, needs no key",
+            ),
+        )
+
+    async def complete(self, request: Request, model: str) -> AsyncIterator[Event]:
+        """Text in small pieces, or tool uses; then a stop with estimated usage. Never raises for what a request says."""
+        decided = step(request)
+        output = 0
+        for piece in pieces(decided.text):
+            cost = estimate_tokens(piece)
+            if output + cost > request.max_tokens:
+                yield Stop("max_tokens", Usage(estimate_input(request), output))
+                return
+            output += cost
+            yield Text(piece)
+        for use in decided.uses:
+            output += 1 + estimate_tokens(" ".join(map(str, use.input.values())))
+            yield use
+        yield Stop("tool_use" if decided.uses else "end_turn", Usage(estimate_input(request), output))
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def pieces(text: str) -> list[str]:
+    """A text in pieces of a few words; joined they are the text, byte for byte."""
+    words = re.findall(r"\S+\s*|\s+", text)
+    grouped = ["".join(words[at : at + PIECE]) for at in range(0, len(words), PIECE)]
+    return [piece[at : at + 40] for piece in grouped for at in range(0, len(piece), 40)]

@@ -1,0 +1,290 @@
+"""What the librarian does next: tools to ask for, or the words to say. A function of the request, and of nothing else.
+
+The road is short: search, read the best, answer. Questions about the store itself (what is new, what links to what, who
+is here) take one tool and one line. It cites a note only when its body came back in this turn. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from egghead.llm.librarian import intents
+from egghead.llm.librarian.answer import MAX_WORDS, cite, compose, count_words, within
+from egghead.llm.librarian.conversation import Talk, hits, talk
+from egghead.llm.librarian.languages import detect, phrase
+from egghead.llm.librarian.ranking import Candidate, read
+from egghead.llm.librarian.words import Term, terms
+from egghead.llm.shapes import Request, ToolUse
+
+HITS = 12  # asked for in each search
+READ = 6  # bodies read for one answer
+MAX_TERMS = 24  # words of a long message that are looked up
+LISTED = 8  # notes named in a list
+PASS = "/pass"
+
+CONFIGURE = (
+    "add a provider with `egghead llm add` (or set ANTHROPIC_API_KEY or another provider's key), then name its model as "
+    "`model:` in the agent's note"
+)
+SELF = (
+    "I am the built-in librarian: no language model, I find things in your notes and quote them with their [\u2060[id]\u2060]. "
+    "Ask me a question, “what's new”, “what links to NOTE” or “notes tagged TAG”. For more, " + CONFIGURE + "."
+)
+BEYOND = (
+    "That takes a language model; I am the built-in librarian and only find and quote notes. To get one, "
+    + CONFIGURE
+    + "."
+)
+NO_SEARCH = (
+    "I cannot look into the notes: this agent may not read records. Give it `records.read` in its note "
+    "(`capabilities: [records.read]`)."
+)
+WELCOME = "You are welcome."
+
+
+@dataclass(frozen=True)
+class Step:
+    """Either tools to call (`uses`) or the final words (`text`)."""
+
+    uses: tuple[ToolUse, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One request, looked at once."""
+
+    request: Request
+    talk: Talk
+    intent: intents.Intent
+    tools: frozenset[str]
+
+
+def step(request: Request) -> Step:
+    """The next step for this request. Total: every request has one."""
+    conversation = talk(request)
+    case = _Case(request, conversation, intents.intent(conversation.question), frozenset(t.name for t in request.tools))
+    return _STEPS[case.intent.kind](case)
+
+
+def _ask(case: _Case) -> Step:
+    question = case.intent.subject
+    language = detect(question)
+    wanted = _terms(question, case.talk.earlier, language)
+    if not wanted:
+        return Step(text=SELF if not case.talk.earlier else phrase(language, "silent"))
+    if not {"search_records", "get_record_body"} <= case.tools:
+        return Step(text=NO_SEARCH)
+    searches = case.talk.results("search_records")
+    if not searches:
+        return Step(uses=_uses("search_records", _searches(question, wanted, case.talk.earlier)))
+    found = _merge([hits(result) for _, result in searches], wanted, language)
+    if not found and all(result.is_error for _, result in searches):
+        return Step(text=f"I could not search the notes: {_first_line(searches[0][1].content)}")
+    bodies = case.talk.results("get_record_body")
+    if found and not case.talk.called("get_record_body"):
+        return Step(uses=_uses("get_record_body", [{"id": candidate.id} for candidate in found[:READ]]))
+    texts = {str(use.input.get("id")): result.content for use, result in bodies if not result.is_error}
+    if found and bodies and not texts:
+        return Step(text=f"I could not read the notes that I found: {_first_line(bodies[0][1].content)}")
+    candidates = [replace(c, body=texts[c.id]) if c.id in texts else c for c in found]
+    answer = compose(read(candidates, wanted, language), language)
+    return Step(text=answer or _silent(case, language))
+
+
+def _silent(case: _Case, language: str) -> str:
+    """In an open room somebody else may know; asked by name, or alone, it says plainly that the notes do not."""
+    if case.request.mode in ("open", "peer") and not case.talk.roster.alone:
+        return PASS
+    return phrase(language, "silent")
+
+
+_LEANS = re.compile(
+    r"^(?:and|but|what about|how about|und|aber|et|mais|y|pero|e|ma|а|и|но|那|それ)\b|\b(?:it|that|this|those|these|they|them"
+    r"|there|one|es|das|dies|dort|ça|cela|eso|esto|quello|questo|это|этого|там)\b",
+    re.IGNORECASE,
+)
+
+
+def _terms(question: str, earlier: Sequence[str], language: str) -> tuple[Term, ...]:
+    """The question's words; when it leans on the one before ("and on a phone?"), that one's too, at half weight."""
+    own = terms(question, language)
+    own = tuple(sorted(own, key=lambda t: -t.weight)[:MAX_TERMS]) if len(own) > MAX_TERMS else own
+    if not earlier or not _leaning(question, own):
+        return own
+    before = [term for term in terms(intents.clean(earlier[-1]), language) if term.text not in {t.text for t in own}]
+    return (*own, *(replace(term, weight=term.weight / 2) for term in before[: MAX_TERMS - len(own)]))
+
+
+def _leaning(question: str, own: Sequence[Term]) -> bool:
+    strong = sum(term.weight >= 0.7 for term in own)
+    return strong == 0 or (strong <= 2 and _LEANS.search(question) is not None)
+
+
+def _searches(question: str, wanted: Sequence[Term], earlier: Sequence[str]) -> list[dict[str, Any]]:
+    """Two phrasings: the question as it is, and its carrying words with other words for them."""
+    plain = _plain_query(question)
+    surfaces = [term.surface or term.text for term in wanted if term.weight >= 0.5]
+    if _leaning(question, [t for t in wanted if t.weight >= 0.7]) and earlier:
+        plain = f"{plain} {' '.join(surfaces)}"
+    others = [other for term in wanted if term.weight >= 0.7 for other in term.alternatives[:3]]
+    queries = dict.fromkeys((plain[:300], " ".join([*surfaces, *others])[:300].strip()))
+    return [{"query": query, "limit": HITS} for query in queries if query]
+
+
+def _plain_query(question: str) -> str:
+    """The question without signs that a search language gives a meaning to: quotes, minus, colons."""
+    text = re.sub(r"[\"“”„«»]|(?<!\S)-+|[:^*()\[\]{}]", " ", question)
+    return " ".join(text.split())
+
+
+def _merge(found: Sequence[Sequence[Mapping[str, Any]]], wanted: Sequence[Term], language: str) -> list[Candidate]:
+    """The hits of all searches in one order: reciprocal rank fusion (Cormack et al. 2009)."""
+    scores: dict[str, float] = {}
+    records: dict[str, Mapping[str, Any]] = {}
+    for nth, ranked in enumerate(found):
+        for rank, hit in enumerate(ranked):
+            if hit.get("class") in ("agent", "transcript", "deliberation"):
+                continue  # what was said in a room is not what the notes say
+            id = str(hit["id"])
+            scores[id] = scores.get(id, 0.0) + (1.0 if nth == 0 else 0.8) / (5 + rank)
+            records.setdefault(id, hit)
+    order = sorted(scores, key=lambda id: (-scores[id], id))
+    return [_candidate(records[id], rank) for rank, id in enumerate(order)]
+
+
+def _candidate(hit: Mapping[str, Any], rank: int) -> Candidate:
+    tags = hit.get("tags") or []
+    return Candidate(
+        id=str(hit["id"]),
+        title=str(hit.get("title") or hit["id"]),
+        rank=rank,
+        snippet=re.sub(r"</?(?:mark|b|em)>", "", str(hit.get("snippet") or "")),
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        class_=str(hit.get("class") or "durable"),
+    )
+
+
+def _uses(tool: str, inputs: Sequence[dict[str, Any]]) -> tuple[ToolUse, ...]:
+    return tuple(ToolUse(f"{tool}-{n}", tool, given) for n, given in enumerate(inputs, 1))
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason was given"])[0][:200]
+
+
+def _one_tool(case: _Case, tool: str, given: dict[str, Any]) -> tuple[list[dict[str, Any]] | None, Step]:
+    """The records that one tool gives, or the step that gets or explains them."""
+    if tool not in case.tools:
+        return None, Step(text=NO_SEARCH)
+    results = case.talk.results(tool)
+    if not results:
+        return None, Step(uses=_uses(tool, [given]))
+    if results[-1][1].is_error:
+        return None, Step(text=f"I could not find that out: {_first_line(results[-1][1].content)}")
+    return hits(results[-1][1]), Step()
+
+
+def _listing(case: _Case, records: Sequence[Mapping[str, Any]], opening: str) -> Step:
+    """A list of notes. They are cited, so each is read first (or left out)."""
+    ids = list(dict.fromkeys(str(record["id"]) for record in records))[:LISTED]
+    if "get_record_body" not in case.tools:
+        return Step(text=NO_SEARCH)
+    if not case.talk.called("get_record_body"):
+        return Step(uses=_uses("get_record_body", [{"id": id} for id in ids]))
+    readable = {str(use.input.get("id")) for use, result in case.talk.results("get_record_body") if not result.is_error}
+    lines = [opening]
+    for record in records:
+        id = str(record["id"])
+        if id in readable and id in ids:
+            title, day = str(record.get("title") or ""), str(record.get("updated") or "")[:10]
+            shown = title if title and title.lower() != id.lower() and count_words(title) <= 8 else ""
+            lines.append(" ".join(part for part in ("-", shown, cite(id), f"({day})" if day else "") if part))
+            ids.remove(id)
+    more = len({str(record["id"]) for record in records}) - (len(lines) - 1)
+    if len(lines) == 1:
+        return Step(text="I found notes, but could not read them.")
+    text = within(lines, MAX_WORDS - 5)
+    return Step(text=f"{text}\n… and {more} more." if more > 0 else text)
+
+
+def _new(case: _Case) -> Step:
+    records, other = _one_tool(case, "recent_records", {"order_by": "updated", "limit": LISTED})
+    if records is None:
+        return other
+    records = [record for record in records if record.get("class") not in ("transcript", "deliberation")]
+    return _listing(case, records, "Changed last:") if records else Step(text="There are no notes yet.")
+
+
+def _target(case: _Case) -> tuple[str | None, Step]:
+    """The id of the note that a person names by id, title or last segment, found by searching."""
+    subject = case.intent.subject.removesuffix(".md")
+    found, other = _one_tool(case, "search_records", {"query": _plain_query(subject.replace("/", " ")), "limit": HITS})
+    if found is None:
+        return None, other
+    wanted = _key(subject)
+    for name in (lambda h: h["id"], lambda h: h["id"].rsplit("/", 1)[-1], lambda h: str(h.get("title") or "")):
+        for hit in found:
+            if _key(name(hit)) == wanted:
+                return str(hit["id"]), Step()
+    near = [hit for hit in found if wanted in _key(hit["id"]) or wanted in _key(str(hit.get("title") or ""))]
+    if near:
+        return str(near[0]["id"]), Step()
+    return None, Step(text=f"I know no note called “{case.intent.subject}”.")
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_\-/]+", " ", name).strip().casefold()
+
+
+def _backlinks(case: _Case) -> Step:
+    return _linked(case, "find_backlinks", "Linked from:", "No note links to {0}.")
+
+
+def _links(case: _Case) -> Step:
+    return _linked(case, "find_links", "It links to:", "{0} links to no note.")
+
+
+def _linked(case: _Case, tool: str, opening: str, none: str) -> Step:
+    target, other = _target(case)
+    if target is None:
+        return other
+    given = {"id": target, "depth": 1} if tool == "find_links" else {"id": target}
+    records, other = _one_tool(case, tool, given)
+    if records is None:
+        return other
+    records = [record for record in records if record["id"] != target]
+    return _listing(case, records, opening) if records else Step(text=none.format(f"“{target}”"))
+
+
+def _tagged(case: _Case) -> Step:
+    tag = case.intent.subject.lstrip("#")
+    records, other = _one_tool(case, "list_records", {"tag": tag})
+    if records is None:
+        return other
+    return _listing(case, records, f"Tagged {tag}:") if records else Step(text=f"No note is tagged {tag}.")
+
+
+def _who(case: _Case) -> Step:
+    roster = case.talk.roster
+    if not roster.line:
+        return Step(text="I cannot see who is in this room.")
+    names = [f"{name} (agent)" for name in roster.agents] + list(roster.people)
+    return Step(text=f"Here: {', '.join(names)}, and I." if names else "Only you and I.")
+
+
+_STEPS = {
+    "ask": _ask,
+    "greeting": lambda case: Step(text=SELF),
+    "help": lambda case: Step(text=SELF),
+    "thanks": lambda case: Step(text=WELCOME if case.talk.roster.alone or case.request.mode != "open" else PASS),
+    "beyond": lambda case: Step(text=BEYOND),
+    "new": _new,
+    "backlinks": _backlinks,
+    "links": _links,
+    "who": _who,
+    "tagged": _tagged,
+}

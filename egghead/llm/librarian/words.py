@@ -1,0 +1,284 @@
+"""Words as the librarian compares them: which of a question's words carry it, and which words of a note they meet.
+
+Here belong cutting a question into weighted terms and judging whether two words are forms of one. Where in a note the
+terms are found, and what that is worth, is the business of `ranking`. Pure.
+
+No stemmer is used: two words are taken for forms of one when what is left after their common beginning are endings of
+the language. It needs no dictionary, works the same for thirty languages, and never changes a word into another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from egghead.llm.librarian.fold import UNSPACED, WORD, fold
+from egghead.llm.librarian.languages import detect, stop_words, unspaced_stop, weak_words
+from egghead.llm.librarian.synonyms import synonyms
+
+_ENDINGS = """s es ed er ers ing ings ion ions ation ations ition e y ies ied ly al ally able ment ments or ors ive ence
+    ance ity d ic ical est ness ful ier en t"""
+_ENGLISH_ENDINGS = frozenset(["", *_ENDINGS.split()])
+# Languages whose words grow long endings: one rule more lenient.
+_AGGLUTINATIVE = frozenset({"fi", "hu", "tr", "ko", "sw"})
+_PREFIXES = {
+    "ar": ("ال", "وال", "بال", "كال", "فال", "لل", "و", "ب", "ل", "ف", "ك"),
+    "he": ("ה", "ו", "ב", "ל", "מ", "ש", "כ", "וה", "שה", "מה", "לה", "בה"),
+}
+
+EXACT, INFLECTED, COMPOUND, LOOSE, TYPO = 1.0, 0.9, 0.6, 0.55, 0.7
+WEAK_WEIGHT = 0.35
+SYNONYM = 0.65  # what a synonym found is worth of the word itself
+
+
+@dataclass(frozen=True)
+class Term:
+    """One carrying word of a question: its folded form, its weight before anything is known of the notes, whether it
+    looks like a name (capital inside a sentence, digits), and the other words it may appear as."""
+
+    text: str
+    weight: float
+    name: bool = False
+    alternatives: tuple[str, ...] = ()
+    surface: str = ""
+
+
+def tokens(text: str) -> list[str]:
+    """The folded words of a text in order. Runs of a script without spaces come as overlapping pairs of signs (a
+    single sign as itself), so that both sides of a comparison are cut alike."""
+    found: list[str] = []
+    for match in WORD.finditer(text):
+        word = match[0]
+        folded = fold(word)
+        if not folded:
+            continue
+        if UNSPACED.match(word):
+            found += pairs(folded)
+        else:
+            found.append(folded)
+            if word[1:] != word[1:].lower() and not word.isupper():
+                found += _camel(word)
+    return found
+
+
+def _camel(word: str) -> list[str]:
+    """The parts of groupBy or GitHub, which people write as two words."""
+    parts = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", word)
+    return [part.lower() for part in parts if len(part) > 2] if len(parts) > 1 else []
+
+
+def pairs(run: str) -> list[str]:
+    """Overlapping pairs of a run of signs: 地下鉄 → 地下, 下鉄. Threes where a syllable takes several signs (Thai)."""
+    size = 3 if "\u0e00" <= run[0] <= "\u17ff" else 2
+    return [run] if len(run) <= size else [run[i : i + size] for i in range(len(run) - size + 1)]
+
+
+def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
+    """The words that carry a question, each once, in order. Empty when it consists of function words only."""
+    language = language or detect(question)
+    stops, weak = stop_words(language), weak_words()
+    found: dict[str, Term] = {}
+    for start, word in _words(question, language):
+        folded = fold(word)
+        if UNSPACED.match(word):
+            for pair in pairs(folded):
+                found.setdefault(pair, Term(pair, _pair_weight(pair), surface=pair))
+            continue
+        if folded in stops or not folded or (len(folded) < 2 and not folded.isdigit()):
+            continue
+        name = _is_name(word, start, question)
+        weight = WEAK_WEIGHT if folded in weak or _weak_form(folded, weak) else 1.0
+        if name:
+            weight = 1.2 if weight == 1.0 else 0.7
+        found.setdefault(folded, Term(folded, weight, name, synonyms(folded), word))
+    return tuple(found.values())
+
+
+def _weak_form(word: str, weak: frozenset[str]) -> bool:
+    return len(word) > 4 and (word.removesuffix("s") in weak or word.removesuffix("ing") in weak)
+
+
+def _words(question: str, language: str) -> Iterable[tuple[int, str]]:
+    pattern = unspaced_stop(language)
+    for match in WORD.finditer(question):
+        word = match[0]
+        if pattern is None or not UNSPACED.match(word):
+            yield match.start(), word
+            continue
+        at = match.start()
+        for piece in re.split(f"({pattern.pattern})", word):
+            if piece and not pattern.fullmatch(piece):
+                yield at, piece
+            at += len(piece)
+
+
+def _pair_weight(pair: str) -> float:
+    """Kanji and katakana carry a Japanese question, hiragana mostly binds it; Thai pairs are halves of syllables."""
+    if all("\u3041" <= char <= "\u309f" for char in pair):
+        return 0.15
+    if any("\u3041" <= char <= "\u309f" for char in pair):
+        return 0.5
+    if "\u0e00" <= pair[0] <= "\u17ff":
+        return 0.35
+    return 0.5 if len(pair) == 1 else 1.0
+
+
+def _is_name(word: str, start: int, question: str) -> bool:
+    if any(char.isdigit() for char in word):
+        return len(word) > 1
+    if len(word) > 1 and word.isupper() and not question.isupper():
+        return True
+    before = question[:start].rstrip()
+    inside = bool(before) and before[-1] not in '.!?:;"“„«(¿¡-–—•*\n'
+    return inside and word[0].isupper() and word[1:].islower() and not _titled(question)
+
+
+def _titled(question: str) -> bool:
+    """Whether Most Words Are Capitalised, or nouns are (German), so that capitals say nothing."""
+    words = [word for word in WORD.findall(question) if word[0].isalpha()]
+    return sum(word[0].isupper() for word in words) * 3 > len(words) + 2
+
+
+@lru_cache(maxsize=65536)
+def related(asked: str, found: str, language: str) -> float:
+    """How surely `found` is a form of `asked` (both folded): 1 the same, 0 another word."""
+    if asked == found:
+        return EXACT
+    if len(asked) < 3 or len(found) < 3:
+        return _short(asked, found)
+    common = _common(asked, found)
+    left, right = asked[common:], found[common:]
+    longest = max(len(left), len(right))
+    if common >= 3:
+        if not left or not right:
+            if longest <= 2 or (common >= 4 and longest <= 3):
+                return INFLECTED
+            if common >= 5 and longest <= 6:
+                return COMPOUND if longest > 4 else 0.75
+        if language == "en":
+            if _english(left, right, common, asked):
+                return INFLECTED
+            if common >= 6 and longest <= 3:
+                return LOOSE
+        elif common >= 4 and longest <= 3:
+            return INFLECTED if longest <= 2 else 0.8
+        elif common >= 4 and min(len(left), len(right)) <= 2 and longest <= 5 and common * 2 >= len(asked):
+            return 0.7 if language in _AGGLUTINATIVE or common >= 5 else LOOSE
+        elif common == 3 and longest <= 2 and len(left) + len(right) <= 3:
+            return LOOSE
+    if common < 3 and language in ("ko",) and common == 2 and longest <= 3:
+        return INFLECTED
+    for prefix in _PREFIXES.get(language, ()):
+        if asked.startswith(prefix) and len(asked) - len(prefix) >= 3:
+            score = _bare(asked[len(prefix) :], found)
+            if score:
+                return score
+        if found.startswith(prefix) and len(found) - len(prefix) >= 3:
+            score = _bare(asked, found[len(prefix) :])
+            if score:
+                return score
+    return _compound(asked, found)
+
+
+def _english(left: str, right: str, common: int, asked: str) -> bool:
+    last = asked[common - 1]
+    plain = left.removeprefix(last), right.removeprefix(last)  # run, running
+    return any(a in _ENGLISH_ENDINGS and b in _ENGLISH_ENDINGS for a, b in ((left, right), plain)) and (
+        common >= 4 or len(left) + len(right) <= 4
+    )
+
+
+def _short(asked: str, found: str) -> float:
+    """Two-letter words agree with one more ending only: 물 물을 (Korean syllables), db dbs."""
+    if not asked or not found or not (found.startswith(asked) or asked.startswith(found)):
+        return 0.0
+    gap = abs(len(found) - len(asked))
+    hangul = "\uac00" <= asked[0] <= "\ud7a3"
+    if hangul:
+        return INFLECTED if min(len(asked), len(found)) == 2 and gap <= 3 else (LOOSE if gap <= 1 else 0.0)
+    return INFLECTED if len(asked) >= 2 and len(found) >= 2 and gap == 1 and (asked + found).count("s") else 0.0
+
+
+def _bare(asked: str, found: str) -> float:
+    """Semitic words after a prefix is taken off: the same but for a short ending."""
+    common = _common(asked, found)
+    longest = max(len(asked), len(found)) - common
+    return INFLECTED if common >= 3 and longest <= 2 else 0.0
+
+
+def _compound(asked: str, found: str) -> float:
+    """One word inside the other at an edge: Plan in Bewässerungsplan, link in backlink."""
+    small, large = (asked, found) if len(asked) < len(found) else (found, asked)
+    if len(small) >= 4 and len(large) - len(small) >= 2:
+        if large.endswith(small) or (len(small) >= 5 and large.startswith(small)):
+            return COMPOUND
+        if len(small) >= 6 and small in large:
+            return 0.5
+        # A compound's part may itself be inflected: Wohnungen in Ferienwohnung.
+        if len(small) >= 7 and large.endswith(small[:-2]):
+            return 0.5
+    return 0.0
+
+
+def _common(a: str, b: str) -> int:
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length
+
+
+def within_one_edit(a: str, b: str) -> bool:
+    """Whether one letter added, dropped, changed, or two swapped turn `a` into `b`."""
+    if a == b:
+        return True
+    if abs(len(a) - len(b)) > 1:
+        return False
+    common = _common(a, b)
+    if len(a) == len(b):
+        rest = a[common:], b[common:]
+        swapped = rest[0][:2] == rest[1][1::-1] and rest[0][2:] == rest[1][2:]
+        return swapped or rest[0][1:] == rest[1][1:]
+    longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+    return longer[common + 1 :] == shorter[common:]
+
+
+class Vocabulary:
+    """The words of some texts, ordered so that the forms of a term are found without looking at each of them."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = frozenset(words)
+        self._starts: dict[str, list[str]] = {}
+        for word in sorted(self.words):
+            self._starts.setdefault(word[:2], []).append(word)
+
+    def forms(self, term: Term, language: str) -> Mapping[str, float]:
+        """Every word that may stand for the term → how surely (0 to 1)."""
+        found = self._forms(term.text, language)
+        for other in term.alternatives:
+            for word, sure in self._forms(other, language).items():
+                found[word] = max(found.get(word, 0.0), sure * SYNONYM)
+        return found
+
+    def _forms(self, asked: str, language: str) -> dict[str, float]:
+        if UNSPACED.match(asked):
+            return {asked: EXACT} if asked in self.words else {}
+        candidates: Iterable[str] = self._starts.get(asked[:2], ())
+        if len(asked) >= 4:
+            # A compound or a prefix can hide the word anywhere: look at all, cheap tests first.
+            small = asked[:-2] if len(asked) >= 7 else asked
+            inside = [w for w in self.words if len(w) >= 4 and w[:2] != asked[:2] and (small in w or w in asked)]
+            candidates = [*candidates, *inside]
+        if language in _PREFIXES:
+            candidates = self.words
+        found = {word: sure for word in candidates if (sure := related(asked, word, language))}
+        return found or self._typos(asked)
+
+    def _typos(self, asked: str) -> dict[str, float]:
+        if len(asked) < 5:
+            return {}
+        first = (w for start, words in self._starts.items() if start[:1] == asked[:1] for w in words)
+        return {word: TYPO for word in first if len(word) >= 5 and within_one_edit(asked, word)}

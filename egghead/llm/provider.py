@@ -1,0 +1,47 @@
+"""What a provider is: one adapter for each wire format behind this interface, one file (or package) each.
+
+An adapter turns a neutral request into its own wire format and its stream into neutral events. Which adapter serves
+which name, and whose key it gets, is the business of `registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from egghead.llm.shapes import Event, Request
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that can be named. `window` and `max_output` are tokens, None when nobody says; `name` is
+    `provider/model`."""
+
+    name: str
+    provider: str
+    window: int | None = None
+    max_output: int | None = None
+    note: str = ""
+
+
+class Provider(Protocol):
+    """A source of completions. Instances belong to one process and one event loop."""
+
+    @property
+    def name(self) -> str:
+        """The word before the slash of its models' names."""
+        ...
+
+    def models(self) -> Sequence[Model]:
+        """The models it offers, without asking anybody."""
+        ...
+
+    def complete(self, request: Request, model: str) -> AsyncIterator[Event]:
+        """Streams one completion by `model` (without the provider's name). The last event is a Stop. Closing the
+        iterator ends the work at once. Raises LlmError with a sentence a person can act on."""
+        ...
+
+    async def aclose(self) -> None:
+        """Lets go of connections."""
+        ...

@@ -1,0 +1,201 @@
+"""Which provider serves a model's name, and what to say when none does.
+
+Here belong the names (`provider/model`, bare names with a known beginning), the known providers and where their keys
+come from, and the errors a person sees. Wire formats do not: an adapter is looked up in ADAPTERS by the provider's kind.
+A key is held by the adapter it was given to; no error, no repr and no listing of this module has one in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from egghead.llm.errors import ProviderMissing, UnknownModel, UnknownProvider
+from egghead.llm.librarian import Librarian
+from egghead.llm.provider import Model, Provider
+
+DEFAULT_MODEL = "local/librarian"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A provider that we know by name: the environment variables that may hold its key (first found wins; none: it
+    needs no key) and the beginnings of bare model names that mean it."""
+
+    name: str
+    keys: tuple[str, ...] = ()
+    bare: str = ""
+
+
+KNOWN = {
+    known.name: known
+    for known in (
+        Known("local"),
+        Known("anthropic", ("ANTHROPIC_API_KEY",), r"claude-"),
+        Known("openai", ("OPENAI_API_KEY",), r"gpt-|o\d|chatgpt-"),
+        Known("google", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), r"gemini-"),
+        Known("xai", ("XAI_API_KEY",)),
+        Known("groq", ("GROQ_API_KEY",)),
+        Known("deepseek", ("DEEPSEEK_API_KEY",)),
+        Known("mistral", ("MISTRAL_API_KEY",)),
+        Known("openrouter", ("OPENROUTER_API_KEY",)),
+        Known("together", ("TOGETHER_API_KEY",)),
+        Known("ollama"),
+        Known("lmstudio"),
+        Known("llamacpp"),
+        Known("vllm"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configured provider: `kind` is a known provider, `name` what models are called by it. The key is left out of
+    the repr, so that a traceback cannot show it."""
+
+    kind: str
+    name: str
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    models: tuple[str, ...] = ()
+
+
+Adapter = Callable[[Entry], Provider]
+
+ADAPTERS: Mapping[str, Adapter] = {"local": lambda entry: Librarian()}
+
+
+class Registry:
+    """The providers of one node: what is configured, what the environment adds, and `local`, always."""
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        *,
+        default: str | None = None,
+        adapters: Mapping[str, Adapter] = ADAPTERS,
+    ) -> None:
+        self.default = default or DEFAULT_MODEL
+        self._adapters = adapters
+        self._entries: dict[str, Entry] = {"local": Entry("local", "local")}
+        self._entries.update({entry.name: entry for entry in entries})
+        self._providers: dict[str, Provider] = {}
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], environ: Mapping[str, str], *, adapters: Mapping[str, Adapter] = ADAPTERS
+    ) -> Registry:
+        """Out of the configuration (`llm`, `default_model`) and the environment. A configured key wins over the
+        environment's for the same provider; `{env:NAME}` in a key is looked up here. Unknown providers are refused
+        when they are asked for, not here: one bad entry must not take the others down."""
+        entries = [_entry(given, environ) for given in config.get("llm") or ()]
+        configured = {entry.kind for entry in entries}
+        for known in KNOWN.values():
+            key = next((environ[name] for name in known.keys if environ.get(name)), None)
+            if key and known.name not in configured:
+                entries.append(Entry(known.name, known.name, key))
+        return cls(entries, default=config.get("default_model"), adapters=adapters)
+
+    def models(self) -> list[Model]:
+        """Every model that can be used as things are, the default first, then by name."""
+        found: list[Model] = []
+        for entry in self._entries.values():
+            if entry.kind in self._adapters:
+                found += self._provider(entry).models()
+        return sorted(found, key=lambda model: (model.name != self.default, model.name))
+
+    def resolve(self, name: str | None) -> tuple[Provider, str]:
+        """The provider of a model's name, and the name that the provider knows it by. None or "" is the default.
+
+        Raises UnknownProvider, UnknownModel or ProviderMissing, with the nearest names or the remedy.
+        """
+        wanted = (name or self.default).strip()
+        prefix, slash, model = wanted.partition("/")
+        if not slash:
+            prefix, model = self._bare(wanted), wanted
+        entry = self._entries.get(prefix)
+        if entry is None:
+            raise self._missing(prefix, wanted)
+        if entry.kind not in self._adapters:
+            raise _unsupported(entry.kind, wanted)
+        provider = self._provider(entry)
+        self._check(provider, entry, model, wanted)
+        return provider, model
+
+    async def aclose(self) -> None:
+        for provider in self._providers.values():
+            await provider.aclose()
+
+    def _provider(self, entry: Entry) -> Provider:
+        if entry.name not in self._providers:
+            self._providers[entry.name] = self._adapters[entry.kind](entry)
+        return self._providers[entry.name]
+
+    def _bare(self, wanted: str) -> str:
+        for known in KNOWN.values():
+            if known.bare and re.match(known.bare, wanted, re.IGNORECASE):
+                named = [entry.name for entry in self._entries.values() if entry.kind == known.name]
+                return named[0] if named else known.name
+        for model in self.models():
+            if model.name.partition("/")[2] == wanted:
+                return model.provider
+        names = [model.name for model in self.models()]
+        near = _near(wanted, [*names, *(n.partition("/")[2] for n in names)])
+        raise UnknownModel(
+            f"unknown model {wanted!r}{near or f'; there is {_listing(names)}'}. Write it as provider/model"
+        )
+
+    def _missing(self, prefix: str, wanted: str) -> UnknownProvider | ProviderMissing:
+        known = KNOWN.get(prefix)
+        if known is None:
+            names = sorted({*self._entries, *KNOWN})
+            near = _near(prefix, names) or f"; known: {_listing(names)}"
+            return UnknownProvider(f"unknown provider {prefix!r} in the model {wanted!r}{near}")
+        if prefix not in self._adapters:
+            return _unsupported(prefix, wanted)
+        way = (
+            f"set {known.keys[0]} or run `egghead llm add {prefix}`"
+            if known.keys
+            else f"run `egghead llm add {prefix}`"
+        )
+        return ProviderMissing(f"the model {wanted!r} needs the provider {prefix!r}, which is not configured: {way}")
+
+    def _check(self, provider: Provider, entry: Entry, model: str, wanted: str) -> None:
+        offered = [offer.name.partition("/")[2] for offer in provider.models()]
+        # Only `local` is sure to know all its models; a remote provider has new ones that we have not heard of.
+        if entry.kind == "local" and model not in offered:
+            near = _near(model, offered) or f"; there is {_listing(offered)}"
+            raise UnknownModel(f"unknown model {wanted!r}{near}")
+
+
+def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
+    kind = str(given.get("provider") or "")
+    key = given.get("api_key")
+    key = re.sub(r"\{env:([A-Za-z_]\w*)\}", lambda m: environ.get(m[1], ""), str(key)) if key else None
+    if not key or set(key) == {"*"}:  # a configuration made safe for showing has stars for a key
+        known = KNOWN.get(kind)
+        key = next((environ[name] for name in known.keys if environ.get(name)), None) if known else None
+    return Entry(kind, str(given.get("name") or kind), key, given.get("base_url"), tuple(given.get("models") or ()))
+
+
+def _unsupported(kind: str, wanted: str) -> ProviderMissing | UnknownProvider:
+    if kind not in KNOWN:
+        names = sorted(KNOWN)
+        near = _near(kind, names) or f"; known: {_listing(names)}"
+        return UnknownProvider(f"unknown provider {kind!r} in the model {wanted!r}{near}")
+    return ProviderMissing(
+        f"the model {wanted!r} needs the provider {kind!r}, which this version of Egghead cannot speak to yet: "
+        f"set `model: {DEFAULT_MODEL}` in the agent's note, or leave `model` out"
+    )
+
+
+def _near(wanted: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names)

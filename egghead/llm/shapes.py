@@ -1,0 +1,138 @@
+"""The neutral shapes that agents and providers share: requests, blocks, events, usage.
+
+Here belong the values and how they come out of plain data. What a provider's wire format looks like does not belong
+here: an adapter turns these shapes into its own and back. `docs/interfaces.md`, "agents → tools, llm", is the contract.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+import msgspec
+
+from egghead.llm.errors import BadRequest
+
+Mode = Literal["open", "mention", "huddle", "jam", "peer"]
+StopReason = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
+
+
+class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
+    """Words of a person or of the model. As an event: the next piece of them."""
+
+    text: str
+
+
+class Thinking(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
+    """What a model thought aloud; never an answer."""
+
+    text: str
+
+
+class ToolUse(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
+    """The model asks for a tool. `id` names the request within the turn."""
+
+    id: str
+    name: str
+    input: dict[str, Any] = {}
+
+
+class ToolResult(msgspec.Struct, frozen=True, tag="tool_result", tag_field="type"):
+    """What a tool gave back to the request `tool_use_id`."""
+
+    tool_use_id: str
+    content: str = ""
+    is_error: bool = False
+
+
+Block = Text | Thinking | ToolUse | ToolResult
+
+
+class Message(msgspec.Struct, frozen=True):
+    role: Literal["user", "assistant"]
+    content: list[Block]
+
+
+class Tool(msgspec.Struct, frozen=True):
+    name: str
+    description: str = ""
+    input_schema: dict[str, Any] = {}
+    read_only: bool = False
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model call. `model` is the name the agent's record says; `mode` is how the turn came about."""
+
+    messages: list[Message]
+    model: str = ""
+    system: str = ""
+    tools: list[Tool] = []
+    max_tokens: int = 4096
+    temperature: float | None = None
+    agent: str = ""
+    room: str = ""
+    turn: str = ""
+    mode: Mode = "open"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call. `input` does not include what was read from or written to a prompt cache."""
+
+    input: int = 0
+    output: int = 0
+    cached_read: int = 0
+    cached_write: int = 0
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="type"):
+    """The last event of every call that did not fail."""
+
+    reason: StopReason
+    usage: Usage = Usage()
+
+
+Event = Text | Thinking | ToolUse | Stop
+
+
+def request_from(data: Any) -> Request:
+    """A request out of plain data (what came over the bus). Raises BadRequest naming the place that does not fit."""
+    if isinstance(data, dict):
+        known = Request.__struct_fields__
+        for key in data:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+                raise BadRequest(f"unknown key {key!r} in a model request{hint}")
+    try:
+        return msgspec.convert(data, Request)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"this is not a model request: {error}") from None
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """The plain data of an event, as it crosses the bus."""
+    data: dict[str, Any] = msgspec.to_builtins(event)
+    return data
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text without a tokenizer: four thirds of its words, and one for each sign of a script that does not
+    put spaces between words. An estimate; a provider that counts is believed instead."""
+    spaced = len(text.split())
+    unspaced = sum(1 for char in text if char >= "\u0e00" and not char.isspace())
+    return spaced * 4 // 3 + unspaced
+
+
+def estimate_input(request: Request) -> int:
+    """Estimated tokens of everything the model is given."""
+    total = estimate_tokens(request.system)
+    for message in request.messages:
+        for block in message.content:
+            match block:
+                case Text(text) | Thinking(text):
+                    total += estimate_tokens(text)
+                case ToolResult(_, content):
+                    total += estimate_tokens(content)
+                case ToolUse(_, name, arguments):
+                    total += 1 + estimate_tokens(name) + estimate_tokens(" ".join(map(str, arguments.values())))
+    return total
