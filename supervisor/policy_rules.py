@@ -86,14 +86,15 @@ def spec_fault(supervisor: SupervisorSpec, spec: AnySpec) -> str:
     """Why `spec` cannot be a child of `supervisor`, or the empty string (check_childspec/2)."""
     if not spec.significant:
         return ""
+    what = f"child {spec.id!r}" if spec.id else "the template"
     if supervisor.auto_shutdown == "never":
         return (
-            f"child {spec.id!r} is significant but auto_shutdown of {supervisor.id!r} is 'never'; "
+            f"{what} is significant but auto_shutdown of {supervisor.id!r} is 'never'; "
             "set auto_shutdown: any_significant or all_significant, or remove significant"
         )
     if spec.restart == "permanent":
         return (
-            f"child {spec.id!r} is significant and permanent, so it would never end anything; "
+            f"{what} is significant and permanent, so it would never end anything; "
             "set restart: transient or temporary, or remove significant"
         )
     return ""

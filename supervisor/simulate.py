@@ -1,0 +1,259 @@
+"""The pure policy driven from a list of events instead of processes: what would this tree do?
+
+Deterministic and without a clock: starts are ready and stops complete at once unless an event holds them, and
+everything settles before the next event. The format is documented in docs/supervisor.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from supervisor.errors import EventsError, TreeError, nearest
+from supervisor.policy_engine import decide
+from supervisor.policy_events import (
+    Action,
+    ArmTimer,
+    Boot,
+    CancelTimer,
+    Event,
+    Exited,
+    Ready,
+    Reply,
+    Request,
+    Start,
+    StartFailed,
+    Stop,
+    Stopped,
+    SupervisorExit,
+    Timer,
+)
+from supervisor.policy_state import State, new
+from supervisor.policy_view import children_of
+from supervisor.spec import AnySpec, Tree
+
+Line = dict[str, Any]
+
+_REASONS = ("normal", "shutdown", "crash")
+_CALLS = ("start_child", "terminate_child", "restart_child", "delete_child", "which_children")
+_VERBS: Mapping[str, tuple[str, ...]] = {  # what an event does -> the keys it may have besides
+    "exit": ("reason",),
+    "fail_next_start": ("times",),
+    "hold_next_start": (),
+    "hold_next_stop": (),
+    "release": (),
+    "call": ("supervisor", "id", "spec"),
+}
+_CALL_START = "simulated:child"  # a child that is only simulated need not say what it would run
+_WORDS = {"starting": "restarting", "parked": "terminated"}  # shown in OTP's three words
+
+
+def simulate(tree: Tree, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """The lines of a run: each action in order, and at the end `which_children`. Raises EventsError before the first."""
+    checked = [_check(position, event) for position, event in enumerate(events)]
+    for position in range(1, len(checked)):
+        if checked[position]["at"] < checked[position - 1]["at"]:
+            raise EventsError(f"event {position}: at {checked[position]['at']!r} is before the event above it")
+    return _run(tree, checked)
+
+
+def _run(tree: Tree, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    run = _Run(tree)
+    for event in (event for event in events if event["at"] < 0):
+        run.apply(event)
+    run.feed(Boot())
+    yield from run.settle()
+    for event in (event for event in events if event["at"] >= 0):
+        yield from run.pass_time(event["at"])
+        run.apply(event)
+        yield from run.settle()
+    yield {"which_children": run.which_children()}
+
+
+class _Run:
+    """The world of a simulation: which processes there are, and what is to happen to the next start or stop."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.state: State = new(tree)
+        self.now = 0
+        self.queue: deque[Event] = deque()
+        self.running: dict[str, int] = {}  # path -> incarnation
+        self.held_starts: dict[str, int] = {}
+        self.held_stops: dict[str, int] = {}
+        self.fail: Counter[str] = Counter()
+        self.hold_start: Counter[str] = Counter()
+        self.hold_stop: Counter[str] = Counter()
+        self.timers: dict[str, float] = {}
+        self.calls = 0
+
+    # ---- events ------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        self.queue.append(event)
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        if "exit" in event:
+            self.exit(event["exit"], event["reason"])
+        elif "fail_next_start" in event:
+            self.fail[event["fail_next_start"]] += event["times"]
+        elif "hold_next_start" in event:
+            self.hold_start[event["hold_next_start"]] += 1
+        elif "hold_next_stop" in event:
+            self.hold_stop[event["hold_next_stop"]] += 1
+        elif "release" in event:
+            self.release(event["release"])
+        else:
+            self.call(event)
+
+    def exit(self, paths: Sequence[str], reason: str) -> None:
+        """All of them are dead before the supervisor hears of the first."""
+        dead = [(path, self.running.pop(path)) for path in dict.fromkeys(paths) if path in self.running]
+        for path, incarnation in dead:
+            self.held_stops.pop(path, None)
+            self.feed(Exited(path, incarnation, reason))  # type: ignore[arg-type]
+
+    def release(self, path: str) -> None:
+        if path in self.held_starts:
+            self.running[path] = self.held_starts.pop(path)
+            self.feed(Ready(path, self.running[path]))
+        elif path in self.held_stops:
+            self.running.pop(path, None)
+            self.feed(Stopped(path, self.held_stops.pop(path)))
+
+    def call(self, event: Mapping[str, Any]) -> None:
+        supervisor = self.state.supervisors.get(event["supervisor"])
+        if supervisor is None:
+            return
+        self.calls += 1
+        spec: AnySpec | None = None
+        arguments = dict(event["spec"])
+        id = event["id"] or str(arguments.get("id", ""))
+        if event["call"] == "start_child" and not supervisor.spec.dynamic:
+            spec = self.spec(event["supervisor"], {"id": id, **arguments})
+        self.feed(Request(self.calls, event["call"], event["supervisor"], id, spec, arguments.get("args") or {}))
+
+    def spec(self, supervisor: str, wanted: Mapping[str, Any]) -> AnySpec | None:
+        """The spec asked for; None (refused by the supervisor in its turn) when it is not a possible one."""
+        from supervisor.treefile import child_spec
+
+        try:
+            return child_spec(self.state.supervisors[supervisor].spec, wanted, self.tree, start=_CALL_START)
+        except TreeError:
+            return None
+
+    # ---- the world ---------------------------------------------------------------------------------------------
+
+    def pass_time(self, at: int) -> Iterator[Line]:
+        """Let the timers of restarts held back (backoff) come, each at its time."""
+        while due := [(when, id) for id, when in self.timers.items() if when <= at]:
+            when, id = min(due)
+            del self.timers[id]
+            self.now = max(self.now, int(when))
+            self.feed(Timer(id))
+            yield from self.settle(when)
+        self.now = at
+
+    def settle(self, now: float | None = None) -> Iterator[Line]:
+        while self.queue:
+            self.state, actions = decide(self.state, self.queue.popleft(), self.now if now is None else now)
+            for action in actions:
+                line = self.perform(action)
+                if line is not None:
+                    yield {"at": self.now, **line}
+
+    def perform(self, action: Action) -> Line | None:
+        match action:
+            case Start(path, _, incarnation):
+                return self.start(path, incarnation)
+            case Stop(path, _, incarnation):
+                return self.stop(path, incarnation)
+            case Reply(_, code):
+                return {"result": code}
+            case SupervisorExit(path):
+                return {"supervisor_exit": path}
+            case ArmTimer(id, at):
+                if self.state.timers[id].purpose in ("retry", "again"):  # a held start or stop waits for its release
+                    self.timers[id] = at
+            case CancelTimer(id):
+                self.timers.pop(id, None)
+            case _:
+                pass
+        return None
+
+    def start(self, path: str, incarnation: int) -> Line:
+        if self.fail[path] > 0:
+            self.fail[path] -= 1
+            self.feed(StartFailed(path, incarnation, "as told by the event list"))
+            return {"start_failed": path}
+        if self.hold_start[path] > 0:
+            self.hold_start[path] -= 1
+            self.held_starts[path] = incarnation
+        else:
+            self.running[path] = incarnation
+            self.feed(Ready(path, incarnation))
+        return {"start": path}
+
+    def stop(self, path: str, incarnation: int) -> Line | None:
+        if self.held_starts.pop(path, None) is None and path not in self.running:
+            return None  # it died before its supervisor came to stop it; its end is reported already
+        if self.hold_stop[path] > 0:
+            self.hold_stop[path] -= 1
+            self.held_stops[path] = incarnation
+        else:
+            self.running.pop(path, None)
+            self.feed(Stopped(path, incarnation))
+        return {"stop": path}
+
+    def which_children(self) -> dict[str, list[list[str]]]:
+        return {
+            path: [[id, _WORDS.get(word, word)] for id, word in children_of(supervisor)]
+            for path, supervisor in sorted(self.state.supervisors.items())
+            if supervisor.started
+        }
+
+
+# ---- checking the list ---------------------------------------------------------------------------------------------
+
+
+def _check(position: int, event: object) -> dict[str, Any]:
+    """One event with its defaults filled in, or an EventsError that says what is wrong with it."""
+    if not isinstance(event, Mapping):
+        raise EventsError(f"event {position}: expected an object, got {event!r}")
+    verbs = [verb for verb in _VERBS if verb in event]
+    if len(verbs) != 1:
+        near = "".join(filter(None, [nearest(key, _VERBS) for key in event if key != "at"][:1]))
+        raise EventsError(f"event {position}: needs exactly one of {', '.join(_VERBS)}{near}; got {dict(event)!r}")
+    verb = verbs[0]
+    allowed = ("at", verb, *_VERBS[verb])
+    for key in event:
+        if key not in allowed:
+            raise EventsError(f"event {position}: unknown key {key!r} beside {verb!r}{nearest(key, allowed)}")
+    at = event.get("at")
+    if isinstance(at, bool) or not isinstance(at, int) or at < -1:
+        raise EventsError(f"event {position}: at must be whole seconds (or -1: before the start), got {at!r}")
+    checked = {"reason": "crash", "times": 1, "id": "", "spec": {}, "supervisor": "", **event}
+    if verb == "exit":
+        checked["exit"] = [event["exit"]] if isinstance(event["exit"], str) else event["exit"]
+        if not isinstance(checked["exit"], list | tuple) or not all(isinstance(path, str) for path in checked["exit"]):
+            raise EventsError(f"event {position}: exit takes a path or a list of paths, got {event['exit']!r}")
+    elif not isinstance(event[verb], str):
+        raise EventsError(f"event {position}: {verb} takes text, got {event[verb]!r}")
+    _one_of(position, "reason", checked["reason"], _REASONS)
+    if verb == "call":
+        _one_of(position, "call", checked["call"], _CALLS)
+        if not isinstance(event.get("supervisor"), str):
+            raise EventsError(
+                f"event {position}: a call needs the path of a supervisor, got {event.get('supervisor')!r}"
+            )
+    if not isinstance(checked["spec"], Mapping) or not isinstance(checked["id"], str):
+        raise EventsError(f"event {position}: id must be text and spec an object, got {dict(event)!r}")
+    if isinstance(checked["times"], bool) or not isinstance(checked["times"], int) or checked["times"] < 0:
+        raise EventsError(f"event {position}: times must be a whole number, got {checked['times']!r}")
+    return checked
+
+
+def _one_of(position: int, key: str, word: object, known: Sequence[str]) -> None:
+    if word not in known:
+        raise EventsError(f"event {position}: {key} {word!r} is not one of {', '.join(known)}{nearest(word, known)}")
