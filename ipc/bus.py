@@ -1,0 +1,346 @@
+"""The bus process: two sockets, their guards and one synchronous poll loop around `switch`.
+
+Sockets, descriptors and the clock live here, decisions do not. libzmq 4.3.5 without drafts has no call that ends one
+connection: `cut` shuts down its descriptor, which libzmq takes for the end of the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import stat
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import zmq
+
+from ipc.address import Address
+from ipc.errors import IpcError
+from ipc.limits import Limits
+from ipc.rights import Rights
+from ipc.sessions import Registration
+from ipc.switch import Switch
+
+log = logging.getLogger("ipc.bus")
+
+_ZAP = "inproc://zeromq.zap.01"  # the address is fixed by libzmq
+_BATCH = 256  # messages read before other sockets are looked at again
+_DRAIN = 20_000  # messages read before a death is told, at most: a flood must not put off the news for ever
+_LARGE = 32 * 1024  # payloads from this size on are handed through without a copy
+_HELLO = 1
+
+
+class Control(Protocol):
+    """What the bus needs of the channel to its supervisor."""
+
+    def fileno(self) -> int: ...
+
+    def receive(self) -> list[dict[str, Any]]: ...
+
+
+class AddressTaken(IpcError):
+    """Another bus lives in this directory."""
+
+
+class Bus:
+    """A bus in `directory` (made with mode 0700). `open` binds, `run` serves until it is told to stop.
+
+    `registrations`: notices `{"register": name, "incarnation": n, "credential": hex, "allow": {...}}` of the processes
+    that live already, for a bus that is started again. `token`, `client_allow`: for `client:<user>` connections.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        epoch: int | None = None,
+        registrations: Iterable[Mapping[str, Any]] = (),
+        token: str | None = None,
+        client_allow: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.address = Address(directory)
+        self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
+        self.limits = limits or Limits()
+        self._registrations = [Registration.read(notice) for notice in registrations]
+        self._token = token
+        self._client_rights = Rights(client_allow)
+        self._lock: int | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+
+    def open(self) -> None:
+        """Take the directory and bind. Raises AddressTaken (with the pid of the other bus) or OSError."""
+        if self._context is not None:
+            return
+        self._take_directory()
+        context = self._context = zmq.Context(io_threads=1)
+        context.set(zmq.MAX_SOCKETS, 64 * 1024)
+        self._zap = context.socket(zmq.ROUTER)
+        self._zap.linger = 0
+        self._zap.bind(_ZAP)
+        self._router = self._guarded(zmq.ROUTER)
+        self._router.router_mandatory = 1
+        self._router.rcvhwm = 256
+        self._xpub = self._guarded(zmq.XPUB)
+        self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
+        self._router_monitor = self._monitor(self._router, "bus")
+        self._xpub_monitor = self._monitor(self._xpub, "events")
+        self._send = self._router.send
+        self.switch = Switch(
+            self, self.epoch, self.limits, time.monotonic(), self._registrations, self._token, self._client_rights
+        )
+        self._router.bind(self.address.bus)
+        self._xpub.bind(self.address.events)
+        for name in ("bus", "events"):
+            os.chmod(os.path.join(self.address.directory, name), 0o600)
+
+    def _take_directory(self) -> None:
+        directory = self.address.directory
+        os.makedirs(directory, 0o700, exist_ok=True)
+        if stat.S_IMODE(os.stat(directory).st_mode) & 0o077:
+            os.chmod(directory, 0o700)  # whoever can reach the sockets could try credentials
+        # libzmq unlinks whatever is bound there: without the lock a second bus would take the names from the first.
+        lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise AddressTaken(
+                f"{directory!r} belongs to a bus that is running (pid {pid}): stop it or use another directory"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    def _guarded(self, kind: int) -> zmq.Socket[bytes]:
+        assert self._context is not None
+        made = self._context.socket(kind)
+        made.linger = 0
+        made.plain_server = True
+        made.zap_domain = b"egghead-ipc"
+        made.maxmsgsize = self.limits.frame + 64 * 1024
+        made.sndhwm = 0  # bytes are counted instead: a high-water mark counts messages and drops in silence
+        made.backlog = 4096  # a thousand peers come back at once after a restart
+        return made
+
+    def _monitor(self, watched: zmq.Socket[bytes], name: str) -> zmq.Socket[bytes]:
+        assert self._context is not None
+        watched.monitor(f"inproc://monitor-{name}", zmq.EVENT_DISCONNECTED)
+        made = self._context.socket(zmq.PAIR)
+        made.linger = 0
+        made.rcvhwm = 0  # a full monitor would stop the I/O thread
+        made.connect(f"inproc://monitor-{name}")
+        return made
+
+    def close(self) -> None:
+        """Close everything; peers see the bus go."""
+        context, self._context = self._context, None
+        if context is not None:
+            for watched in (self._router, self._xpub):
+                watched.disable_monitor()
+            context.destroy(linger=0)
+        if self._lock is not None:
+            for name in ("bus", "events"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.address.directory, name))
+            os.close(self._lock)
+            self._lock = None
+
+    def run(self, control: Control | None = None) -> None:
+        """Serve until `control` says `{"stop": true}` or ends. Closes the bus."""
+        self.open()
+        try:
+            self._loop(control)
+        finally:
+            self.close()
+
+    def _loop(self, control: Control | None) -> None:
+        poller = zmq.Poller()
+        sockets = (self._router, self._xpub, self._zap, self._router_monitor, self._xpub_monitor)
+        for polled in sockets:
+            poller.register(polled, zmq.POLLIN)
+        control_fd = -1
+        if control is not None:
+            control_fd = control.fileno()
+            poller.register(control_fd, zmq.POLLIN)
+        switch = self.switch
+        while True:
+            due = switch.due(time.monotonic())
+            ready = dict(poller.poll(None if due is None else int(due * 1000) + 1 if due > 0 else 0))
+            if control is not None and control_fd in ready and not self._control(control):
+                return
+            if self._zap in ready:
+                # A registration that was sent before the process existed must be known before its handshake is.
+                if control is not None and control_fd not in ready and not self._control(control):
+                    return
+                self._handshakes()
+            if self._router_monitor in ready or self._xpub_monitor in ready:
+                self._deaths()
+            if self._router in ready:
+                self._receive(_BATCH)
+            if self._xpub in ready:
+                self._subscriptions()
+            now = time.monotonic()
+            due = switch.due(now)
+            if due is not None and due <= 0:
+                self._receive(_DRAIN)
+                switch.tick(now)
+
+    def _control(self, control: Control) -> bool:
+        try:
+            messages = control.receive()
+        except EOFError:
+            return False
+        now = time.monotonic()
+        for message in messages:
+            if message.get("stop"):
+                return False
+            self.switch.control(message, now)
+        return True
+
+    def _handshakes(self) -> None:
+        while True:
+            try:
+                request = self._zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            route, empty, version, number, _domain, address, _identity, mechanism, *credentials = request
+            user = None
+            if mechanism == b"PLAIN" and len(credentials) == 2:
+                user = self.switch.authenticate(*(part.decode(errors="replace") for part in credentials))
+            if user is None:
+                log.warning("handshake refused for %r from %s", credentials[:1], address.decode(errors="replace"))
+            code, text = (b"200", b"OK") if user else (b"400", b"unknown name or credential")
+            self._zap.send_multipart([route, empty, version, number, code, text, (user or "").encode(), b""])
+
+    def _lost(self, monitor: zmq.Socket[bytes]) -> list[int]:
+        found = []
+        while True:
+            try:
+                event, _endpoint = monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return found
+            kind, descriptor = struct.unpack("=Hi", event)
+            if kind == zmq.EVENT_DISCONNECTED:
+                found.append(descriptor)
+
+    def _deaths(self) -> None:
+        """Tell of connections that ended, after everything that they brought."""
+        for descriptor in self._lost(self._xpub_monitor):
+            self.switch.events_lost(descriptor)
+        ended = self._lost(self._router_monitor)
+        if ended:
+            hellos = self._read(_DRAIN)
+            now = time.monotonic()
+            for descriptor in ended:
+                self.switch.lost(descriptor, now)
+            self._greet(hellos)
+
+    def _receive(self, limit: int) -> None:
+        hellos = self._read(limit)
+        if hellos:
+            # A peer that comes back may be heard before the end of its old connection is: look again first.
+            self._deaths()
+            self._greet(hellos)
+
+    def _greet(self, hellos: list[tuple[bytes, str, int, list[Any]]]) -> None:
+        now = time.monotonic()
+        for rid, user, descriptor, frames in hellos:
+            self.switch.received(rid, user, descriptor, frames, now)
+
+    def _read(self, limit: int) -> list[tuple[bytes, str, int, list[Any]]]:
+        """Give messages to the switch, but return the Hellos."""
+        receive = self._router.recv_multipart
+        received = self.switch.received
+        hellos = []
+        now = time.monotonic()
+        for _ in range(limit):
+            try:
+                parts = receive(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            head = parts[0]
+            # Routing ids can be chosen by the peer; what the handshake proved cannot.
+            user = head.get("User-Id")
+            frames: list[Any] = [
+                part.bytes if len(part) < _LARGE or place == 1 else part for place, part in enumerate(parts) if place
+            ]
+            if frames and frames[0][1:2] == b"\x01":
+                hellos.append((head.bytes, user, head.get(zmq.SRCFD), frames))
+            else:
+                received(head.bytes, user, head.get(zmq.SRCFD), frames, now)
+        return hellos
+
+    def _subscriptions(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                frame = self._xpub.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            data = frame.bytes
+            try:
+                user, descriptor = frame.get("User-Id"), frame.get(zmq.SRCFD)
+            except zmq.ZMQError:
+                continue  # libzmq tells of a connection that ended; its monitor told the same
+            if data[:1] not in (b"\x00", b"\x01"):
+                continue
+            try:
+                prefix = data[1:].decode()
+            except UnicodeDecodeError:
+                log.warning("%s: subscription %r is not UTF-8", user, data[1:41])
+                continue
+            self.switch.subscription(user, descriptor, prefix, data[:1] == b"\x01")
+
+    # What the switch can do
+
+    def send(self, rid: bytes, header: bytes, payload: Any) -> bool:
+        """Queue a message; False when the connection is gone."""
+        try:
+            self._send(rid, zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        if payload is None:
+            self._send(header, zmq.NOBLOCK)
+        else:
+            self._send(header, zmq.SNDMORE | zmq.NOBLOCK)
+            self._send(payload, zmq.NOBLOCK)
+        return True
+
+    def publish(self, topic: str, header: bytes, payload: Any) -> None:
+        """Give an event to every matching subscription."""
+        self._xpub.send(topic.encode(), zmq.SNDMORE | zmq.NOBLOCK)
+        if payload is None:
+            self._xpub.send(header, zmq.NOBLOCK)
+        else:
+            self._xpub.send(header, zmq.SNDMORE | zmq.NOBLOCK)
+            self._xpub.send(payload, zmq.NOBLOCK)
+
+    def subscribe(self, prefix: str) -> None:
+        """Accept the subscription frame that was read last."""
+        self._xpub.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+
+    def unsubscribe(self, prefix: str) -> None:
+        """Drop the subscription of the frame that was read last."""
+        self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
+
+    def cut(self, fd: int) -> None:
+        """End the connection behind a descriptor, if it is still a connected unix or TCP socket."""
+        try:
+            copy = os.dup(fd)
+        except OSError:
+            return  # it ended by itself
+        try:
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                return
+            with socket.socket(fileno=copy) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            log.debug("descriptor %d was gone before it was cut: %s", fd, error)

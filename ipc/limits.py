@@ -1,0 +1,52 @@
+"""The numbers that bound a bus, and the token bucket that slows a flood.
+
+Pure: time is an argument. What happens when a bound is reached is decided in `switch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MiB = 1024 * 1024
+OVERHEAD = 128  # bytes a queued message costs beyond its frames; without it, empty messages would be free
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one bus. Bytes unless said otherwise."""
+
+    frame: int = 16 * MiB  # largest payload
+    budget: int = 32 * MiB  # waiting for one peer: above, new requests to it are refused
+    hard_budget: int = 64 * MiB  # waiting for one peer: above, it is cut off
+    event_budget: int = 16 * MiB  # events waiting for one subscriber: above, its event connection is cut
+    total: int = 512 * MiB  # waiting for all peers together: above, requests to peers that do not read are refused
+    window: int = 4 * MiB  # what a peer may have sent and the bus not yet read
+    mark: int = 256 * 1024  # a peer is asked to acknowledge after so many bytes
+    calls: int = 10_000  # calls and streams in flight of one caller (count)
+    subscriptions: int = 1_000  # subscriptions and monitors of one peer (count)
+    rate: float = 50_000.0  # messages a second that one peer may start (count)
+    burst: float = 50_000.0  # and so many at once (count)
+    settle: float = 1.0  # seconds a restarted bus waits for known peers before it says a snapshot is complete
+    tail: float = 5.0  # seconds for which the last seq of a topic is repeated
+    grace: float = 0.03  # seconds to wait for the other half of the news of a death
+
+
+@dataclass
+class Bucket:
+    """Token bucket: `rate` tokens a second up to `burst`. Times are monotonic seconds."""
+
+    rate: float
+    burst: float
+    tokens: float = field(init=False)
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take(self, now: float) -> float:
+        """Take one token. Returns the tokens that are left; below zero means over the limit."""
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) - 1.0
+        self.at = now
+        if self.tokens < -self.burst:
+            self.tokens = -self.burst  # a flood must not be punished for longer than one burst after it ends
+        return self.tokens

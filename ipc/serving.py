@@ -1,0 +1,207 @@
+"""The callee's side: running handlers for requests, streams with credit, and what their errors become.
+
+Knows handlers and messages; sockets, reconnects and the caller's side are elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from ipc import wire
+from ipc.errors import IpcError, LocalProtocolError, Refused, RemoteProtocolError, TooBig
+
+log = logging.getLogger("ipc.peer")
+
+CHUNK_COST = 64  # bytes that a chunk costs beyond its payload: empty chunks must use credit too
+
+Handler = Callable[..., Any]
+F = TypeVar("F", bound=Handler)
+
+
+def shielded(handler: F) -> F:
+    """Mark a handler that runs to its end although its caller stopped waiting (a write that must not be cut short)."""
+    handler._ipc_shielded = True  # type: ignore[attr-defined]
+    return handler
+
+
+class Call:
+    """Who asks, and how long they wait: the first argument of every handler."""
+
+    __slots__ = ("_deadline", "caller", "incarnation", "method")
+
+    def __init__(self, caller: str, incarnation: int, method: str, deadline: float) -> None:
+        self.caller = caller
+        self.incarnation = incarnation
+        self.method = method
+        self._deadline = deadline
+
+    def remaining(self) -> float:
+        """Seconds left of the caller's deadline, 0.0 when it is over."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def __repr__(self) -> str:
+        return f"Call({self.method!r} by {self.caller!r}, {self.remaining():.3f} s left)"
+
+
+class Sender(Protocol):
+    """How answers leave: `send` waits for room in the window; raises TooBig and PeerDown."""
+
+    def send(self, message: wire.ToBus, payload: bytes | None = None) -> Awaitable[None]: ...
+
+
+class _Job:
+    """A request that is being handled. `credit`: bytes of chunks its reader still takes."""
+
+    __slots__ = ("credit", "more", "shielded", "task")
+
+    def __init__(self, credit: int, shielded: bool) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.credit = credit
+        self.more: asyncio.Future[None] | None = None
+        self.shielded = shielded
+
+
+class Server:
+    """Runs exposed methods. One for each peer."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._methods: dict[str, Handler] = {}
+        self._streams: set[str] = set()
+        self._jobs: dict[int, _Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def expose(self, methods: Mapping[str, Handler]) -> None:
+        """Add methods: `async def f(call, **params)` or an async generator. Raises LocalProtocolError for others."""
+        for name, handler in methods.items():
+            if inspect.isasyncgenfunction(handler):
+                self._streams.add(name)
+            elif not inspect.iscoroutinefunction(handler):
+                raise LocalProtocolError(f"method {name!r} must be an async function or async generator: {handler!r}")
+            else:
+                self._streams.discard(name)
+            self._methods[name] = handler
+
+    def request(self, request: wire.Request, payload: bytes | None) -> None:
+        """Start to handle a request."""
+        deadline = time.monotonic() + request.timeout_ms / 1000
+        call = Call(request.caller, request.incarnation, request.method, deadline)
+        handler = self._methods.get(request.method)
+        job = self._jobs[request.id] = _Job(request.credit or 0, getattr(handler, "_ipc_shielded", False))
+        job.task = self._start(self._handle(request, job, call, payload))
+
+    def told(self, told: wire.Told, payload: bytes | None) -> None:
+        """Start to handle a cast."""
+        self._start(self._cast(Call(told.caller, told.incarnation, told.method, time.monotonic()), payload))
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits for a request any more."""
+        job = self._jobs.pop(number, None)
+        if job is not None and job.task is not None and not job.shielded:
+            job.task.cancel()
+
+    def credit(self, number: int, amount: int) -> None:
+        """The reader of a stream takes more."""
+        job = self._jobs.get(number)
+        if job is not None:
+            job.credit += amount
+            if job.credit > 0 and job.more is not None and not job.more.done():
+                job.more.set_result(None)
+
+    def cancel_all(self) -> None:
+        """The bus is gone, and with it everybody who waits."""
+        for number in list(self._jobs):
+            self.cancel(number)
+
+    async def close(self) -> None:
+        """Cancel what runs, shielded too, and wait until it has ended."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop keeps only a weak reference
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _handle(self, request: wire.Request, job: _Job, call: Call, payload: bytes | None) -> None:
+        message: wire.Result | wire.Error | wire.End
+        try:
+            params = wire.unpack_map(payload)
+            if request.method not in self._methods:
+                raise Refused("NoSuchMethod", f"there is no method {request.method!r}")
+            if (request.method in self._streams) != (request.credit is not None):
+                kind = ("a stream", "stream()") if request.method in self._streams else ("not a stream", "call()")
+                raise Refused("WrongKind", f"{request.method!r} is {kind[0]}: use {kind[1]}")
+            started = self._bind(self._methods[request.method], call, params)
+            if request.credit is not None:
+                await self._stream(request.id, job, started)
+                message, answer = wire.End(request.id), None
+            else:
+                message, answer = wire.Result(request.id), wire.pack(await started)
+        except Refused as refused:
+            message, answer = _error(request.id, refused.type, refused.message, refused.data)
+        except RemoteProtocolError as error:
+            message, answer = _error(request.id, "BadParameters", str(error), {})
+        except asyncio.CancelledError:
+            self._jobs.pop(request.id, None)
+            raise
+        except Exception as error:  # the handler's own failure is the caller's answer, never the end of this process
+            if not isinstance(error, IpcError):
+                log.exception("%s for %s failed", request.method, request.caller)
+            message, answer = _error(request.id, "InternalError", f"{type(error).__name__}: {error}", {})
+        if self._jobs.pop(request.id, None) is not None:
+            await self._answer(message, answer)
+
+    async def _answer(self, message: wire.Result | wire.Error | wire.End, payload: bytes | None) -> None:
+        try:
+            await self._sender.send(message, payload)
+        except TooBig as error:
+            await self._sender.send(*_error(message.id, "TooBig", str(error), {}))
+        except IpcError as error:
+            log.debug("answer %d is lost: %s", message.id, error)  # the bus went away: the caller was told PeerDown
+
+    @staticmethod
+    def _bind(handler: Handler, call: Call, params: dict[str, Any]) -> Any:
+        try:
+            return handler(call, **params)  # binds the parameters, runs nothing yet
+        except TypeError as error:
+            raise Refused("BadParameters", str(error)) from None
+
+    async def _stream(self, number: int, job: _Job, chunks: AsyncGenerator[Any, None]) -> None:
+        try:
+            async for chunk in chunks:
+                payload = wire.pack(chunk)
+                while job.credit <= 0:
+                    job.more = asyncio.get_running_loop().create_future()
+                    await job.more
+                job.credit -= len(payload) + CHUNK_COST
+                await self._sender.send(wire.Chunk(number), payload)
+        finally:
+            await chunks.aclose()
+
+    async def _cast(self, call: Call, payload: bytes | None) -> None:
+        try:
+            handler = self._methods.get(call.method)
+            if handler is None or call.method in self._streams:
+                raise Refused("NoSuchMethod", f"there is no method {call.method!r} to cast to")
+            await self._bind(handler, call, wire.unpack_map(payload))
+        except Refused as refused:
+            log.warning("cast %s of %s refused: %s", call.method, call.caller, refused)
+        except Exception:  # nobody waits for an answer: the log is the only place for the failure
+            log.exception("cast %s of %s failed", call.method, call.caller)
+
+
+def _error(number: int, type: str, message: str, data: dict[str, Any]) -> tuple[wire.Error, bytes]:
+    try:
+        payload = wire.pack(data)
+    except LocalProtocolError:
+        payload = wire.pack({"data": repr(data)})
+    return wire.Error(number, type, message[:8000]), payload

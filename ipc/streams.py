@@ -1,0 +1,122 @@
+"""The caller's side of a stream: an async iterator whose reading speed is the producer's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+from ipc import wire
+from ipc.errors import CallTimeout, IpcError, LocalProtocolError
+from ipc.serving import CHUNK_COST
+
+CREDIT = 256 * 1024  # bytes of chunks that may be on their way
+
+
+class Opener(Protocol):
+    """What a stream needs of its peer."""
+
+    def send_now(self, message: wire.ToBus, payload: bytes | None = None) -> None: ...
+
+    async def send(self, message: wire.ToBus, payload: bytes | None = None) -> None: ...
+
+    def add_stream(self, stream: Stream) -> int: ...
+
+    def drop_stream(self, stream: Stream) -> None: ...
+
+
+class Stream:
+    """`async with peer.stream(...) as chunks: async for chunk in chunks`. Leaving the block cancels the producer.
+
+    Iterating raises PeerDown, CallTimeout (after `timeout` seconds for the whole stream), RemoteError, Forbidden,
+    Overloaded.
+    """
+
+    def __init__(self, peer: Opener, target: str, method: str, timeout: float, payload: bytes) -> None:
+        self.id = -1
+        self._peer = peer
+        self._target = target
+        self._method = method
+        self._timeout = timeout
+        self._payload = payload
+        self._chunks: deque[bytes] = deque()
+        self._consumed = 0
+        self._failed: IpcError | None = None
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Stream:
+        if self.id >= 0:
+            raise LocalProtocolError(f"stream {self._target}.{self._method} was used before: make a new one")
+        self.id = self._peer.add_stream(self)
+        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._late)
+        opening = wire.Open(self.id, self._target, self._method, int(self._timeout * 1000), CREDIT)
+        try:
+            await self._peer.send(opening, self._payload)
+        except BaseException:
+            self._ended = True
+            self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._peer.drop_stream(self)
+        if not self._ended:
+            self._ended = True
+            try:
+                self._peer.send_now(wire.Cancel(self.id))
+            except IpcError:
+                return  # no bus, so no producer either: it was cancelled with the connection
+
+    def _late(self) -> None:
+        self.fail(CallTimeout(self._target, self._method, self._timeout), ended=False)
+
+    def push(self, payload: bytes | None) -> None:
+        """A chunk arrived (called by the peer)."""
+        self._chunks.append(payload or b"")
+        self._wake()
+
+    def end(self) -> None:
+        """The producer is done (called by the peer)."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: IpcError, ended: bool = True) -> None:
+        """The stream is broken. Chunks that arrived are still given (called by the peer)."""
+        if self._failed is None:
+            self._failed = error
+            self._ended = self._ended or ended
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> Stream:
+        if self.id < 0:
+            raise LocalProtocolError("a stream is opened with `async with`, so that leaving it cancels the producer")
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._chunks:
+            if self._failed is not None:
+                raise self._failed
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        payload = self._chunks.popleft()
+        self._consumed += len(payload) + CHUNK_COST
+        if self._consumed >= CREDIT // 2 and not self._ended:
+            amount, self._consumed = self._consumed, 0
+            self._peer.send_now(wire.Credit(self.id, amount))
+        return wire.unpack(payload)
