@@ -7,6 +7,7 @@ killed leaves whole lines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -48,10 +49,8 @@ def echo(context: Context, diary: str) -> None:
 
     async def speak(service: Service) -> None:
         for n in itertools.count():
-            try:
+            with contextlib.suppress(IpcError):  # the bus is away: an event lost is lost, and its seq tells
                 await service.peer.publish(f"talk/{service.name}/", {"n": n, "incarnation": service.incarnation})
-            except IpcError:
-                pass  # the bus is away: an event lost is an event lost, and its seq tells
             await asyncio.sleep(0.005)  # the rate of the load
 
     run(context, setup)
