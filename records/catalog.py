@@ -1,0 +1,144 @@
+"""What the store knows of the files without reading them: marks, ids, classes. Pure, in memory.
+
+It answers three questions: which path holds an id, which files differ from what was seen, and which id a file gets
+when several claim one. No file access here; `Store` and the store process feed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from records.ids import id_of
+from records.model import FileStat
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One known file. `wanted`: the id its author gave or its path gives; `mark`: size, mtime (ns), inode."""
+
+    path: str
+    mark: tuple[int, int, int]
+    wanted: str
+    class_: str
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Files that are new or changed, and paths that are gone. `moved`: new path -> old path with the same inode."""
+
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    moved: dict[str, str]
+
+
+class Catalog:
+    """Known files by path and by claim."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._files: dict[str, Entry] = {}
+        self._claims: dict[str, set[str]] = {}  # only ids that differ from the path's own
+        self._stems: dict[str, set[str]] = {}  # only path ids that several files share
+        for entry in entries:
+            self.put(entry)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._files
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._files.values()))
+
+    def get(self, path: str) -> Entry | None:
+        return self._files.get(path)
+
+    def put(self, entry: Entry) -> None:
+        self.drop(entry.path)
+        self._files[entry.path] = entry
+        stem = id_of(entry.path)
+        if entry.wanted != stem:
+            self._claims.setdefault(entry.wanted, set()).add(entry.path)
+        self._stems.setdefault(stem, set()).add(entry.path)
+
+    def drop(self, path: str) -> Entry | None:
+        entry = self._files.pop(path, None)
+        if entry is None:
+            return None
+        for table, key in ((self._claims, entry.wanted), (self._stems, id_of(path))):
+            paths = table.get(key)
+            if paths is not None:
+                paths.discard(path)
+                if not paths:
+                    del table[key]
+        return entry
+
+    def path_of(self, id_: str) -> str | None:
+        """The file that has an id now, or None."""
+        stems = self._stems.get(id_)
+        if stems:
+            first = min(stems)
+            # The file may have claimed and got another id; then nobody has this one.
+            return first if self.id_at(first) == id_ else None
+        claims = self._claims.get(id_)
+        if claims:
+            return min(claims)
+        return id_ if id_ in self._files and self.id_at(id_) == id_ else None
+
+    def id_at(self, path: str) -> str:
+        """The id of a known file, by `effective`."""
+        entry = self._files[path]
+        return effective(path, entry.wanted, self._stems.get, self._claims.get)
+
+    def sharers(self, path: str, wanted: str) -> set[str]:
+        """Other files whose id may depend on this one."""
+        stem = id_of(path)
+        near = set(self._stems.get(stem, ())) | set(self._claims.get(stem, ())) | set(self._claims.get(wanted, ()))
+        return near - {path}
+
+    def compare(self, seen: Iterable[FileStat], under: Iterable[str] | None = None) -> Difference:
+        """What differs between the files seen and the files known. `under`: only these paths and what is below them."""
+        found: dict[str, FileStat] = {stat.path: stat for stat in seen}
+        changed = []
+        for path, stat in found.items():
+            known = self._files.get(path)
+            if known is None or known.mark != stat.mark:
+                changed.append(path)
+        removed = [path for path in self._scope(under) if path not in found]
+        by_inode: dict[int, str] = {}
+        for path in removed:
+            by_inode[self._files[path].mark[2]] = path
+        moved = {}
+        for path in changed:
+            old = by_inode.get(found[path].inode)
+            if old is not None and path not in self._files and found[path].inode:
+                moved[path] = old
+        return Difference(tuple(sorted(changed)), tuple(sorted(removed)), moved)
+
+    def _scope(self, under: Iterable[str] | None) -> list[str]:
+        if under is None:
+            return list(self._files)
+        roots = set(under)
+        if "" in roots:
+            return list(self._files)
+        exact = [path for path in roots if path in self._files]
+        folders = tuple(root + "/" for root in roots if root not in self._files)
+        if not folders:
+            return exact
+        return exact + [path for path in self._files if path.startswith(folders)]
+
+
+def effective(path: str, wanted: str, stems: object, claims: object) -> str:
+    """The id a file gets. `stems(id)`, `claims(id)`: the paths that give that id, that ask for it; None for nobody.
+
+    The rule depends on the set of files only, never on their order of arrival: an id that a path gives is never
+    taken by a claim; of several the first path has it; who loses gets the id of its path, or the path itself.
+    """
+    stem = id_of(path)
+    if wanted != stem:
+        if not stems(wanted) and min(claims(wanted) or (path,)) >= path:  # type: ignore[operator]
+            return wanted
+    others = stems(stem) or (path,)  # type: ignore[operator]
+    return stem if min(others) >= path else path

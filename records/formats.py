@@ -1,0 +1,113 @@
+"""The seam between a note's file and its format: which parser reads it, how a change is written into it.
+
+One row of the table per format. A format has four functions and knows nothing of files or of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from records import frontmatter
+from records.errors import InvalidValue
+from records.markdown import headings, parse_markdown
+from records.model import FileStat, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`parse(data, path, stat, author)`, `compose(keys, body)` for a new file, `change(parts, changes)` for an old one."""
+
+    name: str
+    suffix: str
+    parse: Callable[[bytes, str, FileStat | None, str], Record]
+    compose: Callable[[Mapping[str, Any], str], frontmatter.Parts]
+    change: Callable[[frontmatter.Parts, Mapping[str, Any]], frontmatter.Parts]
+
+
+def parse(data: bytes, path: str, *, stat: FileStat | None = None, author: str = "") -> Record:
+    """Read a note by the extension of its path. Raises Unreadable."""
+    return _by_path(path).parse(data, path, stat, author)
+
+
+def compose(name: str, keys: Mapping[str, Any], body: str) -> frontmatter.Parts:
+    """A new file of a format. Raises InvalidValue."""
+    return _named(name).compose(keys, body)
+
+
+def change(name: str, parts: frontmatter.Parts, changes: Mapping[str, Any]) -> frontmatter.Parts:
+    """A file with some fields, meta keys (None removes one) or the body changed. Raises InvalidValue."""
+    return _named(name).change(parts, changes)
+
+
+def suffix(name: str) -> str:
+    """The extension of a format's files."""
+    return _named(name).suffix
+
+
+def _named(name: str) -> Format:
+    if name not in FORMATS:
+        raise InvalidValue(f"there is no format {name!r}; known: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _by_path(path: str) -> Format:
+    lower = path.lower()
+    for known in FORMATS.values():
+        if lower.endswith(known.suffix):
+            return known
+    return FORMATS["markdown"]
+
+
+def _parse_markdown(data: bytes, path: str, stat: FileStat | None, author: str) -> Record:
+    return parse_markdown(data, path, stat=stat, author=author)
+
+
+def _compose_markdown(keys: Mapping[str, Any], body: str) -> frontmatter.Parts:
+    text = frontmatter.normal(body)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    # split, so that a body which itself begins with `---` is not taken for frontmatter when there are no keys.
+    empty = frontmatter.Parts("", None, text.lstrip("\n"), False, "utf-8", "\n", None)
+    return frontmatter.with_keys(empty, keys)
+
+
+def _change_markdown(parts: frontmatter.Parts, changes: Mapping[str, Any]) -> frontmatter.Parts:
+    keys = {key: value for key, value in changes.items() if key != "body"}
+    if "body" in changes and changes["body"] is not None:
+        parts = frontmatter.with_body(parts, str(changes["body"]))
+    title = keys.get("title")
+    if title is not None and "title" not in _keys(parts):
+        # The title lives in the first heading: change it there, not in a second place.
+        moved = _retitle(parts, " ".join(str(title).split()))
+        if moved is not None:
+            parts = moved
+            del keys["title"]
+    return frontmatter.with_keys(parts, keys)
+
+
+def _keys(parts: frontmatter.Parts) -> dict[str, Any]:
+    return frontmatter.load(parts.block)[0] if parts.block is not None else {}
+
+
+def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:
+    body = parts.text
+    outline = headings(body)
+    if not outline:
+        return None
+    first = outline[0]
+    end = body.find("\n", first.position)
+    end = len(body) if end < 0 else end
+    line = body[first.position : end]
+    if line.lstrip().startswith("#"):
+        marks = line[: len(line) - len(line.lstrip())] + "#" * first.level
+        new = f"{marks} {title}"
+    else:
+        new = title  # underlined heading: the rule under it stays
+    return frontmatter.with_body(parts, body[: first.position] + new + body[end:])
+
+
+FORMATS: dict[str, Format] = {
+    "markdown": Format("markdown", ".md", _parse_markdown, _compose_markdown, _change_markdown),
+}

@@ -1,0 +1,113 @@
+"""The bytes that writes replaced, kept in `.egghead/history/` so that a spoiled note is one command away.
+
+Layout: `history/<path of the note>/<UTC time>-<revision>-<action>`. Bounded by age and by total size; the newest
+version of a note is never pruned by size alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from records.errors import NotFound
+from records.markdown import revision_of
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One kept version: when it was replaced (RFC 3339), its revision, size in bytes, and by which action."""
+
+    name: str
+    at: str
+    revision: str
+    action: str
+    size: int
+
+
+class History:
+    """Kept versions below `directory`. `max_age` in seconds, `max_bytes` in all."""
+
+    def __init__(self, directory: Path, max_age: float = 90 * 86400, max_bytes: int = 256 * 2**20) -> None:
+        self.directory = directory
+        self.max_age = max_age
+        self.max_bytes = max_bytes
+
+    def keep(self, path: str, data: bytes, action: str, now: float | None = None) -> Version:
+        """Store replaced bytes, durably, before the write that replaces them. Raises OSError."""
+        moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
+        at = moment.strftime("%Y%m%dT%H%M%S.%fZ")
+        name = f"{at}-{revision_of(data)}-{action}"
+        folder = self.directory / path
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / name
+        temporary = folder / f".{name}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        return _version(target)
+
+    def of(self, path: str) -> list[Version]:
+        """Kept versions of a note, newest first."""
+        folder = self.directory / path
+        try:
+            names = [entry for entry in os.listdir(folder) if not entry.startswith(".") and (folder / entry).is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [_version(folder / name) for name in sorted(names, reverse=True)]
+
+    def read(self, path: str, name: str) -> bytes:
+        """The bytes of a kept version. Raises NotFound."""
+        if "/" in name or name.startswith("."):
+            raise NotFound(f"{name!r} is not the name of a kept version of {path!r}")
+        try:
+            return (self.directory / path / name).read_bytes()
+        except OSError:
+            raise NotFound(
+                f"no version {name!r} of {path!r} is kept; list them with `egghead records history`"
+            ) from None
+
+    def forget(self, path: str, name: str) -> None:
+        """Remove one kept version (it has become the file again)."""
+        (self.directory / path / name).unlink(missing_ok=True)
+
+    def prune(self, now: float | None = None) -> int:
+        """Remove what is too old or too much. Returns how many versions went."""
+        moment = time.time() if now is None else now
+        kept: list[tuple[str, Path, int]] = []
+        newest: dict[Path, str] = {}
+        gone = 0
+        for base, _, names in os.walk(self.directory):
+            for name in names:
+                file = Path(base) / name
+                try:
+                    size = file.stat().st_size
+                except OSError:
+                    continue
+                kept.append((name, file, size))
+                newest[file.parent] = max(newest.get(file.parent, ""), name)
+        kept.sort()
+        total = sum(size for _, _, size in kept)
+        oldest = datetime.fromtimestamp(max(moment - self.max_age, 0), UTC).strftime("%Y%m%dT%H%M%S")
+        for name, file, size in kept:
+            late = name < oldest
+            over = total > self.max_bytes and newest[file.parent] != name
+            if late or over:
+                file.unlink(missing_ok=True)
+                total -= size
+                gone += 1
+        return gone
+
+
+def _version(file: Path) -> Version:
+    stamp, _, rest = file.name.partition("-")
+    revision, _, action = rest.partition("-")
+    try:
+        at = datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).isoformat()
+    except ValueError:
+        at = stamp
+    return Version(file.name, at.replace("+00:00", "Z"), revision, action, file.stat().st_size)

@@ -1,0 +1,120 @@
+"""The index's schema, and SQL as text. Nothing here executes.
+
+Tables: `notes` one row a file, `texts` its body (for passages and snippets), `fts` contentless full text over the
+terms of `records.text`, `names` every key a link may use, `words` the words of names (for typos), `tags`, `links`,
+`skipped` files that are no text.
+"""
+
+from __future__ import annotations
+
+from records.text import VERSION
+
+SCHEMA_VERSION = f"6/{VERSION}"
+
+SCHEMA = """
+CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE notes(
+    note INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, stem TEXT NOT NULL, wanted TEXT NOT NULL, id TEXT NOT NULL,
+    title TEXT NOT NULL, class TEXT NOT NULL, tags TEXT NOT NULL, listed TEXT NOT NULL, aliases TEXT NOT NULL,
+    created TEXT NOT NULL, updated TEXT NOT NULL, author TEXT NOT NULL, format TEXT NOT NULL, outline TEXT NOT NULL,
+    meta TEXT NOT NULL, revision TEXT NOT NULL, error TEXT, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL);
+CREATE INDEX notes_id ON notes(id);
+CREATE INDEX notes_stem ON notes(stem);
+CREATE INDEX notes_wanted ON notes(wanted) WHERE wanted <> stem;
+CREATE INDEX notes_updated ON notes(updated, id);
+CREATE INDEX notes_created ON notes(created, id);
+CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
+CREATE TABLE texts(note INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
+CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
+CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
+    PRIMARY KEY(key, rank, note)) WITHOUT ROWID;
+CREATE INDEX names_note ON names(note);
+CREATE TABLE words(word TEXT NOT NULL, note INTEGER NOT NULL, PRIMARY KEY(word, note)) WITHOUT ROWID;
+CREATE INDEX words_note ON words(note);
+CREATE TABLE tags(tag TEXT NOT NULL, note INTEGER NOT NULL, spelled TEXT NOT NULL,
+    PRIMARY KEY(tag, note)) WITHOUT ROWID;
+CREATE INDEX tags_note ON tags(note);
+CREATE TABLE links(source INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL,
+    key TEXT NOT NULL, last TEXT NOT NULL, fragment TEXT NOT NULL, display TEXT NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY(source, place)) WITHOUT ROWID;
+CREATE INDEX links_key ON links(key);
+CREATE INDEX links_last ON links(last);
+CREATE TABLE skipped(path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    error TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# What a link's key may be, best first.
+BY_ID, BY_PATH, BY_FOLDER, BY_LAST, BY_ALIAS, BY_TITLE = range(6)
+
+COLUMNS = (
+    "note", "path", "stem", "wanted", "id", "title", "class", "tags", "listed", "aliases", "created", "updated",
+    "author", "format", "outline", "meta", "revision", "error", "size", "mtime_ns", "inode",
+)  # fmt: skip
+SUMMARY = "n.id, n.title, n.class, n.tags, n.created, n.updated"
+
+INSERT_NOTE = f"INSERT INTO notes({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
+INSERT_FTS = "INSERT INTO fts(rowid, title, names, headings, tags, body) VALUES(?, ?, ?, ?, ?, ?)"
+DELETE_FTS = "INSERT INTO fts(fts, rowid, title, names, headings, tags, body) VALUES('delete', ?, ?, ?, ?, ?, ?)"
+INSERT_LINK = "INSERT INTO links VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+ORDERS = {
+    "updated": "n.updated DESC, n.id",
+    "created": "n.created DESC, n.id",
+    "title": "n.title COLLATE NOCASE, n.id",
+    "id": "n.id",
+}
+
+
+def filters(
+    *, class_: str | None, tags: tuple[str, ...] = (), without_tags: tuple[str, ...] = (), folder: str | None = None,
+    prefix: str | None = None, since: str | None = None, since_column: str = "updated",
+) -> tuple[str, list[str]]:  # fmt: skip
+    """WHERE conditions over `notes AS n` (without WHERE; '1' for none) and their parameters."""
+    where: list[str] = []
+    values: list[str] = []
+    if class_:
+        where.append("n.class = ?")
+        values.append(class_)
+    for tag in tags:
+        # A parent tag finds its children: `project` finds `project/roof`.
+        where.append("EXISTS(SELECT 1 FROM tags t WHERE t.note = n.note AND (t.tag = ? OR t.tag GLOB ?))")
+        values += [tag, glob(tag + "/") + "*"]
+    for tag in without_tags:
+        where.append("NOT EXISTS(SELECT 1 FROM tags t WHERE t.note = n.note AND (t.tag = ? OR t.tag GLOB ?))")
+        values += [tag, glob(tag + "/") + "*"]
+    if folder:
+        where.append("n.path GLOB ?")
+        values.append(glob(folder.rstrip("/") + "/") + "*")
+    if prefix:
+        where.append("n.id GLOB ?")
+        values.append(glob(prefix) + "*")
+    if since:
+        where.append(f"n.{'created' if since_column == 'created' else 'updated'} >= ?")
+        values.append(since)
+    return " AND ".join(where) or "1", values
+
+
+def glob(text: str) -> str:
+    """Text that GLOB takes literally."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
+def quoted(term: str) -> str:
+    """A term as an FTS5 string; nothing in it is syntax."""
+    return '"' + term.replace('"', '""') + '"'
+
+
+def match(any_of: list[str], all_of: list[list[str]], none_of: list[list[str]]) -> str:
+    """An FTS5 expression: some of `any_of`, every phrase of `all_of`, no phrase of `none_of`. Empty when it can match nothing."""
+    parts = []
+    if any_of:
+        parts.append("(" + " OR ".join(quoted(term) for term in any_of) + ")")
+    parts += [quoted(" ".join(phrase)) for phrase in all_of]
+    text = " AND ".join(parts)
+    if not text:
+        return ""
+    for phrase in none_of:
+        text = f"({text}) NOT {quoted(' '.join(phrase))}"
+    return text

@@ -1,0 +1,226 @@
+"""Markdown text to a Record: headings, links, fields. Pure: bytes and a stat in, a value out.
+
+Only what the rest needs is recognised, in single passes of regular expressions over the text with its code blanked
+out: a full Markdown parse of 100,000 notes would cost more than everything else together.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import posixpath
+import re
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import unquote
+
+from records import frontmatter
+from records.ids import id_of
+from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
+
+MAX_LINKS = 20_000  # of one note; a million links in a file are an attack, not a note
+MAX_HEADINGS = 20_000
+
+_FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?:.*?\n)?(?: {0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.M | re.S)
+_SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
+_ATX = re.compile(r"^ {0,3}(#{1,6})([ \t][^\n]*)?$", re.M)
+_CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
+_SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
+_WIKI = re.compile(r"(!?)\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
+_INLINE = re.compile(
+    r"(!?)\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
+)
+_DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
+_MARKUP = re.compile(
+    r"!?\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|!?\[([^\[\]]*)\]\([^()]*\)|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}"
+)
+_SPLIT = re.compile(r"[\s,]+")
+
+
+def parse_markdown(
+    data: bytes, path: str = "note.md", *, stat: FileStat | None = None, author: str = "", created_ns: int | None = None
+) -> Record:
+    """Read one Markdown note. `path`: relative, with `/`. Raises Unreadable for what is not text."""
+    parts = frontmatter.split(data, path)
+    fields: dict[str, Any] = {}
+    error = parts.error
+    if parts.block is not None:
+        fields, fault = frontmatter.load(parts.block)
+        error = fault or error
+    body = parts.text
+    masked = mask_code(body)
+    outline = headings(body, masked)
+    links = find_links(body, masked, path)
+    return assemble(
+        fields, path=path, body=body, outline=outline, wikilinks=links, format_="markdown", error=error,
+        revision=revision_of(data), stat=stat, author=author, created_ns=created_ns,
+    )  # fmt: skip
+
+
+def revision_of(data: bytes) -> str:
+    """The hash that `Record.revision` holds."""
+    return blake2b(data, digest_size=12).hexdigest()
+
+
+def assemble(
+    fields: dict[str, Any], *, path: str, body: str, outline: tuple[Heading, ...], wikilinks: tuple[Link, ...],
+    format_: str, error: str | None, revision: str, stat: FileStat | None, author: str, created_ns: int | None,
+) -> Record:  # fmt: skip
+    """Fields of any format to a Record. Keys of no field stay in `meta`, in their order."""
+    meta = {key: value for key, value in fields.items() if key not in FIELDS}
+    plain_id = id_of(path)
+    wanted = fields.get("id")
+    id_ = str(wanted).strip() if isinstance(wanted, str | int) and not isinstance(wanted, bool) else ""
+    title = fields.get("title")
+    title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
+    if not title:
+        title = outline[0].text if outline and outline[0].text else (id_ or plain_id)
+    kind = str(fields.get("class") or "").strip()
+    if kind not in CLASSES:
+        if kind:
+            meta["class"] = kind  # kept and shown to `doctor`, which suggests the nearest
+        kind = "skill" if plain_id.startswith("skills/") else "durable"
+    updated_ns = stat.mtime_ns if stat is not None else 0
+    created = fields.get("created")
+    return Record(
+        id=id_ or plain_id,
+        title=title,
+        class_=kind,
+        tags=tuple(dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags")) if tag.strip("#"))),
+        links=tuple(words(fields.get("links"))),
+        created=str(created) if isinstance(created, str | int) else stamp(created_ns or updated_ns),
+        updated=stamp(updated_ns),
+        author=str(fields["author"]) if isinstance(fields.get("author"), str | int) else author,
+        body=body,
+        outline=outline,
+        wikilinks=wikilinks,
+        meta=meta,
+        format=format_,
+        path=path,
+        revision=revision,
+        error=error,
+        aliases=tuple(names(meta.get("aliases", meta.get("alias")))),
+        stat=stat,
+    )
+
+
+FIELDS = ("id", "title", "class", "tags", "links", "created", "author")
+
+
+def words(value: Any) -> list[str]:
+    """A list, or a string of words, as a list of strings; anything else is empty."""
+    if isinstance(value, str):
+        return [word for word in _SPLIT.split(value) if word]
+    if isinstance(value, list):
+        return [str(item).strip() for item in value if isinstance(item, str | int | float) and str(item).strip()]
+    return []
+
+
+def names(value: Any) -> list[str]:
+    """Aliases: a list, or one name that may contain spaces (commas part several)."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return words(value)
+
+
+def _blank(match: re.Match[str]) -> str:
+    text = match.group()
+    return "\n".join(" " * len(line) for line in text.split("\n")) if "\n" in text else " " * len(text)
+
+
+def mask_code(text: str) -> str:
+    """The text with code and comments as spaces; every other character keeps its position."""
+    if "```" in text or "~~~" in text:
+        text = _FENCE.sub(_blank, text)
+    if "<!--" in text:
+        text = _COMMENT.sub(_blank, text)
+    if "`" in text:
+        text = _SPAN.sub(_blank, text)
+    return text
+
+
+def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
+    """The outline of a body, in order. Inline markup is removed from the text."""
+    view = mask_code(text) if masked is None else masked
+    found: list[Heading] = []
+    if "#" in view:
+        for match in _ATX.finditer(view):
+            # From the unmasked text: a heading may contain code.
+            line = text[match.start(2) : match.end(2)].strip() if match.group(2) is not None else ""
+            if line.endswith("#"):
+                line = _CLOSING.sub("", line)
+            found.append(Heading(len(match.group(1)), plain(line), match.start()))
+            if len(found) >= MAX_HEADINGS:
+                break
+    if "\n==" in view or "\n--" in view or "\n=" in view:
+        for match in _SETEXT.finditer(view):
+            line = text[match.start(1) : match.end(1)]
+            if not line.lstrip().startswith(("#", "|")) and len(found) < MAX_HEADINGS:
+                found.append(Heading(1 if match.group(2)[0] == "=" else 2, plain(line), match.start()))
+        found.sort(key=lambda heading: heading.position)
+    return tuple(found)
+
+
+def plain(text: str) -> str:
+    """One line without its inline markup, as a person reads it; at most 500 characters."""
+    text = text[:500]
+    if "[" in text or "*" in text or "_" in text or "`" in text:
+        text = _MARKUP.sub(lambda match: match.group(1) or match.group(2) or "", text)
+    return " ".join(text.split())
+
+
+def find_links(text: str, masked: str | None = None, path: str = "note.md") -> tuple[Link, ...]:
+    """Wikilinks, embeds and links to local notes, in the order they stand. At most MAX_LINKS."""
+    view = mask_code(text) if masked is None else masked
+    if "[" not in view:
+        return ()
+    found: list[Link] = []
+    if "[[" in view:
+        for match in _WIKI.finditer(view):
+            bang, target, fragment, display = match.groups()
+            if target.strip() or fragment:
+                found.append(
+                    Link(clean(target), (fragment or "").strip(), (display or "").strip(), match.start(),
+                         "embed" if bang else "wiki")
+                )  # fmt: skip
+            if len(found) >= MAX_LINKS:
+                break
+    if "](" in view:
+        for match in _INLINE.finditer(view):
+            bang, display, angle, bare = match.groups()
+            local = local_target(angle if angle is not None else bare, path)
+            if local is not None and not bang:
+                found.append(Link(local[0], local[1], display.strip(), match.start(), "markdown"))
+            if len(found) >= 2 * MAX_LINKS:
+                break
+    if "]:" in view:
+        for match in _DEFINITION.finditer(view):
+            local = local_target(match.group(2) if match.group(2) is not None else match.group(3), path)
+            if local is not None:
+                found.append(Link(local[0], local[1], match.group(1).strip(), match.start(), "markdown"))
+            if len(found) >= 3 * MAX_LINKS:
+                break
+    found.sort(key=lambda link: link.position)
+    return tuple(found[:MAX_LINKS])
+
+
+def clean(target: str) -> str:
+    """A wikilink's target without surrounding space, a leading slash or a note's extension."""
+    target = target.strip().lstrip("/")
+    stem, dot, suffix = target.rpartition(".")
+    return stem if dot and suffix.lower() in ("md", "org", "markdown") else target
+
+
+@functools.lru_cache(maxsize=4096)
+def local_target(href: str, path: str) -> tuple[str, str] | None:
+    """(path without extension, fragment) of a link to a note beside or below; None for anything else."""
+    if not href or href.startswith(("#", "/", "?")) or ":" in href.split("/", 1)[0]:
+        return None
+    target, _, fragment = href.partition("#")
+    target = unquote(target.partition("?")[0])
+    stem, suffix = os.path.splitext(target)
+    if suffix.lower() not in (".md", ".org"):
+        return None
+    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), stem))
+    return None if joined.startswith("..") else (joined, unquote(fragment))

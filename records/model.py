@@ -1,0 +1,170 @@
+"""The values of this package: what a note is once it has been read.
+
+Belongs here: frozen values and their plain-data form. No file access, no SQL, no YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+CLASSES = ("durable", "inbox", "deliberation", "transcript", "agent", "skill")
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of the body. `level` 1-6, `position` is the character offset of its line."""
+
+    level: int
+    text: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link found in the body. `kind`: wiki, embed, or markdown (then `target` is a path without its extension)."""
+
+    target: str
+    fragment: str
+    display: str
+    position: int
+    kind: str = "wiki"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What `stat` says of a note's file. `path` is relative to the records directory, with `/`."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def mark(self) -> tuple[int, int, int]:
+        """Equal marks mean: not changed since."""
+        return (self.size, self.mtime_ns, self.inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One note. Times are RFC 3339 in UTC; `revision` is a hash of the file's bytes; `error` is None or a sentence."""
+
+    id: str
+    title: str
+    class_: str
+    tags: tuple[str, ...]
+    links: tuple[str, ...]
+    created: str
+    updated: str
+    author: str
+    body: str
+    outline: tuple[Heading, ...]
+    wikilinks: tuple[Link, ...]
+    meta: Mapping[str, Any]
+    format: str
+    path: str
+    revision: str
+    error: str | None = None
+    aliases: tuple[str, ...] = ()
+    stat: FileStat | None = field(default=None, compare=False)
+
+    def to_dict(self, *, body: bool = True) -> dict[str, Any]:
+        """Plain data for JSON or msgpack; `class_` is spelled `class`."""
+        data: dict[str, Any] = {
+            "id": self.id,
+            "title": self.title,
+            "class": self.class_,
+            "tags": list(self.tags),
+            "links": list(self.links),
+            "created": self.created,
+            "updated": self.updated,
+            "author": self.author,
+            "outline": [{"level": h.level, "text": h.text, "position": h.position} for h in self.outline],
+            "wikilinks": [
+                {
+                    "target": link.target,
+                    "fragment": link.fragment,
+                    "display": link.display,
+                    "position": link.position,
+                    "kind": link.kind,
+                }
+                for link in self.wikilinks
+            ],
+            "aliases": list(self.aliases),
+            "meta": dict(self.meta),
+            "format": self.format,
+            "path": self.path,
+            "revision": self.revision,
+            "error": self.error,
+        }
+        if body:
+            data["body"] = self.body
+        if self.stat is not None:
+            data["size"], data["mtime_ns"], data["inode"] = self.stat.mark
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A search result. `score` in 0..1; `coverage`: share of the query's weight that the note has, 0..1;
+    `section`: heading of the passage the snippet is from; `marks`: (start, end) offsets in `snippet`."""
+
+    id: str
+    title: str
+    class_: str
+    tags: tuple[str, ...]
+    snippet: str
+    score: float
+    updated: str
+    coverage: float = 0.0
+    section: str = ""
+    marks: tuple[tuple[int, int], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "class": self.class_,
+            "tags": list(self.tags),
+            "snippet": self.snippet,
+            "score": self.score,
+            "updated": self.updated,
+            "coverage": self.coverage,
+            "section": self.section,
+            "marks": [list(mark) for mark in self.marks],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one note. `kind`: created, updated, renamed, trashed or removed."""
+
+    kind: str
+    id: str
+    path: str
+    class_: str
+    previous_class: str | None = None
+    revision: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "id": self.id,
+            "path": self.path,
+            "class": self.class_,
+            "previous_class": self.previous_class,
+            "revision": self.revision,
+        }
+
+
+def stamp(ns: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339 UTC with milliseconds; impossible times become the epoch."""
+    try:
+        moment = datetime.fromtimestamp(ns / 1e9, UTC)
+    except (OverflowError, OSError, ValueError):
+        # A file with an mtime in the year 60000 must not stop a scan.
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

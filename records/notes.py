@@ -1,0 +1,210 @@
+"""Store and index together, for use without a node: every write is in the index before the call returns.
+
+Who runs a node uses the processes `store` and `index` instead; who holds the node's lock is not decided here:
+without it, open with `read_only=True`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from records.catalog import Catalog
+from records.errors import IndexBroken, NotFound, ReadOnly, Unreadable
+from records.index import Index
+from records.model import Change, FileStat, Hit, Record
+from records.store import PRIVATE, Store
+
+BATCH_NOTES = 500
+BATCH_BYTES = 4 * 2**20
+
+
+class Notes:
+    """Notes under a directory. `Notes(root)` opens both parts and brings the index in step with the files."""
+
+    def __init__(
+        self, store: Store | Path | str, index: Index | None = None, *, read_only: bool = False, sync: bool = True
+    ) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self.read_only = read_only
+        if not read_only:
+            self.store.prepare()
+        self.index = index or Index(self.store.root / PRIVATE / "index.db", self.store.root, read_only=read_only)
+        self.store.locate = self._locate
+        self.faults: list[str] = []
+        if sync and not read_only:
+            self.sync()
+
+    def _locate(self, id_: str) -> str | None:
+        return self.index.paths([id_]).get(id_)
+
+    def close(self) -> None:
+        self.index.close()
+
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- in step with the files ---
+
+    def sync(self) -> list[Change]:
+        """Compare the files with the index and read what changed; what that was. Raises ReadOnly when opened read-only."""
+        self._writable()
+        try:
+            return self._sync()
+        except IndexBroken as broken:
+            self.index.rebuild(str(broken))
+            return self._sync()
+
+    def _sync(self) -> list[Change]:
+        faults: list[str] = []
+        catalog = Catalog(self.index.entries())
+        seen = {stat.path: stat for stat in self.store.scan(faults=faults)}
+        self.faults = faults
+        difference = catalog.compare(seen.values())
+        changes = []
+        for path in difference.removed:
+            entry = catalog.get(path)
+            assert entry is not None
+            if path not in difference.moved.values():
+                changes.append(Change("removed", catalog.id_at(path), path, entry.class_, entry.class_))
+        removals = list(difference.removed)
+        batch: list[Record | dict[str, Any]] = []
+        size = 0
+        for path in difference.changed:
+            upsert = read_upsert(self.store, seen[path])
+            if upsert is None:
+                continue
+            batch.append(upsert)
+            size += seen[path].size
+            if isinstance(upsert, Record):
+                known = catalog.get(path) or catalog.get(difference.moved.get(path, ""))
+                kind = "renamed" if path in difference.moved else "updated" if known else "created"
+                previous = known.class_ if known else None
+                changes.append(Change(kind, upsert.id, path, upsert.class_, previous, upsert.revision))
+            if len(batch) >= BATCH_NOTES or size >= BATCH_BYTES:
+                self.index.apply(batch, removals)
+                batch, removals, size = [], [], 0
+        if batch or removals:
+            self.index.apply(batch, removals)
+        return changes
+
+    def _put(self, record: Record, *gone: str) -> Record:
+        # Read again: the record may carry the id that it was asked for by, the index wants the one that it claims.
+        self.index.apply([self.store.read(record.path)], gone)
+        return replace(record, id=self.index.id_at(record.path) or record.id)
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise ReadOnly("the notes are open for reading only; a running node does the writing")
+
+    # --- writes, read back at once ---
+
+    def create(self, **fields: Any) -> Record:
+        """As `Store.create`."""
+        self._writable()
+        return self._put(self.store.create(**fields))
+
+    def update(self, id_: str, changes: Mapping[str, Any], revision: str | None = None) -> Record:
+        """As `Store.update`."""
+        self._writable()
+        return self._put(self.store.update(id_, changes, revision))
+
+    def edit(self, id_: str, old: str, new: str, revision: str | None = None) -> Record:
+        """As `Store.edit`."""
+        self._writable()
+        return self._put(self.store.edit(id_, old, new, revision))
+
+    def trash(self, id_: str) -> dict[str, Any]:
+        """As `Store.trash`: `{record, broken}`, `broken`: the links that now lead nowhere."""
+        self._writable()
+        broken = self.index.backlinks(id_)
+        record = self.store.trash(id_)
+        self.index.apply([], [record.path])
+        return {"record": record, "broken": broken}
+
+    def restore(self, id_: str) -> Record:
+        """As `Store.restore`."""
+        self._writable()
+        return self._put(self.store.restore(id_))
+
+    def undo(self, id_: str, version: str | None = None) -> Record:
+        """As `Store.undo`."""
+        self._writable()
+        return self._put(self.store.undo(id_, version))
+
+    def rename(self, old: str, new: str) -> dict[str, Any]:
+        """As `Store.rename`, with links as the index resolves them: `{record, rewritten, failed}` (paths)."""
+        self._writable()
+        path = self.store.path_of(old)
+        linkers, short = linkers_of(self.index.backlinks(old)), self.index.is_free(new.rpartition("/")[2], path)
+        done = self.store.rename(old, new, linkers, short=short)
+        for linker in done.rewritten:
+            if linker != done.record.path:
+                self.index.apply([self.store.read(linker)])
+        record = self._put(done.record, *([path] if path != done.record.path else []))
+        return {"record": record, "rewritten": list(done.rewritten), "failed": list(done.failed)}
+
+    # --- reads ---
+
+    def get(self, id_: str) -> Record:
+        """The note as its file is now. Raises NotFound, Unreadable."""
+        return self.store.get(id_)
+
+    def body(self, id_: str) -> str:
+        """The body of a note as the file is now."""
+        return self.store.get(id_).body
+
+    def search(
+        self, query: str, class_: str | None = None, tags: Sequence[str] = (), limit: int = 20, since: str | None = None
+    ) -> list[Hit]:
+        """As `Index.search`."""
+        return self.index.search(query, class_, tags, limit, since)
+
+    def verify(self) -> list[str]:
+        """Differences between index and files, as sentences; empty: they agree. Reads every file."""
+        return verify(self.store, self.index)
+
+
+def read_upsert(store: Store, stat: FileStat) -> Record | dict[str, Any] | None:
+    """What `Index.apply` takes for a file: its record, or why it is skipped; None: gone."""
+    try:
+        return store.read(stat.path)
+    except NotFound:
+        return None
+    except Unreadable as fault:
+        size, mtime_ns, inode = stat.mark
+        return {"path": stat.path, "size": size, "mtime_ns": mtime_ns, "inode": inode, "skipped": fault.message}
+
+
+def linkers_of(backlinks: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Path of each linking note -> its targets, as `Store.rename` takes them; links listed in frontmatter too."""
+    linkers: dict[str, set[str]] = {}
+    for link in backlinks:
+        linkers.setdefault(link["path"], set()).add(link["target"])
+    return linkers
+
+
+def verify(store: Store, index: Index) -> list[str]:
+    """Compare every file with its row."""
+    found = []
+    rows = {entry.path: entry for entry in index.entries()}
+    for stat in store.scan():
+        entry = rows.pop(stat.path, None)
+        if entry is None:
+            found.append(f"{stat.path!r} is not in the index")
+            continue
+        upsert = read_upsert(store, stat)
+        if isinstance(upsert, Record):
+            if upsert.revision != entry.revision:
+                found.append(f"{stat.path!r} has revision {upsert.revision!r}, the index {entry.revision!r}")
+            elif upsert.id != entry.wanted or upsert.class_ != entry.class_:
+                found.append(
+                    f"{stat.path!r} is {upsert.id!r} ({upsert.class_}), the index has {entry.wanted!r} ({entry.class_})"
+                )
+    found += [f"{path!r} is in the index and not on disk" for path in sorted(rows)]
+    return found

@@ -1,0 +1,449 @@
+"""From a query to ranked hits: plan the terms, let FTS5 find candidates, rank the few by what they say where.
+
+FTS5 alone ranks long notes with common words high. Here a note is judged by how much of the query's weight (rare
+words weigh more) it has at all, in its names, and together in one passage. No clock, no randomness: same index, same answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from records import index_sql
+from records.model import Hit
+from records.query import Query
+from records.snippets import excerpt
+from records.stopwords import PHRASES, ignorable
+from records.text import analyse, distance, fold, is_gram, is_weak_gram, raw_words, stem, terms, word_terms
+
+CANDIDATES = 48
+MAX_TERMS = 40
+READ = 120_000  # characters of a note that are looked at for its best passage
+WINDOW = 90  # terms of a passage
+_COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
+_LARGE = 3000  # notes
+
+
+@dataclass(slots=True)
+class Term:
+    """One thing asked for. `forms`: index term -> how well it stands for it, 0..1. `weight`: how much it says."""
+
+    word: str
+    forms: dict[str, float] = field(default_factory=dict)
+    weight: float = 0.0
+    docs: int = 0
+
+
+@dataclass(slots=True)
+class _Note:
+    note: int
+    id: str
+    title: str
+    class_: str
+    tags: list[str]
+    updated: str
+    aliases: list[str]
+    path: str
+    outline: list[Any]
+    body: str
+    bm25: float
+    score: float = 0.0
+    coverage: float = 0.0
+    span: tuple[int, int] = (0, 0)
+    section: str = ""
+
+
+def run(
+    db: sqlite3.Connection, query: Query, class_: str | None, tags: tuple[str, ...], limit: int, since: str | None,
+    frequency: dict[str, int],
+) -> list[Hit]:  # fmt: skip
+    """Hits, best first. `frequency` caches document counts of terms between calls."""
+    where, values = index_sql.filters(
+        class_=class_ or query.class_,
+        tags=tuple(fold(tag) for tag in (*tags, *query.tags)),
+        without_tags=tuple(fold(tag) for tag in query.without_tags),
+        folder=query.folder,
+        since=since,
+    )
+    total = int(db.execute("SELECT count(*) FROM notes").fetchone()[0]) if "" not in frequency else frequency[""]
+    frequency[""] = total
+    planned = plan(db, query, total, frequency)
+    phrases = [found for phrase in query.phrases if (found := terms(phrase))]
+    without = [found for word in query.excluded if (found := terms(word))]
+    finders = _finders(planned, total)
+    expression = index_sql.match(finders, phrases, without)
+    if not expression:
+        return _listed(db, where, values, limit) if where != "1" and not query.text.strip() else []
+    wanted = max(CANDIDATES, limit + limit // 2)
+    notes = _candidates(db, expression, where, values, wanted)
+    if not planned:
+        planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
+    judge(notes, planned)
+    notes.sort(key=lambda note: (-round(note.score, 6), note.id))
+    return [_hit(note, planned) for note in notes[:limit]]
+
+
+# --- plan ---
+
+
+def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int]) -> list[Term]:
+    """The terms of a query with their weights and the index terms that stand for each."""
+    words = _query_words(query.text)
+    folded = [fold(word) for word in words]
+    skip = ignorable(folded)
+    chosen: list[Term] = []
+    for place, word in enumerate(folded):
+        last = query.unfinished and place == len(folded) - 1
+        if skip[place] and not all(skip):
+            continue
+        for term in word_terms(words[place]):
+            if any(known.word == term for known in chosen):
+                continue
+            chosen.append(_expand(db, term, word, last, total, frequency))
+    chosen = chosen[:MAX_TERMS]
+    _join_neighbours(db, folded, skip, chosen, frequency)
+    whole = any(not is_gram(term.word) for term in chosen)
+    for term in chosen:
+        term.weight = math.log(1 + (total - term.docs + 0.5) / (term.docs + 0.5)) + 0.05
+        if is_gram(term.word):
+            # Pairs across a word boundary say nothing; when nobody has them they must not count against a note.
+            term.weight *= 0.0 if not term.forms else (0.25 if is_weak_gram(term.word) else (0.6 if whole else 0.8))
+        elif len(term.word) <= 2 and not term.word.isdigit():
+            term.weight *= 0.5
+    return [term for term in chosen if term.weight > 0]
+
+
+def _query_words(text: str) -> list[str]:
+    words = []
+    for word in raw_words(text):
+        if not word.isascii() and any(is_gram(character) for character in word):
+            # Scripts without spaces: the words of questions are cut out, what is left falls into pieces.
+            rest = word
+            for phrase in PHRASES:
+                if phrase in rest and (len(phrase) > 1 or len(rest) > 2):
+                    rest = rest.replace(phrase, " ")
+            pieces = [piece for piece in rest.split() if piece]
+            words += pieces or [word]
+        else:
+            words.append(word)
+    return words
+
+
+def _docs(db: sqlite3.Connection, term: str, frequency: dict[str, int]) -> int:
+    if term not in frequency:
+        row = db.execute("SELECT doc FROM terms WHERE term = ?", (term,)).fetchone()
+        frequency[term] = int(row[0]) if row else 0
+    return frequency[term]
+
+
+def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int, frequency: dict[str, int]) -> Term:
+    found = Term(term)
+    docs = _docs(db, term, frequency)
+    if docs:
+        found.forms[term] = 1.0
+        found.docs = docs
+    if is_gram(term):
+        if len(term) == 1 and not docs:
+            _prefixes(db, found, term, term, 20, frequency)
+        return found
+    if last and len(word) >= 2:
+        _prefixes(db, found, word, term, 24, frequency)
+    if len(term) >= 4 and docs < max(30, total // 50):
+        _inflections(db, found, term, frequency)
+    if not found.forms and len(word) >= 4 and not word.isdigit():
+        _typos(db, found, word, total, frequency)
+    if not found.forms and len(word) >= 7:
+        _halves(db, found, word, frequency)
+    if not found.docs:
+        # As rare as its best form, so that an inflection weighs what its word weighs.
+        found.docs = max((_docs(db, form, frequency) for form in found.forms), default=0)
+    return found
+
+
+def _range(db: sqlite3.Connection, prefix: str, limit: int, frequency: dict[str, int]) -> list[str]:
+    rows = db.execute(
+        "SELECT term, doc FROM terms WHERE term >= ? AND term < ? LIMIT ?", (prefix, prefix + "\U0010ffff", limit)
+    )
+    found = []
+    for term, docs in rows:
+        frequency[term] = int(docs)
+        found.append(str(term))
+    return found
+
+
+def _prefixes(
+    db: sqlite3.Connection, term: Term, prefix: str, whole: str, most: int, frequency: dict[str, int]
+) -> None:
+    """The last word as somebody is typing it: what begins so. A cut ending (`publishi`) falls back to its stem."""
+    found = _range(db, prefix, 200, frequency)
+    if not found and prefix != whole and len(whole) >= 3:
+        found = _range(db, whole, 200, frequency)
+    found.sort(key=lambda form: (len(form), -frequency[form], form))
+    for form in found[:most]:
+        term.forms.setdefault(form, 0.9 if len(form) - len(prefix) <= 2 else 0.7)
+
+
+def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Other endings of the same word, and compounds that begin with it."""
+    root = word[: max(4, len(word) - 2)] if len(word) >= 6 else word
+    scored = []
+    for form in _range(db, root, 300, frequency):
+        common = 0
+        for one, other in zip(word, form, strict=False):
+            if one != other:
+                break
+            common += 1
+        if form == word or common < len(root):
+            continue
+        ending = max(len(word), len(form)) - common
+        if common == len(word) and ending > 3:
+            # A compound (kaffee -> kaffeemaschine), or only the same beginning: the longer the shared part, the surer.
+            quality = 0.55 if len(word) >= 6 else 0.35
+        elif ending <= 3:
+            quality = 0.85 - 0.1 * ending + (0.05 if common >= 6 else 0.0)
+        elif common == len(form):
+            quality = 0.55 if len(form) >= 5 else 0.3
+        else:
+            continue
+        scored.append((-quality, form))
+    scored.sort()
+    for quality, form in scored[:12]:
+        term.forms.setdefault(form, -quality)
+    # The index term may be a shorter stem of this one (veroeffentlich <- veroeffentlichung).
+    for size in range(len(word) - 1, max(4, len(word) - 4), -1):
+        if _docs(db, word[:size], frequency):
+            term.forms.setdefault(word[:size], 0.6)
+
+
+def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency: dict[str, int]) -> None:
+    """Words of titles, aliases, tags and paths a slip away; in a small store of all words."""
+    most = 1 if len(word) < 7 else 2
+    near: dict[str, int] = {}
+    swapped = {word[0], word[1]}
+    for first in sorted(swapped):
+        rows = db.execute(
+            "SELECT DISTINCT word FROM words WHERE word >= ? AND word < ? AND length(word) BETWEEN ? AND ? LIMIT 20000",
+            (first, first + "\U0010ffff", len(word) - most, len(word) + most),
+        )
+        for (known,) in rows:
+            steps = distance(word, known, most)
+            if steps <= most:
+                near[stem(known)] = min(near.get(stem(known), 9), steps)
+    if not near and total <= 20_000:
+        short = stem(word)
+        for known in _range(db, word[0], 50_000, frequency):
+            if abs(len(known) - len(short)) <= most:
+                steps = distance(short, known, most)
+                if steps <= most:
+                    near[known] = steps
+    best = min(near.values(), default=0)
+    for form in sorted(near, key=lambda form: (near[form], -_docs(db, form, frequency), form))[:4]:
+        if near[form] == best and _docs(db, form, frequency):
+            term.forms[form] = 0.8 - 0.15 * best
+
+
+def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """An unknown compound whose two parts are known: each stands for half of it."""
+    for cut in range(len(word) - 3, 2, -1):
+        left, right = stem(word[:cut]), stem(word[cut:])
+        if _docs(db, left, frequency) and _docs(db, right, frequency):
+            term.forms[left] = term.forms[right] = 0.5
+            return
+    for cut in range(len(word) - 3, 3, -1):
+        for part in (stem(word[:cut]), stem(word[-cut:])):
+            if len(part) >= 4 and _docs(db, part, frequency):
+                term.forms[part] = 0.4
+                return
+
+
+def _join_neighbours(
+    db: sqlite3.Connection, folded: list[str], skip: list[bool], chosen: list[Term], frequency: dict[str, int]
+) -> None:
+    """`git hub` also means `github`: a pair that is one word in the index stands for both of its parts."""
+    known = {term.word: term for term in chosen}
+    for place in range(len(folded) - 1):
+        left, right = folded[place], folded[place + 1]
+        if (skip[place] and skip[place + 1]) or is_gram(left) or is_gram(right):
+            continue
+        joined = stem(left + right)
+        if len(joined) >= 5 and _docs(db, joined, frequency):
+            for part in (left, right):
+                term = known.get(stem(part))
+                if term is not None:
+                    term.forms.setdefault(joined, 0.95)
+
+
+def _finders(planned: list[Term], total: int) -> list[str]:
+    """Index terms that fetch candidates. In a large store common words only rank, so that a query reads little."""
+    rare = [term for term in planned if total < _LARGE or term.docs <= _COMMON * total]
+    used = rare or sorted(planned, key=lambda term: term.docs)[:2]
+    return list(dict.fromkeys(form for term in used for form in term.forms))
+
+
+# --- candidates ---
+
+
+def _candidates(
+    db: sqlite3.Connection, expression: str, where: str, values: list[str], wanted: int
+) -> list[_Note]:  # fmt: skip
+    condition = "" if where == "1" else f" AND EXISTS(SELECT 1 FROM notes n WHERE n.note = fts.rowid AND {where})"
+    rows = db.execute(
+        f"SELECT f.note, f.value, n.id, n.title, n.class, n.tags, n.updated, n.aliases, n.path, n.outline, t.body "
+        f"FROM (SELECT rowid AS note, bm25(fts, 8.0, 4.0, 3.0, 4.0, 1.0) AS value FROM fts WHERE fts MATCH ?{condition} "
+        f"ORDER BY value, rowid LIMIT ?) f JOIN notes n USING(note) JOIN texts t USING(note)",
+        (expression, *values, wanted),
+    )
+    return [
+        _Note(note, id_, title, kind, json.loads(tags), updated, json.loads(aliases), path, json.loads(outline),
+              body[:READ], -float(value))
+        for note, value, id_, title, kind, tags, updated, aliases, path, outline, body in rows
+    ]  # fmt: skip
+
+
+def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -> list[Hit]:
+    """Only filters were given: the newest notes that pass."""
+    rows = db.execute(
+        f"SELECT n.id, n.title, n.class, n.tags, n.updated, substr(t.body, 1, 2000) FROM notes n JOIN texts t USING(note) "
+        f"WHERE {where} ORDER BY n.updated DESC, n.id LIMIT ?",
+        (*values, limit),
+    )
+    return [
+        Hit(id_, title, kind, tuple(json.loads(tags)), excerpt(body, {})[0], 1.0, updated, 1.0)
+        for id_, title, kind, tags, updated, body in rows
+    ]
+
+
+# --- ranking ---
+
+
+def judge(notes: list[_Note], planned: list[Term]) -> None:
+    """Set score, coverage and best passage of each candidate."""
+    weight = sum(term.weight for term in planned) or 1.0
+    lookup: dict[str, list[tuple[int, float]]] = {}
+    for place, term in enumerate(planned):
+        for form, quality in term.forms.items():
+            lookup.setdefault(form, []).append((place, quality))
+    top = max((note.bm25 for note in notes), default=0.0) or 1.0
+    for note in notes:
+        _judge(note, planned, lookup, weight, note.bm25 / top)
+
+
+def _found(tokens: list[str], lookup: dict[str, list[tuple[int, float]]]) -> dict[int, float]:
+    """Query terms that stand among tokens, with the quality of the best form."""
+    found: dict[int, float] = {}
+    for token in tokens:
+        for place, quality in lookup.get(token, ()):
+            if quality > found.get(place, 0.0):
+                found[place] = quality
+    return found
+
+
+def _share(found: dict[int, float], planned: list[Term], weight: float) -> float:
+    return sum(planned[place].weight * quality for place, quality in found.items()) / weight
+
+
+def _judge(
+    note: _Note, planned: list[Term], lookup: dict[str, list[tuple[int, float]]], weight: float, bm25: float
+) -> None:
+    title = terms(note.title)
+    last = terms(note.path.rpartition("/")[2].rpartition(".")[0])
+    names = [terms(alias) for alias in note.aliases]
+    folders = terms(note.path.rpartition("/")[0])
+    best_name = 0.0
+    in_names: dict[int, float] = {}
+    for name in (title, last, *names):
+        found = _found(name, lookup)
+        for place, quality in found.items():
+            in_names[place] = max(in_names.get(place, 0.0), quality)
+        if name:
+            said = len({token for token in name if token in lookup}) / len(set(name))
+            best_name = max(best_name, _share(found, planned, weight) * (0.55 + 0.45 * said))
+    tagged = _found(terms(" ".join(note.tags)) + folders, lookup)
+    passage, in_body = _best_passage(note, planned, lookup, weight, in_names)
+    everywhere = dict(in_body)
+    for extra, value in ((in_names, 1.0), (tagged, 0.9)):
+        for place, quality in extra.items():
+            everywhere[place] = max(everywhere.get(place, 0.0), quality * value)
+    note.coverage = round(min(1.0, _share(everywhere, planned, weight)), 4)
+    tag_share = _share(tagged, planned, weight)
+    note.score = 0.30 * note.coverage + 0.25 * best_name + 0.27 * passage + 0.14 * bm25 + 0.04 * tag_share
+
+
+def _best_passage(
+    note: _Note, planned: list[Term], lookup: dict[str, list[tuple[int, float]]], weight: float, named: dict[int, float]
+) -> tuple[float, dict[int, float]]:
+    """How much of the query one passage says (its headings and, at a discount, the title count), and what the body says."""
+    everywhere: dict[int, float] = {}
+    best = -1.0
+    trail: list[tuple[int, str]] = []
+    for start, end, level, heading in _sections(note):
+        if level:
+            trail = [entry for entry in trail if entry[0] < level]
+            trail.append((level, heading))
+        # The first heading is the title again.
+        head = _found([token for _, text in trail for token in terms(text)], lookup) if level else {}
+        tokens = analyse(note.body[start:end]).split()
+        for low in range(0, max(1, len(tokens)), WINDOW // 2):
+            window = tokens[low : low + WINDOW]
+            counts: dict[int, float] = {}
+            found: dict[int, float] = {}
+            for token in window:
+                for place, quality in lookup.get(token, ()):
+                    counts[place] = counts.get(place, 0.0) + quality
+                    if quality > found.get(place, 0.0):
+                        found[place] = quality
+            for place, quality in found.items():
+                if quality > everywhere.get(place, 0.0):
+                    everywhere[place] = quality
+            value = 0.0
+            for place, term in enumerate(planned):
+                here = max(found.get(place, 0.0), head.get(place, 0.0), 0.5 * named.get(place, 0.0))
+                if here:
+                    often = counts.get(place, 0.0)
+                    value += (
+                        term.weight * here * (0.82 + 0.18 * often / (often + 1.0) + (0.08 if place in head else 0.0))
+                    )
+            if value > best + 1e-9:
+                best = value
+                note.section = heading
+                note.span = _window_span(start, end, low, len(tokens))
+            if low + WINDOW >= len(tokens):
+                break
+    return max(0.0, best) / weight, everywhere
+
+
+def _sections(note: _Note) -> list[tuple[int, int, int, str]]:
+    """(start, end, level, heading) of each section of the body; level 0 before the first heading."""
+    marks = [
+        (int(position), int(level), str(text)) for level, text, position in note.outline if position < len(note.body)
+    ]
+    out = []
+    if not marks or marks[0][0] > 0:
+        out.append((0, marks[0][0] if marks else len(note.body), 0, ""))
+    for place, (position, level, text) in enumerate(marks[:400]):
+        end = marks[place + 1][0] if place + 1 < min(len(marks), 400) else len(note.body)
+        out.append((position, end, level, text))
+    return out
+
+
+def _window_span(start: int, end: int, low: int, count: int) -> tuple[int, int]:
+    """Roughly where a window of terms lies in the text."""
+    if count <= WINDOW:
+        return start, end
+    size = end - start
+    return start + size * low // count, min(end, start + size * (low + WINDOW) // count + 20)
+
+
+def _hit(note: _Note, planned: list[Term]) -> Hit:
+    wanted: dict[str, float] = {}
+    for term in planned:
+        for form, quality in term.forms.items():
+            wanted[form] = max(wanted.get(form, 0.0), term.weight * quality)
+    snippet, marks = excerpt(note.body[note.span[0] : note.span[1]] or note.body[:2000], wanted)
+    return Hit(
+        note.id, note.title, note.class_, tuple(note.tags), snippet, round(min(1.0, note.score), 4), note.updated,
+        note.coverage, note.section, marks,
+    )  # fmt: skip

@@ -1,0 +1,643 @@
+"""Notes as files: scan, read, and every write, each of which leaves the old file or the new one and nothing between.
+
+No SQLite here and no event loop: methods block, and whoever needs them beside other work runs them in a thread.
+Where a note lies is asked of `locate`, because only an index or a catalog knows the ids that files claim.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import stat as stat_module
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from records import formats, frontmatter, ids
+from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, RecordError, Unreadable
+from records.history import History, Version
+from records.markdown import FIELDS, revision_of
+from records.model import CLASSES, FileStat, Record, stamp
+from records.relink import relink, retarget
+
+PRIVATE = ".egghead"
+TRASH = ".trash"
+MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather than taken into memory
+_TEMPORARY = ".egghead-"
+_DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
+_SETTABLE = (*FIELDS, "body", "aliases")
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """Result of a rename: the note, the notes whose links were rewritten, those that could not be."""
+
+    record: Record
+    rewritten: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+class Store:
+    """The files under `root`. `locate(id)` gives the path of an id that its path does not tell, or None."""
+
+    def __init__(self, root: Path | str, *, locate: Callable[[str], str | None] | None = None) -> None:
+        self.root = Path(root)
+        self.locate = locate
+        self.history = History(self.root / PRIVATE / "history")
+        self._owners: dict[int, str] = {}
+        self._lock = threading.RLock()
+
+    # --- looking ---
+
+    def prepare(self) -> None:
+        """Make `.egghead/` with its own `.gitignore`; nothing else is touched. Raises ReadOnly."""
+        if not self.root.is_dir():
+            raise ReadOnly(f"the records directory {str(self.root)!r} is not there; create it or set records_dir")
+        private = self.root / PRIVATE
+        try:
+            private.mkdir(exist_ok=True)
+            ignore = private / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise self._refused(error, PRIVATE) from error
+
+    def scan(self, under: str = "", faults: list[str] | None = None) -> Iterator[FileStat]:
+        """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`."""
+        top = os.path.join(self.root, under) if under else os.fspath(self.root)
+        if under and not os.path.isdir(top):
+            found = self.stat(under)
+            if found is not None and ids.is_note(under):
+                yield found
+            return
+        folders = [(top, under + "/" if under else "")]
+        while folders:
+            folder, prefix = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name.startswith("."):
+                            if name.startswith(_TEMPORARY):
+                                self._sweep(entry.path)
+                            continue
+                        try:
+                            if entry.is_dir(follow_symlinks=False):
+                                folders.append((entry.path, f"{prefix}{name}/"))
+                            elif name.lower().endswith(ids.EXTENSIONS) and not ids.ignored(name):
+                                name.encode()  # a name that is not UTF-8 cannot be an id
+                                if entry.is_symlink() and not self._inside(entry.path):
+                                    continue
+                                info = entry.stat()
+                                if stat_module.S_ISREG(info.st_mode):
+                                    yield FileStat(prefix + name, info.st_size, info.st_mtime_ns, info.st_ino)
+                        except UnicodeEncodeError:
+                            if faults is not None:
+                                faults.append(f"{prefix}{name!r}: the file name is not UTF-8; rename it")
+                        except OSError:
+                            continue  # gone between listing and stat
+            except OSError as error:
+                if faults is not None:
+                    faults.append(f"{prefix or '.'}: {error.strerror}")
+
+    def stat(self, path: str) -> FileStat | None:
+        """What `stat` says of a note's file, or None when it is not there."""
+        full = os.path.join(self.root, path)
+        try:
+            info = os.stat(full)
+        except (OSError, ValueError):
+            return None
+        if not stat_module.S_ISREG(info.st_mode) or not self._inside(full):
+            return None
+        return FileStat(path, info.st_size, info.st_mtime_ns, info.st_ino)
+
+    def read(self, path: str) -> Record:
+        """Read the note at a relative path. Raises NotFound, Unreadable."""
+        data, info = self.read_bytes(path)
+        return self._parse(path, data, info)
+
+    def read_bytes(self, path: str) -> tuple[bytes, os.stat_result]:
+        """The bytes of a note's file and its stat, of the same moment. Raises NotFound, Unreadable."""
+        full = os.path.join(self.root, path)
+        if not self._inside(full):
+            raise NotFound(f"there is no note at {path!r}")
+        try:
+            with open(full, "rb") as file:
+                info = os.fstat(file.fileno())
+                if not stat_module.S_ISREG(info.st_mode):
+                    raise Unreadable(f"{path!r} is not a regular file")
+                if info.st_size > MAX_NOTE:
+                    raise Unreadable(f"{path!r} has {info.st_size} bytes; notes have at most {MAX_NOTE}")
+                return file.read(), info
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"there is no note at {path!r}") from None
+        except (OSError, ValueError) as error:
+            raise Unreadable(f"{path!r} cannot be read: {getattr(error, 'strerror', error)}") from error
+
+    def path_of(self, id_: str) -> str:
+        """The path of an id. Raises NotFound."""
+        if self.locate is not None:
+            path = self.locate(id_)
+            if path is not None:
+                return path
+        for path in self._guesses(id_):
+            if self.stat(path) is not None and ids.is_note(path):
+                return path
+        raise NotFound(f"there is no note {id_!r}")
+
+    def get(self, id_: str) -> Record:
+        """Read the note with an id. Raises NotFound, Unreadable."""
+        path = self.path_of(id_)
+        record = self.read(path)
+        # A note that lost its claimed id to another is known by the id that was asked for.
+        return record if record.id == id_ else replace(record, id=id_)
+
+    def _guesses(self, id_: str) -> list[str]:
+        if not id_ or id_.startswith("/") or "\0" in id_ or ".." in id_.split("/"):
+            return []
+        guesses = [id_ + suffix for suffix in ids.EXTENSIONS]
+        if id_.startswith("skills/"):
+            guesses.append(f"{id_}/SKILL.md")
+        return [*guesses, id_]
+
+    def _parse(self, path: str, data: bytes, info: os.stat_result) -> Record:
+        found = FileStat(path, info.st_size, info.st_mtime_ns, info.st_ino)
+        return formats.parse(data, path, stat=found, author=self._owner(info.st_uid))
+
+    def _owner(self, uid: int) -> str:
+        if uid not in self._owners:
+            import pwd
+
+            try:
+                self._owners[uid] = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                self._owners[uid] = str(uid)  # in a jail without /etc/passwd
+        return self._owners[uid]
+
+    def _inside(self, full: str) -> bool:
+        real = os.path.realpath(full)
+        base = os.path.realpath(self.root)
+        return real == base or real.startswith(base + os.sep)
+
+    def _sweep(self, full: str) -> None:
+        """Remove a temporary file that a killed write left; a write that is under way is younger."""
+        with suppress(OSError):
+            if time.time() - os.stat(full).st_mtime > 60:
+                os.unlink(full)
+
+    # --- writing ---
+
+    def create(
+        self, *, title: str = "", body: str = "", id: str | None = None, class_: str = "durable",
+        tags: list[str] | tuple[str, ...] = (), links: list[str] | tuple[str, ...] = (),
+        meta: Mapping[str, Any] | None = None, author: str = "", format: str = "markdown",
+    ) -> Record:  # fmt: skip
+        """Write a new note. Without `id` the title names it, or the moment. Raises Exists, InvalidId, InvalidValue, ReadOnly."""
+        suffix = formats.suffix(format)
+        _check_fields({"title": title, "class": class_, "tags": list(tags), "links": list(links), "body": body})
+        now = time.time_ns()
+        keys: dict[str, Any] = {}
+        if title and not _headed(body, title):
+            keys["title"] = " ".join(title.split())
+        if class_ != "durable":
+            keys["class"] = class_
+        if tags:
+            keys["tags"] = list(tags)
+        if links:
+            keys["links"] = list(links)
+        keys["created"] = stamp(now)[:19] + "Z"
+        if author:
+            keys["author"] = author
+        for key, value in (meta or {}).items():
+            if key in _SETTABLE and key != "aliases":
+                raise InvalidValue(f"meta cannot hold {key!r}, which is a field of its own; pass it as such")
+            keys[key] = value
+        with self._lock:
+            given = id is not None
+            name = ids.check_id(id) if id is not None else self._name(title, class_, now)
+            count = 1
+            while True:
+                number = name if count == 1 else f"{name}-{count}"
+                if not self._taken(number):
+                    parts = formats.compose(format, keys, body)
+                    with suppress(FileExistsError):
+                        return self._place(number + suffix, parts.encode(), number)
+                if given:
+                    raise Exists(f"a note {number!r} exists; choose another id, or update that one")
+                count += 1
+
+    def _taken(self, id_: str) -> bool:
+        try:
+            self.path_of(id_)
+        except NotFound:
+            return False
+        return True
+
+    def _name(self, title: str, class_: str, now: int) -> str:
+        name = ids.slug(title)
+        if name and not ids.ignored(name):
+            return f"inbox/{name}" if class_ == "inbox" else name
+        return datetime.fromtimestamp(now / 1e9, UTC).strftime("inbox/%Y-%m-%d-%H%M%S")
+
+    def _place(self, path: str, data: bytes, id_: str) -> Record:
+        """Put a new file where none is. Raises FileExistsError."""
+        full = self._target(path)
+        try:
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            if not self._inside(os.path.dirname(full)):
+                raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
+            temporary = self._temporary(full, data, None)
+            try:
+                os.link(temporary, full)  # unlike rename, this never replaces a file that appeared meanwhile
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                    raise
+                with open(full, "xb"):
+                    pass  # a disk without hard links: reserve the name first
+                os.replace(temporary, full)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            _sync_folder(os.path.dirname(full))
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise self._refused(error, path) from error
+        record = self.read(path)
+        return record if record.id == id_ or "id" in record.meta else record
+
+    def update(self, id_: str, changes: Mapping[str, Any], revision: str | None = None) -> Record:
+        """Change fields, meta keys (`meta`: mapping; None removes a key) or the body. Raises NotFound, Conflict, InvalidValue, ReadOnly.
+
+        With `revision`: refused when the file is another by now. Without: only what is asked is merged into the file as it is now.
+        """
+        changes = dict(changes)
+        meta = changes.pop("meta", None) or {}
+        _check_fields(changes)
+        if not isinstance(meta, Mapping):
+            raise InvalidValue(f"meta must be a mapping, not {type(meta).__name__}")
+
+        def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
+            return formats.change(record.format, parts, {**meta, **changes})
+
+        return self._rewrite(id_, change, "update", revision)
+
+    def edit(self, id_: str, old: str, new: str, revision: str | None = None) -> Record:
+        """Replace the one place in the body that reads `old`. Raises NotFound, InvalidValue when it is not exactly one."""
+
+        def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
+            body = parts.text
+            count = body.count(old) if old else 0
+            if count != 1:
+                raise InvalidValue(
+                    f"the text to replace stands {count} times in {id_!r}; it must stand exactly once, so give more of it"
+                    if old
+                    else "the text to replace is empty; give the exact text as it stands in the body"
+                )
+            return frontmatter.with_body(parts, body.replace(old, new, 1))
+
+        return self._rewrite(id_, change, "edit", revision)
+
+    def _rewrite(
+        self, id_: str, change: Callable[[frontmatter.Parts, Record], frontmatter.Parts], action: str,
+        revision: str | None = None, path: str | None = None,
+    ) -> Record:  # fmt: skip
+        with self._lock:
+            path = self.path_of(id_) if path is None else path
+            full = self._target(path)
+            for _ in range(8):
+                data, info = self.read_bytes(path)
+                current = self._parse(path, data, info)
+                if revision is not None and revision != current.revision:
+                    raise self._conflict(id_, path, revision, data)
+                parts = change(frontmatter.split(data, path), current)
+                new = parts.encode()
+                if new == data:
+                    return replace(current, id=id_)
+                self._keep(path, data, action)
+                if self._swap(full, path, new, info):
+                    record = self.read(path)
+                    return record if record.id != current.id else replace(record, id=id_)
+            raise Conflict(
+                f"{id_!r} is being rewritten by another program; try again", revision=current.revision, diff=""
+            )
+
+    def _conflict(self, id_: str, path: str, revision: str, data: bytes) -> Conflict:
+        old = self._version(path, revision)
+        current = revision_of(data)
+        if old is None:
+            diff = ""
+        else:
+            lines = difflib.unified_diff(
+                old.decode("utf-8", "replace").splitlines(), data.decode("utf-8", "replace").splitlines(),
+                revision, current, lineterm="",
+            )  # fmt: skip
+            diff = "\n".join(lines)[:20_000]
+        return Conflict(
+            f"{id_!r} changed since it was read (revision {revision!r}, now {current!r}); read it again and repeat the change",
+            revision=current, diff=diff,
+        )  # fmt: skip
+
+    def _version(self, path: str, revision: str) -> bytes | None:
+        for version in self.history.of(path):
+            if version.revision == revision:
+                return self.history.read(path, version.name)
+        return None
+
+    def _keep(self, path: str, data: bytes, action: str) -> None:
+        try:
+            self.history.keep(path, data, action)
+        except OSError as error:
+            # Without the old bytes a write could not be undone, so it is refused.
+            raise self._refused(error, path) from error
+
+    def _swap(self, full: str, path: str, data: bytes, seen: os.stat_result) -> bool:
+        """Replace a file's bytes, if it is still the file that was seen. False: it is not."""
+        try:
+            temporary = self._temporary(full, data, seen)
+            try:
+                now = os.stat(full)
+                if (now.st_size, now.st_mtime_ns, now.st_ino) != (seen.st_size, seen.st_mtime_ns, seen.st_ino):
+                    return False
+                os.replace(temporary, full)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            _sync_folder(os.path.dirname(full))
+        except FileNotFoundError:
+            raise NotFound(f"{path!r} was removed while it was being changed") from None
+        except OSError as error:
+            raise self._refused(error, path) from error
+        return True
+
+    def _temporary(self, full: str, data: bytes, like: os.stat_result | None) -> str:
+        """A synced file beside `full` with these bytes, and mode and owner as `like`."""
+        name = os.path.join(os.path.dirname(full), f"{_TEMPORARY}{os.getpid()}-{time.time_ns()}.tmp")
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                if like is not None:
+                    os.fchmod(descriptor, stat_module.S_IMODE(like.st_mode))
+                    with suppress(PermissionError):
+                        os.fchown(descriptor, like.st_uid, like.st_gid)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+        return name
+
+    def _target(self, path: str) -> str:
+        """The real file behind a relative path, so that a write through a symbolic link keeps the link."""
+        full = os.path.join(self.root, path)
+        if not self._inside(full):
+            raise NotFound(f"{path!r} leads outside the records directory")
+        return os.path.realpath(full) if os.path.islink(full) else full
+
+    def _refused(self, error: OSError, path: str) -> RecordError:
+        if error.errno in _DISK:
+            reason = error.strerror or str(error)
+            return ReadOnly(
+                f"{path!r} cannot be written: {reason}; the old file is unchanged. "
+                f"Free space on the disk or check the permissions of {str(self.root)!r}",
+                errno=error.errno,
+            )
+        return RecordError(f"{path!r} cannot be written: {error}")
+
+    # --- trash, restore, rename ---
+
+    def trash(self, id_: str) -> Record:
+        """Move a note to `.trash/` under the same path; the record as it was. Raises NotFound, ReadOnly."""
+        with self._lock:
+            path = self.path_of(id_)
+            record = replace(self.read(path), id=id_)
+            target = self.root / TRASH / path
+            if target.exists():
+                # The same note was trashed before: the older one keeps its time in its name.
+                older = datetime.fromtimestamp(target.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+                self._move(target, target.with_name(f"{target.stem}.{older}{target.suffix}"), path)
+            self._move(self.root / path, target, path)
+            return record
+
+    def trashed(self) -> list[str]:
+        """Ids in the trash, sorted."""
+        base = self.root / TRASH
+        found = []
+        for folder, _, names in os.walk(base):
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), base).replace(os.sep, "/")
+                if path.lower().endswith(ids.EXTENSIONS):
+                    found.append(ids.id_of(path))
+        return sorted(found)
+
+    def restore(self, id_: str) -> Record:
+        """Bring a note back from the trash. Raises NotFound, Exists, ReadOnly."""
+        with self._lock:
+            for path in self._guesses(id_):
+                if (self.root / TRASH / path).is_file():
+                    break
+            else:
+                path = self._trashed_path(id_)
+            if os.path.lexists(self.root / path):
+                raise Exists(f"a note {id_!r} exists again; rename it before the old one is restored")
+            self._move(self.root / TRASH / path, self.root / path, path)
+            return self.read(path)
+
+    def _trashed_path(self, id_: str) -> str:
+        for folder, _, names in os.walk(self.root / TRASH):
+            for name in sorted(names):
+                full = Path(folder) / name
+                path = full.relative_to(self.root / TRASH).as_posix()
+                if path.lower().endswith(ids.EXTENSIONS):
+                    with suppress(RecordError, OSError):
+                        if formats.parse(full.read_bytes(), path).id == id_:
+                            return path
+        near = difflib.get_close_matches(id_, self.trashed(), 1)
+        hint = f"; nearest: {near[0]!r}" if near else ""
+        raise NotFound(f"there is no {id_!r} in the trash{hint}")
+
+    def _move(self, old: Path, new: Path, path: str) -> None:
+        try:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if not self._inside(os.fspath(new.parent)):
+                raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
+            os.rename(old, new)
+            _sync_folder(os.fspath(new.parent))
+            _sync_folder(os.fspath(old.parent))
+        except OSError as error:
+            raise self._refused(error, path) from error
+
+    def rename(
+        self, old: str, new: str, linkers: Mapping[str, set[str]] | None = None, *, short: bool = True
+    ) -> Renamed:
+        """Move a note to another id and rewrite the links to it. Raises NotFound, Exists, InvalidId, ReadOnly.
+
+        `linkers`: path of each note that links to it -> its link targets that mean this note, as the index resolved
+        them. None: every file is read and a target that spells the old id or its unique last part is taken. `short`:
+        a link that named only the last part may do so again (the new last part is unique).
+        """
+        with self._lock:
+            path = self.path_of(old)
+            ids.check_id(new)
+            if self._taken(new):
+                raise Exists(f"a note {new!r} exists; choose another id")
+            record = self.read(path)
+            if record.id != ids.id_of(path) and record.id == old:
+                return self._reclaim(path, old, new, linkers)
+            target = new + os.path.splitext(path)[1]
+            if os.path.lexists(self.root / target) and not _same_file(self.root / path, self.root / target):
+                raise Exists(f"the file {target!r} exists; choose another id")
+            if linkers is None:
+                linkers = self._find_linkers(old, path)
+            self._move(self.root / path, self.root / target, path)
+            if record.wikilinks:
+                self._rewrite(
+                    new, lambda parts, _: frontmatter.with_body(parts, relink(parts.text, path, target)), "rename",
+                    path=target,
+                )  # fmt: skip
+            rewritten, failed = self._retarget(linkers, path, target, new, short)
+            return Renamed(self.read(target), rewritten, failed)
+
+    def _reclaim(self, path: str, old: str, new: str, linkers: Mapping[str, set[str]] | None) -> Renamed:
+        """A note whose id stands in its frontmatter keeps its file; the key changes."""
+        if linkers is None:
+            linkers = self._find_linkers(old, path)
+        record = self._rewrite(
+            old, lambda parts, rec: formats.change(rec.format, parts, {"id": new}), "rename", path=path
+        )
+        rewritten, failed = self._retarget(linkers, path, path, new, False)
+        return Renamed(record, rewritten, failed)
+
+    def _retarget(
+        self, linkers: Mapping[str, set[str]], old_path: str, new_path: str, new: str, short: bool
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        rewritten, failed = [], []
+        for linker, targets in sorted(linkers.items()):
+            source = new_path if linker == old_path else linker
+            try:
+                before = self.read(source)
+                after = self._rewrite(
+                    before.id,
+                    lambda parts, _, targets=targets, source=source: frontmatter.with_body(  # type: ignore[misc]
+                        parts, retarget(parts.text, source, targets, old_path, new_path, new, short)
+                    ),
+                    "rename",
+                    path=source,
+                )
+                if after.revision != before.revision:
+                    rewritten.append(source)
+            except RecordError:
+                # One note that cannot be written must not leave the others pointing at nothing.
+                failed.append(source)
+        return tuple(rewritten), tuple(failed)
+
+    def _find_linkers(self, old: str, path: str) -> dict[str, set[str]]:
+        last = old.rpartition("/")[2].casefold()
+        stats = list(self.scan())
+        unique = sum(1 for s in stats if ids.id_of(s.path).rpartition("/")[2].casefold() == last) == 1
+        wanted = {old.casefold(), ids.id_of(path).casefold()} | ({last} if unique else set())
+        linkers: dict[str, set[str]] = {}
+        for found in stats:
+            with suppress(RecordError):
+                targets = {link.target for link in self.read(found.path).wikilinks if link.target.casefold() in wanted}
+                if targets:
+                    linkers[found.path] = targets
+        return linkers
+
+    # --- history ---
+
+    def versions(self, id_: str) -> list[Version]:
+        """Kept versions of a note, newest first; of a note that is gone too, when the id is its path's."""
+        try:
+            path = self.path_of(id_)
+        except NotFound:
+            path = next((guess for guess in self._guesses(id_) if self.history.of(guess)), "")
+            if not path:
+                raise
+        return self.history.of(path)
+
+    def diff(self, id_: str, version: str | None = None) -> str:
+        """Unified diff from a kept version (default: the newest) to the file."""
+        path = self.path_of(id_)
+        name = version or self._newest(id_, path)
+        old = self.history.read(path, name).decode("utf-8", "replace").splitlines()
+        new = self.read_bytes(path)[0].decode("utf-8", "replace").splitlines()
+        return "\n".join(difflib.unified_diff(old, new, name, path, lineterm=""))
+
+    def undo(self, id_: str, version: str | None = None) -> Record:
+        """Put a kept version (default: the newest) back. What it replaces is kept in turn. Raises NotFound, ReadOnly."""
+        with self._lock:
+            path = self.path_of(id_)
+            name = version or self._newest(id_, path)
+            old = self.history.read(path, name)
+            for _ in range(8):
+                data, info = self.read_bytes(path)
+                self._keep(path, data, "undo")
+                if self._swap(self._target(path), path, old, info):
+                    self.history.forget(path, name)
+                    return self.read(path)
+            raise Conflict(
+                f"{id_!r} is being rewritten by another program; try again", revision=revision_of(data), diff=""
+            )
+
+    def _newest(self, id_: str, path: str) -> str:
+        kept = [version for version in self.history.of(path) if version.action != "undo"]
+        if not kept:
+            raise NotFound(f"no earlier version of {id_!r} is kept")
+        return kept[0].name
+
+
+def _check_fields(changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if key not in _SETTABLE:
+            near = difflib.get_close_matches(key, _SETTABLE, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_SETTABLE)}, meta"
+            raise InvalidValue(f"a note has no field {key!r}{hint}")
+        if key in ("body", "title", "author", "created", "id") and not isinstance(value, str | None):
+            raise InvalidValue(f"{key} must be text, not {value!r}")
+        if key in ("tags", "links", "aliases") and not (
+            value is None or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
+        ):
+            raise InvalidValue(f"{key} must be a list of texts, not {value!r}")
+        if key == "class" and value is not None and value not in CLASSES:
+            near = difflib.get_close_matches(str(value), CLASSES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidValue(f"there is no class {value!r}{hint} (known: {', '.join(CLASSES)})")
+        if key == "id" and value is not None:
+            ids.check_id(value)
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InvalidValue(f"{key} contains a lone surrogate and cannot be written as UTF-8") from None
+
+
+def _headed(body: str, title: str) -> bool:
+    first = next((line for line in body.splitlines() if line.strip()), "")
+    return first.startswith("# ") and first[2:].strip() == title.strip()
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename durable. Some filesystems cannot, and say EINVAL."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
+            raise
+    finally:
+        os.close(descriptor)

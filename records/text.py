@@ -1,0 +1,231 @@
+"""Text to search terms, the same for notes and for queries: fold, cut, strip endings. Pure, no language is asked for.
+
+Words of scripts with spaces lose accents and a light ending, so that inflected forms meet; scripts without spaces
+become overlapping pairs (Han, kana, Hangul) or triples (Thai, Lao, Khmer, Burmese). What is conflated too much
+here is told apart again when the few candidates are ranked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+VERSION = f"4/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
+
+# Letters, digits and the combining marks that `\w` leaves out (Indic vowels, Thai tones, points, accents, ZWNJ).
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0900-\u0963\u0971-\u0df3\u0e31-\u0e3a"
+    "\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u0f18-\u0fbc\u102b-\u103e\u1056-\u109d\u17b4-\u17d3\u1ab0-\u1aff"
+    "\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe20-\ufe2f"
+)
+_WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z]{3})(?=[0-9])")
+_PAIRED = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_TRIPLED = "\u0e01-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3"
+_RUNS = re.compile(rf"[{_PAIRED}]+|[{_TRIPLED}]+|[^{_PAIRED}{_TRIPLED}]+")
+_GRAM = re.compile(rf"[{_PAIRED}{_TRIPLED}]")
+_HIRAGANA = re.compile(r"[\u3040-\u309f\u30fc]+\Z")
+_DROPPED = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f]"
+)
+_LETTERS = str.maketrans(
+    {
+        "ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ħ": "h",
+        "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ئ": "ي", "ؤ": "و", "ة": "ه", "ک": "ك", "ς": "σ",
+    }
+)  # fmt: skip
+
+_CACHE: dict[str, str] = {}
+_CACHE_LIMIT = 60_000
+
+
+def fold(word: str) -> str:
+    """Case, width, accents and points removed; Indic and Thai signs stay, since they are letters there."""
+    if word.isascii():
+        return word.lower()
+    text = unicodedata.normalize("NFKD", word.casefold())
+    text = _DROPPED.sub("", text).translate(_LETTERS)
+    return unicodedata.normalize("NFC", text)
+
+
+def analyse(text: str) -> str:
+    """The terms of a text, joined by spaces, in order: what the full-text table stores."""
+    found = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(unicodedata.normalize("NFC", text))
+    cache = _CACHE
+    if len(cache) > _CACHE_LIMIT:
+        cache.clear()
+    out = []
+    for word in found:
+        terms = cache.get(word)
+        if terms is None:
+            terms = cache[word] = " ".join(_terms(word))
+        if terms:
+            out.append(terms)
+    return " ".join(out)
+
+
+def terms(text: str) -> list[str]:
+    """`analyse` as a list."""
+    return analyse(text).split()
+
+
+def raw_words(text: str) -> list[str]:
+    """The words of a query as they stand, unfolded; runs of scripts without spaces stay whole."""
+    return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def word_terms(word: str) -> list[str]:
+    """The terms of one query word, without the parts of a CamelCase word."""
+    return [term for run in _RUNS.findall(fold(word)) for term in _run_terms(run)]
+
+
+def is_gram(term: str) -> bool:
+    """Whether a term is a piece of a script without spaces."""
+    return _GRAM.match(term) is not None
+
+
+def is_weak_gram(term: str) -> bool:
+    """Grams of hiragana only are endings and particles."""
+    return _HIRAGANA.match(term) is not None
+
+
+def _terms(word: str) -> list[str]:
+    if len(word) > 64:
+        return [fold(word[:64])]  # a hash or base64, not a word
+    out = word_terms(word)
+    if not word.islower() and len(word) > 3:
+        parts = _CAMEL.split(word)
+        if len(parts) > 1:
+            out += [stem(fold(part)) for part in parts if len(part) > 1]
+    return out
+
+
+def _run_terms(run: str) -> list[str]:
+    first = run[0]
+    if first < "\u0e01":
+        return [stem(run)]
+    if not _GRAM.match(first):
+        return [stem(run)]
+    size = 3 if "\u0e01" <= first <= "\u0edf" or "\u1000" <= first <= "\u109f" or "\u1780" <= first <= "\u17d3" else 2
+    if len(run) <= size:
+        return [run]
+    return [run[place : place + size] for place in range(len(run) - size + 1)]
+
+
+# --- endings ---
+
+_LATIN = ["izations", "ization", "ations", "ation", "ations", "ition", "itions", "ements", "ement", "ments", "ment", "nesses", "ness", "ables", "able", "ibles", "ible", "ingly", "aciones", "acion", "azioni", "azione", "acoes", "acao", "iciones", "icion", "izione", "izioni", "icoes", "icao", "ciones", "zione", "zioni", "coes", "amientos", "amiento", "imientos", "imiento", "mente", "ements", "eusement", "issement", "issements", "ateurs", "ateur", "atrice", "eurs", "eur", "euse", "andoli", "ando", "endo", "iendo", "ados", "adas", "ado", "ada", "idos", "idas", "ido", "ida", "aron", "ieron", "aban", "aba", "iamo", "iste", "aste", "aient", "aits", "ait", "aiez", "erons", "eront", "erez", "erai", "erais", "era", "eras", "ees", "ee", "es", "er", "ez", "ir", "ons", "ions", "ion", "iez", "ungen", "ung", "heiten", "heit", "keiten", "keit", "lichen", "licher", "liches", "liche", "lich", "ischen", "ischer", "isches", "ische", "isch", "enden", "ende", "endes", "ender", "ern", "em", "en", "er", "e", "es", "st", "te", "ten", "tet", "test", "arna", "orna", "erna", "ningar", "ningen", "ning", "arnas", "ernas", "ade", "at", "ar", "or", "et", "iden", "eista", "eissa", "eille", "illa", "issa", "ista", "ille", "ssa", "sta", "lla", "lta", "lle", "ksi", "tta", "ine", "iin", "aan", "een", "oita", "eita", "oja", "eja", "ja", "jen", "ien", "okat", "eket", "akat", "okban", "ekben", "ban", "ben", "nak", "nek", "val", "vel", "hoz", "hez", "bol", "rol", "tol", "ert", "okat", "ok", "ek", "ak", "ot", "et", "ott", "ett", "larinda", "lerinde", "larindan", "lerinden", "larin", "lerin", "larini", "lerini", "lari", "leri", "lar", "ler", "inda", "inde", "indan", "inden", "dan", "den", "tan", "da", "de", "ta", "iyor", "uyor", "mak", "mek", "maya", "meye", "ini", "unu", "nin", "nun", "in", "owego", "owej", "owych", "owymi", "owie", "owi", "ow", "ami", "ach", "om", "ego", "ej", "emu", "ych", "ymi", "ich", "imi", "iem", "em", "ie", "ac", "ic", "ova", "ove", "ovi", "ych", "eho", "emu", "ului", "elor", "ilor", "lor", "ul", "ele", "ii", "kannya", "kan", "nya", "an", "ings", "ing", "ed", "edly", "ly", "ies", "ied", "ie", "ers", "ors", "s", "y", "i", "a", "o", "u"]  # fmt: skip
+_CYRILLIC = ["иями", "ями", "ами", "иях", "ях", "ах", "иям", "ям", "ам", "ием", "ем", "ом", "ов", "ев", "ей", "ой", "ий", "ый", "ая", "яя", "ое", "ее", "ые", "ие", "ого", "его", "ому", "ему", "ым", "им", "ых", "их", "ую", "юю", "ою", "ею", "ия", "ие", "ии", "ию", "иеи", "остью", "ости", "ость", "ении", "ения", "ение", "ению", "ением", "ании", "ания", "ание", "анию", "анием", "ировать", "овать", "ывать", "ивать", "ать", "ять", "еть", "ить", "уть", "ться", "ться", "ется", "ются", "утся", "атся", "ится", "ишь", "ешь", "ете", "ите", "ет", "ит", "ут", "ют", "ат", "ят", "ала", "ила", "ела", "али", "или", "ели", "ал", "ил", "ел", "ла", "ло", "ли", "л", "на", "но", "ны", "н", "ся", "сь", "а", "я", "о", "е", "и", "ы", "у", "ю", "ь", "і", "ї", "є", "ами", "ами", "ові", "еві", "ою", "ею", "ів", "їв", "іи", "ои", "ии", "ея", "ому", "ата", "ите", "ят", "ът", "та", "то", "те"]  # fmt: skip
+_GREEK = ["ους", "ουσ", "ουν", "ουμε", "οντας", "ησεις", "ησει", "ησω", "ησεισ", "ωντας", "οντασ", "ωντασ", "ματα", "ματων", "ματος", "ματοσ", "εισ", "ουσ", "οσ", "ησ", "ασ", "εσ", "ων", "ον", "ου", "οι", "αι", "ει", "ω", "ο", "η", "α", "ε", "ι", "υ", "ιση", "ισης", "ισησ", "ωση", "ωσησ", "ση", "σησ", "σεισ", "σεων"]  # fmt: skip
+_DEVANAGARI = ["ाओं", "ियों", "ियाँ", "ियां", "ाएँ", "ाएं", "ुओं", "ुएँ", "ुएं", "ाऊँ", "ाते", "ाता", "ाती", "ाना", "ाने", "ानी", "ेंगे", "ेगा", "ेगी", "ूंगा", "तें", "ते", "ता", "ती", "ना", "नी", "ने", "कर", "ाकर", "ों", "ें", "ीं", "ाँ", "ां", "े", "ो", "ि", "ी", "ा", "ु", "ू", "ं", "ँ"]  # fmt: skip
+_ARABIC_HEAD = ("وال", "بال", "كال", "فال", "ال", "لل", "و")
+_ARABIC_TAIL = ("ها", "ان", "ات", "ون", "ين", "يه", "هم", "نا", "ه", "ي")
+_HEBREW_HEAD = "והבלמשכ"
+_HEBREW_TAIL = ("ים", "ות", "יות", "יה", "ה", "ת", "י")
+
+
+def _by_length(endings: list[str]) -> dict[int, frozenset[str]]:
+    table: dict[int, set[str]] = {}
+    for ending in endings:
+        table.setdefault(len(ending), set()).add(ending)
+    return {size: frozenset(table[size]) for size in sorted(table, reverse=True)}
+
+
+_LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS = map(_by_length, (_LATIN, _CYRILLIC, _GREEK, _DEVANAGARI))
+
+
+def stem(word: str) -> str:
+    """A folded word without its likely ending. Idempotence is not promised; equal in gives equal out."""
+    if len(word) < 4 or word[-1].isdigit():
+        return word
+    first = word[0]
+    if first < "\u0250":
+        return _stem_latin(word)
+    if "\u0400" <= first <= "\u052f":
+        return _strip(word, _CYRILLIC_ENDS, 4, 2)
+    if "\u0370" <= first <= "\u03ff":
+        return _strip(word, _GREEK_ENDS, 4, 2)
+    if "\u0900" <= first <= "\u0dff":
+        return _strip(word, _DEVANAGARI_ENDS, 3, 1)
+    if "\u0600" <= first <= "\u06ff":
+        return _stem_arabic(word)
+    if "\u0590" <= first <= "\u05ff":
+        return _stem_hebrew(word)
+    return word
+
+
+def _strip(word: str, endings: dict[int, frozenset[str]], least: int, rounds: int) -> str:
+    for _ in range(rounds):
+        for size, known in endings.items():
+            if len(word) - size >= least and word[-size:] in known:
+                word = word[:-size]
+                break
+        else:
+            return word
+    return word
+
+
+def _stem_latin(word: str) -> str:
+    if word.endswith(("ing", "ed")) and not word.endswith("eed"):
+        root = word[:-3] if word.endswith("ing") else word[:-2]
+        if 2 <= len(root) <= 3 and root[-1] not in "aeiouwxy" and root[-2] in "aeiouy":
+            return root + "e"  # saving, saved -> save; used -> use
+        if len(root) == 3 and root[0] in "aeiou":
+            return root  # adding, asked
+        if len(root) >= 4 and root[-1] == root[-2] and root[-1] not in "aeiouls":
+            return root[:-1] if len(root) > 4 else root[:-1]  # tagging -> tag, running -> run
+    if len(word) <= 5 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]  # notes -> note, tags -> tag
+    if len(word) <= 4:
+        return word
+    word = _strip(word, _LATIN_ENDS, 4, 2)
+    if len(word) > 5 and word[-1] == "t":
+        word = word[:-1]
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "aeiou":
+        word = word[:-1]
+    return word
+
+
+def _stem_arabic(word: str) -> str:
+    for head in _ARABIC_HEAD:
+        if word.startswith(head) and len(word) - len(head) >= 3:
+            word = word[len(head) :]
+            break
+    for _ in range(2):
+        for tail in _ARABIC_TAIL:
+            if word.endswith(tail) and len(word) - len(tail) >= 3:
+                word = word[: -len(tail)]
+                break
+        else:
+            break
+    return word
+
+
+def _stem_hebrew(word: str) -> str:
+    for _ in range(2):
+        if len(word) >= 4 and word[0] in _HEBREW_HEAD:
+            word = word[1:]
+    for tail in _HEBREW_TAIL:
+        if word.endswith(tail) and len(word) - len(tail) >= 3:
+            return word[: -len(tail)]
+    return word
+
+
+def distance(one: str, other: str, most: int) -> int:
+    """Edit distance with adjacent transpositions, or `most` + 1 when it is more."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    line = list(range(len(other) + 1))
+    for row, left in enumerate(one, 1):
+        earlier, before, line = before, line, [row]
+        for column, right in enumerate(other, 1):
+            cost = min(before[column] + 1, line[-1] + 1, before[column - 1] + (left != right))
+            if row > 1 and column > 1 and left == other[column - 2] and one[row - 2] == right:
+                cost = min(cost, earlier[column - 2] + 1)
+            line.append(cost)
+        if min(line) > most:
+            return most + 1
+    return line[-1]
