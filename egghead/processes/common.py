@@ -30,9 +30,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from supervisor.aio import AsyncControl
-
 from ipc import Address, Peer
+from supervisor.aio import AsyncControl
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -192,6 +191,7 @@ async def _close(service: Service, preparing: asyncio.Task[None]) -> None:
     await asyncio.gather(preparing, *service._tasks, return_exceptions=True)
     with contextlib.suppress(OSError):
         await service.peer.close()
+    service.control.close()
 
 
 async def _beat(context: Context, every: float) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from egghead.rooms.ulid import ulid
+
 Entry = Mapping[str, Any]
 
 MODES = ("open", "mention", "huddle", "jam", "peer")
@@ -279,3 +281,8 @@ def _nearest(word: object, known: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def new_id() -> str:
+    """An id for an entry that somebody has just made up."""
+    return ulid()

@@ -1,0 +1,155 @@
+"""Following a room: each entry exactly once, in order, whatever restarts meanwhile; and appending so that it is there.
+
+Everything that reads a room live stands on `follow`; everything that must not lose a word stands on `append_reliably`.
+No rendering and no policy here. The law of following is in `Tail`, which is pure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from egghead.rooms.ulid import ulid
+from ipc import CallTimeout, Overloaded, Peer, PeerDown
+
+FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two tries while a room is away
+PAGE = 500
+ATTEMPT = 10.0  # seconds for one call
+
+AWAY = (PeerDown, CallTimeout, Overloaded)  # what passes by waiting
+
+
+class RoomReplaced(Exception):
+    """The room was dropped and opened again: what follows belongs to another conversation."""
+
+    def __init__(self, room: str) -> None:
+        super().__init__(f"the room {room!r} was dropped and opened anew; follow it again from the start")
+        self.room = room
+
+
+class Tail:
+    """How far a reader is: takes entries from events and pages, lets through what comes next and notices holes."""
+
+    def __init__(self, room: str, last: int = 0) -> None:
+        self.room = room
+        self.last = last
+        self.first: str | None = None  # the id of the log's first entry: tells a room from its successor
+
+    def event(self, entry: dict[str, Any]) -> bool | None:
+        """True: this is the next entry. False: known already. None: something is missing before it."""
+        seq = entry["seq"]
+        if seq == self.last + 1:
+            self._take(seq, entry)
+            return True
+        return False if seq <= self.last else None
+
+    def page(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        """The new entries of a `since` result. Raises RoomReplaced when it is another log than before."""
+        first = result.get("first")
+        if result["last"] < self.last or (self.first is not None and first != self.first):
+            raise RoomReplaced(self.room)
+        if first is not None:
+            self.first = first
+        fresh = []
+        for entry in result["entries"]:
+            if entry["seq"] == self.last + 1:
+                self._take(entry["seq"], entry)
+                fresh.append(entry)
+        return fresh
+
+    def _take(self, seq: int, entry: dict[str, Any]) -> None:
+        self.last = seq
+        if seq == 1:
+            self.first = entry["id"]
+
+
+class Backoff:
+    """Pauses that grow from `first` to `longest` seconds."""
+
+    def __init__(self, first: float = FIRST_WAIT, longest: float = LONGEST_WAIT) -> None:
+        self._first = self._next = first
+        self._longest = longest
+
+    def reset(self) -> None:
+        """Begin with short pauses again."""
+        self._next = self._first
+
+    def take(self) -> float:
+        """The next pause in seconds."""
+        pause, self._next = self._next, min(self._next * 2, self._longest)
+        return pause
+
+
+async def follow(peer: Peer, room: str, since: int = 0) -> AsyncIterator[dict[str, Any]]:
+    """Yield every entry with seq > `since`, once, in order, for ever. Waits while the room or the bus is away.
+
+    Raises RoomReplaced when the room was dropped and opened again, ipc.Forbidden when the caller may not read it.
+    """
+    subscription = await peer.subscribe(f"log/{room}/")
+    tail = Tail(room, since)
+    try:
+        async for entry in catch_up(peer, tail):
+            yield entry
+        async for event in subscription:
+            fresh = tail.event(event.data) if event.data is not None else None
+            if fresh:
+                yield event.data
+            if fresh is None or event.gap:
+                async for entry in catch_up(peer, tail):
+                    yield entry
+    finally:
+        subscription.close()
+
+
+async def catch_up(peer: Peer, tail: Tail) -> AsyncIterator[dict[str, Any]]:
+    """Yield what the log holds behind the tail, waiting until the room answers."""
+    backoff = Backoff()
+    while True:
+        try:
+            result = await peer.call(f"rooms/{tail.room}", "since", seq=tail.last, limit=PAGE, timeout=ATTEMPT)
+        except AWAY:
+            await asyncio.sleep(backoff.take())
+            continue
+        backoff.reset()
+        for entry in tail.page(result):
+            yield entry
+        if not result["more"]:
+            return
+
+
+async def text(peer: Peer, room: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield `{turn, agent, text, n}` while agents write. May lose pieces; the entry of the turn has the whole text."""
+    subscription = await peer.subscribe(f"text/{room}/")
+    try:
+        async for event in subscription:
+            if event.data is not None:
+                yield event.data
+    finally:
+        subscription.close()
+
+
+async def append_reliably(
+    peer: Peer, room: str, entries: Sequence[dict[str, Any]], deadline: float = 30.0
+) -> list[dict[str, Any]]:
+    """Append entries; return them as stored. Tries again, with the same ids, while room or bus are away.
+
+    `deadline`: seconds in all. After it the last error is raised (PeerDown, CallTimeout, Overloaded): the outcome is
+    then unknown, and calling again with the same entries is still safe. A refusal (RemoteError) is raised at once.
+    """
+    batch = [entry if "id" in entry else {**entry, "id": ulid()} for entry in entries]
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline
+    backoff = Backoff()
+    while True:
+        left = end - loop.time()
+        try:
+            result = await peer.call(f"rooms/{room}", "append", entries=batch, timeout=max(0.05, min(left, ATTEMPT)))
+        except AWAY:
+            pause = backoff.take()
+            if loop.time() + pause >= end:
+                raise
+            await asyncio.sleep(pause)
+            continue
+        stored: list[dict[str, Any]] = result["entries"]
+        return stored

@@ -1,0 +1,97 @@
+"""A room: one append-only log, its only writer, and a publisher. Policy is elsewhere: this is what must not fail.
+
+args: `{room: id}`. Exposes append, since, info. Publishes `log/<room>/` after the entry is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from egghead.processes.common import Service, run
+from egghead.rooms.entries import EntryError
+from egghead.rooms.gate import TurnClosed
+from egghead.rooms.keeper import Conflict, Keeper
+from egghead.rooms.log import LogFull, RoomLog
+from egghead.rooms.names import check_room, file_name
+from ipc import Call, IpcError, Refused
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.rooms")
+
+
+def main(context: Context, room: str) -> None:
+    """Entry point."""
+    run(context, lambda service: _setup(service, room))
+
+
+def rooms_directory(settings: dict[str, Any]) -> str:
+    """Where the logs of all rooms are."""
+    return os.path.join(settings["records_dir"], ".egghead", "rooms")
+
+
+async def _setup(service: Service, room: str) -> None:
+    path = os.path.join(rooms_directory(service.settings), file_name(check_room(room)))
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    log = RoomLog(path)
+    if log.recovered.cut:
+        logger.warning("room %s: cut %d bytes at the end: %s", room, log.recovered.cut, log.recovered.why)
+    keeper = Keeper(room, log, _publisher(service, room))
+    service.expose(Room(keeper).methods())
+    service.info.update(room=room, entries=log.last, cut=log.recovered.cut)
+    await service.connect()
+    service.start(keeper.run(), "commits")
+    service.on_stop(keeper.settled)
+
+
+def _publisher(service: Service, room: str) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    topic = f"log/{room}/"
+
+    async def publish(entry: dict[str, Any]) -> None:
+        try:
+            await service.peer.publish(topic, entry)
+        except IpcError as error:
+            # The log has it. Readers see the gap in the bus's numbers, or the new epoch, and read it from here.
+            logger.info("entry %d was not published: %s", entry["seq"], error)
+
+    return publish
+
+
+class Room:
+    """The calls of one room."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Name -> handler."""
+        return {"append": self.append, "since": self.since, "info": self.info}
+
+    async def append(self, call: Call, entries: Any, expect: Any = None) -> dict[str, Any]:
+        """Append all or none, durably. Refuses with Conflict {last}, TurnClosed, BadEntry, LogFull."""
+        try:
+            return await self.keeper.append(entries, call.caller, call.incarnation, expect)
+        except Conflict as conflict:
+            raise Refused("Conflict", str(conflict), last=conflict.last) from None
+        except TurnClosed as closed:
+            raise Refused("TurnClosed", str(closed)) from None
+        except EntryError as error:
+            raise Refused("BadEntry", str(error)) from None
+        except LogFull as full:
+            logger.error("%s", full)
+            raise Refused("LogFull", str(full)) from None
+
+    async def since(self, call: Call, seq: int = 0, limit: int = 500) -> dict[str, Any]:
+        """{entries, last, more, first} after `seq`."""
+        try:
+            return self.keeper.since(seq, call.caller, limit)
+        except (EntryError, TypeError) as error:
+            raise Refused("BadRequest", str(error)) from None
+
+    async def info(self, call: Call) -> dict[str, Any]:
+        """{room, last, entries, bytes, opened_at, first}."""
+        return self.keeper.info()
