@@ -6,7 +6,7 @@ which name, and whose key it gets, is the business of `registry`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Provider(Protocol):
         """The models it offers, without asking anybody."""
         ...
 
-    def complete(self, request: Request, model: str) -> AsyncIterator[Event]:
+    def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         """Streams one completion by `model` (without the provider's name). The last event is a Stop. Closing the
         iterator ends the work at once. Raises LlmError with a sentence a person can act on."""
         ...

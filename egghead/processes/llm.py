@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from egghead.llm.errors import LlmError
 from egghead.llm.provider import Provider
 from egghead.llm.registry import Registry
-from egghead.llm.shapes import Request, Stop, Text, Thinking, event_data, request_from
+from egghead.llm.shapes import Event, Request, Stop, event_data, request_from
 from egghead.processes.common import Service, run
 from ipc import Call, Refused
 
@@ -48,7 +48,7 @@ class Gateway:
         self.registry = registry
         self.running: dict[str, int] = {}  # caller -> streams open
 
-    async def complete(self, call: Call, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing."""
         parsed, provider, model = self._open(call, request)
         self.running[call.caller] = self.running.get(call.caller, 0) + 1
@@ -87,21 +87,15 @@ class Gateway:
         return parsed, provider, model
 
 
-async def _events(provider: Provider, request: Request, model: str) -> AsyncIterator[Any]:
+async def _events(provider: Provider, request: Request, model: str) -> AsyncGenerator[Event, None]:
     """The provider's events, with the loop given to others now and then: the librarian never waits for anything."""
-    events = provider.complete(request, model)
-    close: Callable[[], Any] | None = getattr(events, "aclose", None)
-    said = 0
-    try:
+    async with aclosing(provider.complete(request, model)) as events:
+        said = 0
         async for event in events:
             yield event
-            if isinstance(event, Text | Thinking):
-                said += 1
-                if said % 8 == 0:
-                    await asyncio.sleep(0)
-    finally:
-        if close is not None:
-            await close()
+            said += 1
+            if said % 8 == 0:
+                await asyncio.sleep(0)
 
 
 def _refused(error: LlmError) -> Refused:

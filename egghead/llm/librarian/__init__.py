@@ -7,7 +7,7 @@ is decided in `steps`, a pure function of the request; this file only streams th
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from egghead.llm.librarian.steps import step
 from egghead.llm.provider import Model
@@ -34,7 +34,7 @@ class Librarian:
             ),
         )
 
-    async def complete(self, request: Request, model: str) -> AsyncIterator[Event]:
+    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         """Text in small pieces, or tool uses; then a stop with estimated usage. Never raises for what a request says."""
         decided = step(request)
         output = 0

@@ -107,7 +107,7 @@ def _choose(scored: Sequence[Scored], budget: int) -> list[Passage]:
             "step",
             best.passage.kind,
         )
-        led = leads and follower.passage.block <= best.passage.block + 1
+        led = leads and follower.passage.block <= best.passage.block + 2
         if not (led or continues or follower.score >= 0.6 * best.score) or not fits(after):
             break
         after += 1

@@ -26,7 +26,8 @@ def fold(word: str) -> str:
     """A word without case and accents, for comparing. Idempotent."""
     if word.isascii():
         return word.lower()
-    folded = unicodedata.normalize("NFKD", word.casefold())
+    # Twice: a mathematical 𝑨 is a capital only after it is taken apart.
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
     folded = _MARKS.sub("", folded).translate(_LETTERS)
     return unicodedata.normalize("NFC", folded)
 

@@ -21,7 +21,10 @@ STOP = {
     should shouldn since so some somebody someone something somehow sort still such sure t than thank thanks that
     the their them then there these they thing things think this those though through to too until up upon us ve very
     want wants was wasn way we were what whats whatever when where whether which while who whom whose why will with
-    within without won would wouldn yes yet you your yours know tell explain say says give wondering""",
+    within without won would wouldn yes yet you your yours know tell explain say says give wondering after again already always
+    another anymore because before behind below between both does doesnt dont cant isnt wont didnt wasnt wouldnt couldnt
+    shouldnt whats hows wheres nothing nobody never often per ago called rather instead tells told exactly properly
+    suddenly still once straight supposed anyway am during since until against""",
     "de": """ab aber alle allem allen aller alles als also am an andere anderen auch auf aus bei beim bin bis bist bitte da
     dabei dafür damit danach dann daran das dass dein deine dem den denn der des dich die dies diese diesem diesen
     dieser dieses dir doch dort du durch ein eine einem einen einer eines einige er es etwas euch euer für gegen
@@ -30,7 +33,8 @@ STOP = {
     nicht nichts noch nur ob oder ohne sehr sein seine sich sie sind so soll sollte sollen solche tun über um und uns
     unser unsere unter viel viele vom von vor wann war waren warum was weil welche welchem welchen welcher welches
     wem wen wenn wer werde werden wie wieder wieso will wir wird wo woher wohin wofür wollen worden wurde würde zu zum
-    zur zwischen macht mache machen weiß wieviel denen""",
+    zur zwischen macht mache machen weiß wieviel denen fuer ueber koennen muessen moechte waehrend koennte wuerde darf
+    dürfen brauche braucht passiert""",
     "nl": """aan al alle als bij ben bent dan dat de deze die dit doe doen door een en er ga gaan had heb hebben hebt heeft
     het hier hij hoe hun ik in is ja je jij jou jouw jullie kan kun kunnen maar me meer men met mij mijn moet moeten
     mogen na naar nee niet niets nog nu of om omdat ons onze ook op over te tegen toch toen tot u uit uw van veel
@@ -264,7 +268,7 @@ _ARABIC = re.compile("[\u0600-\u06ff]")
 # Letters that speak for one language among those of the same script.
 _LETTERS = {
     "de": "ßäöü", "es": "ñ¿¡", "pl": "łąęśźżćń", "hu": "őű", "tr": "ğışİ", "sv": "åäö", "da": "åøæ", "no": "åøæ",
-    "fi": "äö", "pt": "ãõ", "ro": "țăș", "cs": "řěů", "sk": "ľĺŕ", "hr": "đ", "ca": "ŀ", "fr": "œçèêà",
+    "fi": "äö", "pt": "ãõ", "ro": "țăș", "cs": "řěů", "sk": "ľĺŕ", "hr": "đ", "ca": "ŀ", "fr": "œçêà", "it": "ìò",
     "vi": "ạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹđơư", "uk": "іїєґ", "ru": "ыэё", "bg": "ъщ", "fa": "پچژگکی",
 }  # fmt: skip
 

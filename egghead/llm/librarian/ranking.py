@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from egghead.llm.librarian.passages import Passage, passages
-from egghead.llm.librarian.words import Term, Vocabulary, tokens
+from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 
 ENOUGH = 0.42  # share of the question's weight a note must cover to be quoted
 ALSO = 0.62  # share of the best score that makes another note worth naming
@@ -76,8 +76,9 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     for passage_words in words:
         for word in passage_words:
             counts[word] = counts.get(word, 0) + 1
-    heads = frozenset(tokens(title)) | frozenset(word for tag in tags for word in tokens(tag))
-    path = frozenset(tokens(id.replace("-", " ").replace("_", " ")))
+    heads = frozenset([*tokens(title), *joined(title), *(word for tag in tags for word in tokens(tag))])
+    name = id.replace("-", " ").replace("_", " ")
+    path = frozenset([*tokens(name), *joined(name)])
     everything = {*counts, *heads, *path, *(word for names in headings.values() for word in names)}
     return _Note(found, words, headings, heads, path, counts, sum(counts.values()) or 1, Vocabulary(everything))
 
@@ -127,7 +128,7 @@ def _read(
         count = sum(note.counts.get(word, 0) * sure for word, sure in forms[term].items())
         bm25 += weight[term] * count * (K1 + 1) / (count + K1 * (1 - B + B * note.length / mean))
         title += weight[term] * _best(forms[term], note.title) + 0.5 * weight[term] * _best(forms[term], note.path)
-    title_share = _title_share(note, terms, forms)
+    title_share = _title_share(candidate.title, terms, forms)
 
     scored = _passages(note, weight, forms)
     stretch, covered = _stretch(note, terms, weight, forms)
@@ -145,10 +146,10 @@ def _read(
     return Reading(candidate, score, share / plain_total, scored)
 
 
-def _title_share(note: _Note, terms: Sequence[Term], forms: Forms) -> float:
+def _title_share(title: str, terms: Sequence[Term], forms: Forms) -> float:
     """How much of the title the question says: a title of two words that are both asked for is a good sign."""
     asked = {word for term in terms for word, sure in forms[term].items() if sure >= 0.6}
-    words = [word for word in note.title if len(word) > 2 or not word.isascii()]
+    words = [word for word in tokens(title) if len(word) > 2 or not word.isascii()]
     return sum(word in asked for word in words) / len(words) if words else 0.0
 
 

@@ -36,13 +36,21 @@ SYNONYM = 0.65  # what a synonym found is worth of the word itself
 @dataclass(frozen=True)
 class Term:
     """One carrying word of a question: its folded form, its weight before anything is known of the notes, whether it
-    looks like a name (capital inside a sentence, digits), and the other words it may appear as."""
+    looks like a name (capital inside a sentence, digits), the other words it may appear as, how the person wrote it, and
+    other spellings of it."""
 
     text: str
     weight: float
     name: bool = False
     alternatives: tuple[str, ...] = ()
     surface: str = ""
+    spellings: tuple[str, ...] = ()
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    """The same word written on a keyboard without umlauts, or with the ligature apart: kaesespaetzle, kasespatzle."""
+    plain = word.replace("ae", "a").replace("oe", "o").replace("ue", "u")
+    return (plain,) if plain != word and len(plain) > 2 else ()
 
 
 def tokens(text: str) -> list[str]:
@@ -61,6 +69,12 @@ def tokens(text: str) -> list[str]:
             if word[1:] != word[1:].lower() and not word.isupper():
                 found += _camel(word)
     return found
+
+
+def joined(text: str) -> list[str]:
+    """Neighbouring words of a title as one: people write spellchecker, keyboard or Spell Checker as they please."""
+    words = [fold(match[0]) for match in WORD.finditer(text) if not UNSPACED.match(match[0])]
+    return [a + b for a, b in zip(words, words[1:], strict=False) if len(a) > 2 and len(b) > 2]
 
 
 def _camel(word: str) -> list[str]:
@@ -92,7 +106,7 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
         weight = WEAK_WEIGHT if folded in weak or _weak_form(folded, weak) else 1.0
         if name:
             weight = 1.2 if weight == 1.0 else 0.7
-        found.setdefault(folded, Term(folded, weight, name, synonyms(folded), word))
+        found.setdefault(folded, Term(folded, weight, name, synonyms(folded), word, _spellings(folded)))
     return tuple(found.values())
 
 
@@ -138,7 +152,7 @@ def _is_name(word: str, start: int, question: str) -> bool:
 def _titled(question: str) -> bool:
     """Whether Most Words Are Capitalised, or nouns are (German), so that capitals say nothing."""
     words = [word for word in WORD.findall(question) if word[0].isalpha()]
-    return sum(word[0].isupper() for word in words) * 3 > len(words) + 2
+    return bool(sum(word[0].isupper() for word in words) * 3 > len(words) + 2)
 
 
 @lru_cache(maxsize=65536)
@@ -160,10 +174,12 @@ def related(asked: str, found: str, language: str) -> float:
         if language == "en":
             if _english(left, right, common, asked):
                 return INFLECTED
-            if common >= 6 and longest <= 3:
+            if common >= 7 and longest <= 3:
                 return LOOSE
         elif common >= 4 and longest <= 3:
             return INFLECTED if longest <= 2 else 0.8
+        elif common >= 6 and language in _AGGLUTINATIVE and longest <= 8:
+            return COMPOUND
         elif common >= 4 and min(len(left), len(right)) <= 2 and longest <= 5 and common * 2 >= len(asked):
             return 0.7 if language in _AGGLUTINATIVE or common >= 5 else LOOSE
         elif common == 3 and longest <= 2 and len(left) + len(right) <= 3:
@@ -240,7 +256,7 @@ def within_one_edit(a: str, b: str) -> bool:
     common = _common(a, b)
     if len(a) == len(b):
         rest = a[common:], b[common:]
-        swapped = rest[0][:2] == rest[1][1::-1] and rest[0][2:] == rest[1][2:]
+        swapped: bool = rest[0][:2] == rest[1][1::-1] and rest[0][2:] == rest[1][2:]
         return swapped or rest[0][1:] == rest[1][1:]
     longer, shorter = (a, b) if len(a) > len(b) else (b, a)
     return longer[common + 1 :] == shorter[common:]
@@ -258,6 +274,9 @@ class Vocabulary:
     def forms(self, term: Term, language: str) -> Mapping[str, float]:
         """Every word that may stand for the term → how surely (0 to 1)."""
         found = self._forms(term.text, language)
+        for spelling in term.spellings:
+            for word, sure in self._forms(spelling, language).items():
+                found[word] = max(found.get(word, 0.0), sure)
         for other in term.alternatives:
             for word, sure in self._forms(other, language).items():
                 found[word] = max(found.get(word, 0.0), sure * SYNONYM)

@@ -1,0 +1,240 @@
+"""The librarian on small shelves: what it finds, what it says, and what it never does."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from egghead.llm.librarian.answer import count_words
+from egghead.llm.librarian.steps import BEYOND, NO_SEARCH, PASS, SELF
+from egghead.llm.shapes import Stop, Text, ToolUse
+from tests.llm.shelf import Shelf, ask, cited, events, user
+
+GARDEN = {
+    "garden/tomatoes": "# Tomatoes\n\nTomatoes want sun.\n\n## Watering\n\nWater tomatoes every second day, in the morning. "
+    "Wet leaves bring blight.\n\n## Feeding\n\nFeed them with nettle brew once a week from July on.\n",
+    "garden/compost": "# Compost\n\nTurn the heap every three weeks. Never put cooked food on it. See [[garden/tomatoes]].\n",
+    "home/boiler": "# Boiler\n\nWhen the boiler shows E18, do this:\n\n1. Switch it off.\n2. Top up the water to 1.5 bar.\n"
+    "3. Switch it on again.\n\nThe service number is on the door.\n",
+    "travel/lisbon": "# Lisbon\n\nTram 28 is full from ten o'clock on. Board at Martim Moniz, where the seats are empty.\n",
+}
+ALONE = "Room: dm/index. In this room: Index (agent index, you), ada (person)."
+CROWD = "Room: default. In this room: Index (agent index, you), Scout (agent scout), ada (person)."
+
+
+async def test_a_question_is_answered_from_the_note_that_says_it() -> None:
+    """The sentence that answers is quoted, with the id of its note."""
+    answer = await ask(Shelf(GARDEN), "How often do I have to water the tomatoes?")
+    assert "every second day" in answer
+    assert cited(answer)[0] == "garden/tomatoes"
+
+
+async def test_steps_are_quoted_in_order() -> None:
+    """A list of steps comes with the steps around the one that matched."""
+    answer = await ask(Shelf(GARDEN), "what to do when the boiler shows E18?")
+    assert answer.index("Switch it off") < answer.index("1.5 bar") < answer.index("Switch it on again")
+    assert cited(answer) == ["home/boiler"]
+
+
+async def test_it_searches_in_more_than_one_phrasing() -> None:
+    """The question as it is, and its carrying words with other words for them."""
+    shelf = Shelf(GARDEN)
+    await ask(shelf, "How often do I have to water the tomatoes?")
+    queries = [use.input["query"] for use in shelf.calls if use.name == "search_records"]
+    assert queries[0] == "How often do I have to water the tomatoes?"
+    assert len(queries) == 2 and "tomatoes" in queries[1] and "how" not in queries[1].lower().split()
+
+
+@pytest.mark.parametrize(
+    ("question", "phrase"),
+    [
+        ("When does my passport expire?", "The notes do not say."),
+        ("Wann läuft mein Reisepass ab?", "Die Notizen sagen dazu nichts."),
+        ("Quand expire mon passeport ?", "Les notes ne le disent pas."),
+        ("¿Cuándo caduca mi pasaporte?", "Las notas no lo dicen."),
+        ("Когда истекает мой паспорт?", "В заметках об этом не сказано."),
+        ("护照什么时候到期？", "笔记中没有提到。"),
+    ],
+)
+async def test_what_the_notes_do_not_say_is_said_plainly(question: str, phrase: str) -> None:
+    """Nothing that fits: one plain sentence in the language of the question, and no citation."""
+    answer = await ask(Shelf(GARDEN), question)
+    assert answer == phrase
+
+
+async def test_in_a_crowd_it_yields_rather_than_say_nothing() -> None:
+    """In an open room with other agents it passes; alone, or asked by name, it says that the notes do not say."""
+    shelf = Shelf(GARDEN)
+    assert await ask(shelf, "ada: When does my passport expire?", system=CROWD, mode="open") == PASS
+    assert await ask(shelf, "ada: When does my passport expire?", system=ALONE, mode="open") == "The notes do not say."
+    assert (
+        await ask(shelf, "ada: When does my passport expire?", system=CROWD, mode="mention") == "The notes do not say."
+    )
+
+
+async def test_the_speakers_name_is_not_part_of_the_question() -> None:
+    """A line "ada: …" of a person in the room is read without the name."""
+    shelf = Shelf(GARDEN)
+    await ask(shelf, "ada: How often do I water tomatoes?", system=CROWD)
+    assert all("ada" not in use.input.get("query", "").split() for use in shelf.calls)
+
+
+async def test_the_last_person_is_answered_whoever_spoke_since() -> None:
+    """In a huddle, what other agents said after the question is not the question."""
+    shelf = Shelf(GARDEN)
+    before = [user("ada: How often do I water tomatoes?")]
+    answer = await ask(
+        shelf, "Scout (agent scout): I like trams in Lisbon.", before=before, system=CROWD, mode="huddle"
+    )
+    assert cited(answer)[0] == "garden/tomatoes"
+
+
+async def test_a_peer_that_asks_is_answered() -> None:
+    """In mode peer the last line is the question, although an agent said it."""
+    before = [user("ada: How often do I water tomatoes?")]
+    line = "Scout (agent scout): @index where does tram 28 have empty seats?"
+    answer = await ask(Shelf(GARDEN), line, before=before, system=CROWD, mode="peer")
+    assert cited(answer)[0] == "travel/lisbon"
+
+
+async def test_a_follow_up_leans_on_the_question_before() -> None:
+    """ "And how often do they get food?" is about the tomatoes of the question before."""
+    before: list[dict[str, Any]] = [
+        user("How often do I water the tomatoes?"),
+        {"role": "assistant", "content": [{"type": "text", "text": "Every second day. [[garden/tomatoes]]"}]},
+    ]
+    answer = await ask(Shelf(GARDEN), "And when do I feed them?", before=before)
+    assert "nettle brew" in answer
+
+
+async def test_what_was_read_for_an_earlier_answer_is_read_again() -> None:
+    """A citation rests on a body read in this turn, not on one from before."""
+    shelf = Shelf(GARDEN)
+    before = [
+        user("How often do I water the tomatoes?"),
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "a", "name": "get_record_body", "input": {"id": "x"}}],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "old"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Every second day."}]},
+    ]
+    answer = await ask(shelf, "Where are empty seats on tram 28?", before=before)
+    assert set(cited(answer)) <= shelf.read
+
+
+@pytest.mark.parametrize("tools", [(), ("search_records",), ("get_record_body",)])
+async def test_without_the_tools_to_read_it_says_so(tools: tuple[str, ...]) -> None:
+    """An agent that may not read is told what to add to its note."""
+    assert await ask(Shelf(GARDEN), "How often do I water tomatoes?", tools=tools) == NO_SEARCH
+
+
+async def test_a_failed_search_is_told_with_its_reason() -> None:
+    """Tools that refuse are not taken for notes that are silent."""
+    use = {"type": "tool_use", "id": "s", "name": "search_records", "input": {"query": "x", "limit": 12}}
+    result = {"type": "tool_result", "tool_use_id": "s", "content": "the store is down", "is_error": True}
+    found = await events(
+        {
+            "messages": [
+                user("How often do I water tomatoes?"),
+                {"role": "assistant", "content": [use]},
+                {"role": "user", "content": [result]},
+            ],
+            "tools": [{"name": "search_records"}, {"name": "get_record_body"}],
+        }
+    )
+    text = "".join(event.text for event in found if isinstance(event, Text))
+    assert text == "I could not search the notes: the store is down"
+
+
+async def test_whats_new_lists_what_changed_last() -> None:
+    """The newest notes, each cited and read."""
+    shelf = Shelf(GARDEN)
+    answer = await ask(shelf, "what's new?")
+    assert answer.startswith("Changed last:")
+    assert set(cited(answer)) == set(GARDEN) == shelf.read
+
+
+async def test_links_and_backlinks_are_told() -> None:
+    """ "What links to X" and "what does X link to", X by title or id."""
+    assert cited(await ask(Shelf(GARDEN), "what links to tomatoes?")) == ["garden/compost"]
+    assert cited(await ask(Shelf(GARDEN), "What does garden/compost link to?")) == ["garden/tomatoes"]
+    assert await ask(Shelf(GARDEN), "what links to Boiler") == "No note links to “home/boiler”."
+    assert "no note called" in await ask(Shelf(GARDEN), "what links to zeppelin")
+
+
+async def test_notes_of_a_tag_are_listed() -> None:
+    """ "Notes tagged X" names them all."""
+    shelf = Shelf(GARDEN, tags={"garden/tomatoes": ["summer"], "travel/lisbon": ["summer"]})
+    assert cited(await ask(shelf, "list notes tagged #summer")) == ["garden/tomatoes", "travel/lisbon"]
+    assert await ask(shelf, "notes tagged winter") == "No note is tagged winter."
+
+
+async def test_who_is_here_is_read_from_the_roster() -> None:
+    """The names in the room, from the line of the system prompt."""
+    assert await ask(Shelf({}), "who is here?", system=CROWD) == "Here: Scout (agent), ada, and I."
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ("hello!", SELF),
+        ("What can you do?", SELF),
+        ("Write me a poem about tomatoes", BEYOND),
+        ("summarise this", BEYOND),
+    ],
+)
+async def test_what_it_is_not_is_said_in_one_line(message: str, answer: str) -> None:
+    """Greetings and requests for more say what it is and how to configure a model."""
+    assert await ask(Shelf(GARDEN), message) == answer
+    assert "egghead llm add" in answer and "\n" not in answer
+
+
+async def test_text_comes_in_small_pieces_and_ends_with_usage() -> None:
+    """Streaming is real: several short text events, then a stop with counted tokens."""
+    found = await events({"messages": [user("hello")]})
+    texts = [event for event in found if isinstance(event, Text)]
+    assert len(texts) > 5 and max(len(event.text) for event in texts) <= 40
+    stop = found[-1]
+    assert isinstance(stop, Stop) and stop.reason == "end_turn" and stop.usage.output > 10 and stop.usage.input > 0
+
+
+async def test_max_tokens_cuts_and_says_so() -> None:
+    """The limit of the request is kept, with the stop reason for it."""
+    found = await events({"messages": [user("hello")], "max_tokens": 5})
+    stop = found[-1]
+    assert isinstance(stop, Stop) and stop.reason == "max_tokens" and stop.usage.output <= 5
+
+
+async def test_transcripts_and_agents_are_not_quoted() -> None:
+    """What was said in a room, and who the agents are, is not what the notes say."""
+    shelf = Shelf({"chat/default": "# Chat\n\nWater tomatoes never, said bob."})
+    row = shelf.row
+    shelf.row = lambda id: {**row(id), "class": "transcript"}  # type: ignore[method-assign]
+    assert await ask(shelf, "How often do I water tomatoes?") == "The notes do not say."
+
+
+async def test_a_quoted_wikilink_is_no_citation() -> None:
+    """Links inside a quoted sentence are shown as words; only the librarian's own citation is in double brackets."""
+    notes = {"a": "# Links\n\nType `[[` to link notes, as in `[[some note]]` or [[garden/tomatoes|the tomatoes]].\n"}
+    assert cited(await ask(Shelf(notes), "how do I link notes by typing?")) == ["a"]
+
+
+async def test_a_huge_note_is_answered_in_a_blink_and_within_the_words() -> None:
+    """Ten megabytes in one note cost no more than its beginning, and never a long answer."""
+    body = "# Big\n\n" + "The zeppelin anchors at the mast near the lake. " * 200_000
+    shelf = Shelf({"big": "# Big\n\nzeppelin anchors mast"})
+    shelf.notes["big"] = body
+    shelf.search = lambda query, limit: [{"id": "big", "title": "Big"}]  # type: ignore[method-assign]
+    began = time.process_time()
+    answer = await ask(shelf, "where does the zeppelin anchor?")
+    assert time.process_time() - began < 5
+    assert cited(answer)[0] == "big" and count_words(answer) < 120
+
+
+async def test_a_request_without_words_gets_an_answer() -> None:
+    """An empty conversation is no crash: the librarian says what it is."""
+    found = await events({"messages": [user("  ")]})
+    assert isinstance(found[-1], Stop) and not any(isinstance(event, ToolUse) for event in found)
