@@ -219,7 +219,7 @@ class Bus:
             self._zap.send_multipart([route, empty, version, number, code, text, (user or "").encode(), b""])
 
     def _lost(self, monitor: zmq.Socket[bytes]) -> list[int]:
-        found = []
+        found: list[int] = []
         while True:
             try:
                 event, _endpoint = monitor.recv_multipart(zmq.NOBLOCK)
@@ -257,7 +257,7 @@ class Bus:
         """Give messages to the switch, but return the Hellos."""
         receive = self._router.recv_multipart
         received = self.switch.received
-        hellos = []
+        hellos: list[tuple[bytes, str, int, list[Any]]] = []
         now = time.monotonic()
         for _ in range(limit):
             try:
@@ -266,7 +266,7 @@ class Bus:
                 break
             head = parts[0]
             # Routing ids can be chosen by the peer; what the handshake proved cannot.
-            user = head.get("User-Id")
+            user = str(head.get("User-Id"))
             frames: list[Any] = [
                 part.bytes if len(part) < _LARGE or place == 1 else part for place, part in enumerate(parts) if place
             ]
@@ -284,7 +284,7 @@ class Bus:
                 return
             data = frame.bytes
             try:
-                user, descriptor = frame.get("User-Id"), frame.get(zmq.SRCFD)
+                user, descriptor = str(frame.get("User-Id")), frame.get(zmq.SRCFD)
             except zmq.ZMQError:
                 continue  # libzmq tells of a connection that ended; its monitor told the same
             if data[:1] not in (b"\x00", b"\x01"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import zmq
 
@@ -22,6 +22,10 @@ _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _LOST = zmq.EVENT_DISCONNECTED
 
 
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 class Listener(Protocol):
     """What a link tells its owner."""
 
@@ -29,11 +33,11 @@ class Listener(Protocol):
 
     def event_arrived(self, frames: list[bytes]) -> None: ...
 
-    def connected(self) -> None: ...
+    def link_up(self) -> None: ...
 
-    def lost(self) -> None: ...
+    def link_lost(self) -> None: ...
 
-    def refused(self) -> None: ...
+    def link_refused(self) -> None: ...
 
 
 class Link:
@@ -105,12 +109,12 @@ class Link:
     def _monitored(self, frames: list[bytes]) -> None:
         (event,) = struct.unpack_from("=H", frames[0])
         if event == _CONNECTED:
-            self._listener.connected()
+            self._listener.link_up()
         elif event == _REFUSED:
-            self._listener.refused()
+            self._listener.link_refused()
         elif event == _LOST:
             self._empty()
-            self._listener.lost()
+            self._listener.link_lost()
 
     def _empty(self) -> None:
         """Give what the old connection still brought before its end is told."""
@@ -136,14 +140,12 @@ class Link:
                 raise PeerDown("bus", "not connected") from None
         if payload is not None:
             dealer.send(payload, zmq.NOBLOCK)
-        if dealer.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if _readable(dealer):
             self._soon(dealer, self._read_dealer)
 
     def ended(self) -> bool:
         """Whether the news that the connection ended is waiting to be read."""
-        events = self._monitor.getsockopt(zmq.EVENTS)
-        assert isinstance(events, int)
-        if events & zmq.POLLIN:
+        if _readable(self._monitor):
             self._soon(self._monitor, self._read_monitor)
             return True
         return False
@@ -172,7 +174,7 @@ class Link:
         if self._sub is None:
             return
         self._sub.setsockopt(zmq.SUBSCRIBE if on else zmq.UNSUBSCRIBE, prefix.encode())
-        if self._sub.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+        if _readable(self._sub):
             self._soon(self._sub, self._read_sub)
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:

@@ -7,6 +7,7 @@ of the connection and the caller's side of calls; what a message looks like belo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -236,10 +237,9 @@ class Peer:
             )
         if self._loop is None:
             raise LocalProtocolError(f"peer {self._user!r} is not connected: await connect() first")
-        try:
+        loop: asyncio.AbstractEventLoop | None = None
+        with contextlib.suppress(RuntimeError):
             loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None  # type: ignore[assignment]
         if loop is not self._loop:
             raise LocalProtocolError(f"peer {self._user!r} belongs to another event loop or thread")
         if self._failure is not None and not closed:
@@ -433,12 +433,12 @@ class Peer:
 
     # What the link tells
 
-    def connected(self) -> None:
+    def link_up(self) -> None:
         """The handshake succeeded: say who we are."""
         if self._link is None or self._closing:
             # The first event may be read before the constructor of the link has returned.
             if not self._closing and self._loop is not None:
-                self._loop.call_soon(self.connected)
+                self._loop.call_soon(self.link_up)
             return
         wish = self._name if self._welcome is not None else ""
         hello = wire.Hello(wire.PROTOCOL, wire.VERSION, "egghead-python", self._announced, wish)
@@ -446,9 +446,9 @@ class Peer:
             self._link.send(wire.encode(hello), None)
         except PeerDown:
             assert self._loop is not None
-            self._loop.call_later(0.01, self.connected)  # the new connection has not reached the socket yet
+            self._loop.call_later(0.01, self.link_up)  # the new connection has not reached the socket yet
 
-    def lost(self) -> None:
+    def link_lost(self) -> None:
         """The connection ended."""
         if self._up and self._loop is not None:
             log.info("%s lost its bus", self._name)
@@ -456,7 +456,7 @@ class Peer:
             self._patience = None
             self._drop_everything(PeerDown("bus", "the connection was lost"))
 
-    def refused(self) -> None:
+    def link_refused(self) -> None:
         """The handshake was refused."""
         self._refuse(Forbidden(f"the bus does not know {self._user!r} with this credential"))
 
@@ -468,7 +468,7 @@ class Peer:
         again = retry or self._welcome is not None
         if again and self._loop.time() < self._patience:
             if retry:
-                self._loop.call_later(_AGAIN, self.connected)
+                self._loop.call_later(_AGAIN, self.link_up)
             return
         log.error("%s: %s", self._user, error)
         # Not from inside the drain of the very socket that is to be closed.

@@ -93,12 +93,7 @@ class RunningBus:
         ready, told = os.pipe()
         try:
             if self._in_process:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", "from ipc.testing import main; main()", json.dumps(options),
-                     str(theirs.fileno()), str(told)],
-                    pass_fds=(theirs.fileno(), told),
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                )  # fmt: skip
+                self._process = _spawn(options, theirs.fileno(), told)
                 self.pid = self._process.pid
                 theirs.close()
                 os.close(told)
@@ -216,6 +211,15 @@ async def running_bus(
     finally:
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _spawn(options: dict[str, Any], control: int, told: int) -> subprocess.Popen[bytes]:
+    code = "from ipc.testing import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(options), str(control), str(told)],
+        pass_fds=(control, told),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
 
 
 def _serve(options: dict[str, Any], control: socket.socket, told: int) -> None:

@@ -25,7 +25,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field=
     """Base of all messages: an array that begins with the kind."""
 
 
-class Hello(Message, tag=1):
+class Hello(Message, tag=1, frozen=True):
     """First message of a connection. Its first three fields keep their place in every version."""
 
     protocol: str
@@ -35,11 +35,11 @@ class Hello(Message, tag=1):
     wish: str = ""
 
 
-class Announce(Message, tag=2):
+class Announce(Message, tag=2, frozen=True):
     """The peer can serve now: monitors see it as up."""
 
 
-class Call(Message, tag=3):
+class Call(Message, tag=3, frozen=True):
     """Ask `target` for one result. Payload: parameters."""
 
     id: U64
@@ -48,7 +48,7 @@ class Call(Message, tag=3):
     timeout_ms: U64
 
 
-class Open(Message, tag=4):
+class Open(Message, tag=4, frozen=True):
     """Ask `target` for a stream, with `credit` bytes of chunks to begin with. Payload: parameters."""
 
     id: U64
@@ -58,20 +58,20 @@ class Open(Message, tag=4):
     credit: U64
 
 
-class Cast(Message, tag=5):
+class Cast(Message, tag=5, frozen=True):
     """Tell `target` something; no answer. Payload: parameters."""
 
     target: Name
     method: Name
 
 
-class Result(Message, tag=6):
+class Result(Message, tag=6, frozen=True):
     """The answer to a call. Payload: the value."""
 
     id: U64
 
 
-class Error(Message, tag=7):
+class Error(Message, tag=7, frozen=True):
     """The handler's error, in place of a result or as the end of a stream. Payload: data (a map)."""
 
     id: U64
@@ -79,75 +79,75 @@ class Error(Message, tag=7):
     message: str
 
 
-class Chunk(Message, tag=8):
+class Chunk(Message, tag=8, frozen=True):
     """One item of a stream. Payload: the value."""
 
     id: U64
 
 
-class End(Message, tag=9):
+class End(Message, tag=9, frozen=True):
     """The stream is complete."""
 
     id: U64
 
 
-class Credit(Message, tag=10):
+class Credit(Message, tag=10, frozen=True):
     """The reader of a stream takes `amount` more bytes."""
 
     id: U64
     amount: U64
 
 
-class Cancel(Message, tag=11):
+class Cancel(Message, tag=11, frozen=True):
     """Nobody waits for this call or stream any more."""
 
     id: U64
 
 
-class Publish(Message, tag=12):
+class Publish(Message, tag=12, frozen=True):
     """An event on `topic`, the `seq`-th of this sender on it. Payload: data."""
 
     topic: Topic
     seq: U64
 
 
-class Tails(Message, tag=13):
+class Tails(Message, tag=13, frozen=True):
     """The last seq of topics that this sender used lately, said again after a reconnect."""
 
     tails: list[tuple[Topic, U64]]
 
 
-class Monitor(Message, tag=14):
+class Monitor(Message, tag=14, frozen=True):
     """Watch the processes whose names match `pattern`."""
 
     id: U64
     pattern: Topic
 
 
-class Unmonitor(Message, tag=15):
+class Unmonitor(Message, tag=15, frozen=True):
     """Stop watching."""
 
     id: U64
 
 
-class Mark(Message, tag=16):
+class Mark(Message, tag=16, frozen=True):
     """So many bytes were sent to you; answer with Ack when this is read."""
 
     total: U64
 
 
-class Ack(Message, tag=17):
+class Ack(Message, tag=17, frozen=True):
     """A Mark was read; `events` tells a mark that came as an event from one that came on the main connection."""
 
     total: U64
     events: bool = False
 
 
-class Bye(Message, tag=18):
+class Bye(Message, tag=18, frozen=True):
     """The peer leaves in order; the bus answers with Goodbye when everything before was handled."""
 
 
-class Welcome(Message, tag=32):
+class Welcome(Message, tag=32, frozen=True):
     """Answer to Hello: who the peer is, which bus this is, and how to read events."""
 
     version: U64
@@ -160,7 +160,7 @@ class Welcome(Message, tag=32):
     window: U64
 
 
-class Rejected(Message, tag=33):
+class Rejected(Message, tag=33, frozen=True):
     """Hello was not accepted. Its fields keep their place in every version."""
 
     code: str
@@ -168,7 +168,7 @@ class Rejected(Message, tag=33):
     version: U64
 
 
-class Request(Message, tag=34):
+class Request(Message, tag=34, frozen=True):
     """A call (credit absent) or stream for this peer. Answers carry `id`. Payload: parameters."""
 
     id: U64
@@ -179,7 +179,7 @@ class Request(Message, tag=34):
     credit: U64 | None = None
 
 
-class Told(Message, tag=35):
+class Told(Message, tag=35, frozen=True):
     """A cast for this peer. Payload: parameters."""
 
     caller: str
@@ -187,7 +187,7 @@ class Told(Message, tag=35):
     method: str
 
 
-class Failed(Message, tag=36):
+class Failed(Message, tag=36, frozen=True):
     """The bus ends a call, stream or monitor: peer_down, forbidden, overloaded or too_big."""
 
     id: U64
@@ -196,20 +196,20 @@ class Failed(Message, tag=36):
     text: str
 
 
-class Subscribed(Message, tag=37):
+class Subscribed(Message, tag=37, frozen=True):
     """Events below `prefix` are delivered from now on."""
 
     prefix: str
 
 
-class Denied(Message, tag=38):
+class Denied(Message, tag=38, frozen=True):
     """The subscription to `prefix` is not allowed."""
 
     prefix: str
     text: str
 
 
-class Changed(Message, tag=39):
+class Changed(Message, tag=39, frozen=True):
     """A monitored process came up or went down."""
 
     id: U64
@@ -220,24 +220,24 @@ class Changed(Message, tag=39):
     planned: bool
 
 
-class Snapshot(Message, tag=40):
+class Snapshot(Message, tag=40, frozen=True):
     """All processes that are up when the monitor began have been told."""
 
     id: U64
 
 
-class Slow(Message, tag=41):
+class Slow(Message, tag=41, frozen=True):
     """The peer sends too much; it should start nothing for `ms`."""
 
     ms: U64
     text: str
 
 
-class Goodbye(Message, tag=42):
+class Goodbye(Message, tag=42, frozen=True):
     """Everything before Bye was handled."""
 
 
-class Event(Message, tag=48):
+class Event(Message, tag=48, frozen=True):
     """Header of an event (on the event connection, behind the topic frame). Payload: data."""
 
     by: str
@@ -246,7 +246,7 @@ class Event(Message, tag=48):
     seq: U64
 
 
-class Tail(Message, tag=49):
+class Tail(Message, tag=49, frozen=True):
     """The last seq of a sender on a topic, `age_ms` after it was published."""
 
     by: str
