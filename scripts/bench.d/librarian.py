@@ -104,12 +104,11 @@ def opened(records: Path) -> Iterator[Notes]:
 
 
 def shelf(notes: Notes) -> list[dict[str, Any]]:
-    return [plain(row) for row in notes.list(limit=1_000_000)]
+    return [plain(row) for row in notes.index.list(limit=1_000_000)]
 
 
 def plain(row: Any) -> dict[str, Any]:
-    data: dict[str, Any] = row if isinstance(row, dict) else row.to_dict()
-    return data
+    return dict(row) if isinstance(row, dict) else dict(row.to_dict())
 
 
 def ask(notes: Notes, known: set[str], question: dict[str, Any], tally: Tally) -> None:
@@ -165,7 +164,7 @@ def result(notes: Notes, use: dict[str, Any], read: set[str]) -> dict[str, Any]:
             read.add(given["id"])
         case other:
             content = json.dumps(
-                {"records": [plain(row) for row in notes.recent(limit=8)] if "recent" in other else []}
+                {"records": [plain(row) for row in notes.index.recent(limit=8)] if "recent" in other else []}
             )
     return {"type": "tool_result", "tool_use_id": use["id"], "content": content, "is_error": False}
 

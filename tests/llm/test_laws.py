@@ -19,10 +19,11 @@ from egghead.llm.librarian.words import Term, Vocabulary, related, terms, tokens
 from egghead.llm.shapes import request_from
 from tests.llm.shelf import TOOLS, Shelf, ask, cited, user
 
-WORDS = (
+SOME = (
     "boiler water tomato garden link note [[ghost]] `[[code]]` publish Pages E18 morning the how often 1. - ## \n\n | . ? ! "
     "Häuser поливать помидоры 番茄 浇水 地下鉄 토마토 รดน้ำ 필터 ਕ \u202e [[a|b]] ```"
-).split(" ")
+)
+WORDS = SOME.split(" ")
 text = st.one_of(st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join), st.text(max_size=200))
 ids = st.from_regex(r"[a-zé日][a-zé日0-9_/-]{0,12}[a-z]", fullmatch=True)
 notes = st.dictionaries(ids, text, max_size=8)

@@ -9,6 +9,7 @@ the language. It needs no dictionary, works the same for thirty languages, and n
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def tokens(text: str) -> list[str]:
 def joined(text: str) -> list[str]:
     """Neighbouring words of a title as one: people write spellchecker, keyboard or Spell Checker as they please."""
     words = [fold(match[0]) for match in WORD.finditer(text) if not UNSPACED.match(match[0])]
-    return [a + b for a, b in zip(words, words[1:], strict=False) if len(a) > 2 and len(b) > 2]
+    return [a + b for a, b in itertools.pairwise(words) if len(a) > 2 and len(b) > 2]
 
 
 def _camel(word: str) -> list[str]:
