@@ -1,0 +1,35 @@
+"""What others are told of an agent: one plain mapping. The coordinator decides with it, people look at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from egghead.agents.reconcile import RUNNING, Running
+from egghead.agents.record import AgentSpec, unusable
+
+MAX_DISPOSITION = 4_000  # characters; relevance needs the beginning, and a card is sent to everybody
+
+
+def card(spec: AgentSpec, child: Running | None) -> dict[str, Any]:
+    """`{id, title, tags, quiet, idle, disposition, model, capabilities, record, builtin, problems, state, reason,
+    parked}`. `state`: running, restarting, parked, failed, terminated, or starting when there is no child yet;
+    `parked`: the reason, None when it is not."""
+    reason = unusable(spec.id)
+    state = "failed" if reason is not None else "starting" if child is None else child.state
+    why = reason or (child.reason if child is not None and child.state != RUNNING else "")
+    return {
+        "id": spec.id,
+        "title": spec.title,
+        "tags": list(spec.tags),
+        "quiet": spec.quiet,
+        "idle": spec.idle,
+        "disposition": spec.disposition[:MAX_DISPOSITION],
+        "model": spec.model,
+        "capabilities": list(spec.capabilities),
+        "record": spec.record,
+        "builtin": spec.builtin,
+        "problems": list(spec.problems),
+        "state": state,
+        "reason": why,
+        "parked": (why or "it crashed too often") if state == "parked" else None,
+    }

@@ -1,0 +1,359 @@
+"""Process `agents/<id>`: one agent in all its rooms, one session a room, turns of different rooms at once.
+
+Follows `log/` for turns given to it (its name and its incarnation), folds the room up to them, and takes them through
+`egghead.agents.turn`. Asks `tools` and `llm`, appends to rooms, publishes `text/<room>/`. It decides nothing about who
+speaks, and holds nothing that the log does not hold: killed at any moment, its successor folds the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from egghead.agents.prompt import system_prompt
+from egghead.agents.record import AgentSpec
+from egghead.agents.session import OpenTurn, Session, fold
+from egghead.agents.turn import Ending, Menu, ModelFailed, Turn, TurnOver, describe, take_turn
+from egghead.client.follow import AWAY, Backoff, append_reliably
+from egghead.processes.common import Service, run
+from ipc import Call, CallTimeout, Event, IpcError, PeerDown, RemoteError
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.agents")
+
+GRACE = 8.0  # seconds a running turn may take to finish when the process is asked to stop; less than its `shutdown`
+CUT_GRACE = 1.5  # seconds to write down what was said, after that
+PAGE = 500  # entries of one read of a room
+TAIL = 300  # entries looked at for an open turn after events were lost
+MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the others are folded again
+TOOL_TIMEOUT = 120.0
+MODEL_TIMEOUT = 600.0
+APPEND_DEADLINE = 30.0
+GATEWAY_LOST = 6.0  # seconds to wait for our own end after the gateway died in mid-answer
+AGAIN = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between tries while a process is restarting
+
+
+def main(context: Context, agent: Mapping[str, Any], grace: float = GRACE) -> None:
+    spec = AgentSpec.from_dict(agent)
+    run(context, lambda service: AgentProcess(service, spec, grace).setup())
+
+
+class LeftOpen(Exception):
+    """The turn cannot go on in this process and is not ended: whoever comes after us gets it again."""
+
+
+class Seat:
+    """One room: its session, and the turn in progress if there is one."""
+
+    def __init__(self, agent: str, room: str) -> None:
+        self.room = room
+        self.session = Session(agent, room)
+        self.first: str | None = None  # id of the log's first entry: tells a room from its successor
+        self.halt = asyncio.Event()
+        self.worker: asyncio.Task[None] | None = None
+        self.dirty = False
+        self.turn: Turn | None = None
+        self.taking: asyncio.Task[Ending] | None = None
+        self.taken: set[tuple[str, int]] = set()
+
+    @property
+    def busy(self) -> bool:
+        return self.worker is not None and not self.worker.done()
+
+
+class AgentProcess:
+    """The rooms of one agent. Everything here runs on one loop; a seat has one worker at a time."""
+
+    def __init__(self, service: Service, spec: AgentSpec, grace: float) -> None:
+        self.service = service
+        self.peer = service.peer
+        self.spec = spec
+        self.grace = grace
+        self.incarnation = service.incarnation
+        self.seats: dict[str, Seat] = {}
+        self.closing = False
+
+    async def setup(self) -> None:
+        self.service.expose({"about": self.about})
+        await self.service.connect()
+        # Before anybody can see us: a turn given in the moment we are announced must not be missed.
+        subscription = await self.peer.subscribe("log/")
+        self.service.start(self._follow(subscription), "log")
+        self.service.on_stop(self.finish)
+
+    async def about(self, call: Call) -> dict[str, Any]:
+        """What this process was started with, for a roster that was not there then."""
+        return {"spec": self.spec.to_dict(), "busy": [room for room, seat in self.seats.items() if seat.busy]}
+
+    # -- what happens in rooms
+
+    async def _follow(self, subscription: Any) -> None:
+        async for event in subscription:
+            if event.gap:
+                self.service.start(self._look_again(), "look again", fatal=False)
+            if event.data is not None:
+                self._hear(event)
+
+    def _hear(self, event: Event) -> None:
+        entry, room = event.data, event.topic.removeprefix("log/").removesuffix("/")
+        kind = entry.get("kind")
+        if kind == "turn_started":
+            if entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation:
+                self._poke(room)
+        elif kind in ("halted", "turn_ended", "kicked"):
+            self._interrupt(room, entry)
+
+    def _interrupt(self, room: str, entry: Mapping[str, Any]) -> None:
+        seat = self.seats.get(room)
+        if seat is None or seat.turn is None:
+            return
+        if entry["kind"] == "halted":
+            seat.halt.set()
+        elif entry.get("turn") == seat.turn.given.turn and seat.taking is not None:
+            seat.taking.cancel()  # the room has ended the turn: nothing more of it is wanted
+
+    async def _look_again(self) -> None:
+        """Events were lost: look for turns given to us, and whether those in progress still stand."""
+        rooms = set(self.seats)
+        with contextlib.suppress(IpcError):
+            listed = await self.peer.call("lobby", "list", timeout=10.0)
+            rooms |= {str(row["room"]) if isinstance(row, Mapping) else str(row) for row in listed}
+        for room in sorted(rooms):
+            with contextlib.suppress(IpcError):
+                await self._look_at(room)
+
+    async def _look_at(self, room: str) -> None:
+        info = await self.peer.call(f"rooms/{room}", "info", timeout=10.0)
+        page = await self.peer.call(f"rooms/{room}", "since", seq=max(0, info["last"] - TAIL), timeout=10.0)
+        for entry in page["entries"]:
+            kind = entry["kind"]
+            mine = entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation
+            if kind == "turn_started" and mine:
+                self._poke(room)
+            elif kind in ("halted", "turn_ended"):
+                seat = self.seats.get(room)
+                if seat is not None and seat.turn is not None and entry["seq"] > seat.turn.given.seq:
+                    self._interrupt(room, entry)
+
+    def _poke(self, room: str) -> None:
+        if self.closing:
+            return
+        seat = self.seats.pop(room, None) or Seat(self.spec.id, room)
+        self.seats[room] = seat  # last in the order: the longest unused is forgotten first
+        self._forget()
+        seat.dirty = True
+        if not seat.busy:
+            seat.worker = self.service.start(self._work(seat), f"room {room}")
+
+    def _forget(self) -> None:
+        idle = [room for room, seat in self.seats.items() if not seat.busy and not seat.dirty]
+        for room in idle[: max(0, len(self.seats) - MAX_SEATS)]:
+            del self.seats[room]
+
+    # -- one room
+
+    async def _work(self, seat: Seat) -> None:
+        try:
+            while seat.dirty and not self.closing:
+                seat.dirty = False
+                await self._catch_up(seat)
+                given = seat.session.open
+                if given is None or given.incarnation != self.incarnation:
+                    continue
+                key = (given.turn, given.attempt)
+                if key not in seat.taken:
+                    seat.taken = {key}
+                    await self._take(seat, given)
+                    seat.dirty = True
+        except LeftOpen as left:
+            logger.info("room=%s: %s", seat.room, left)
+
+    async def _catch_up(self, seat: Seat) -> None:
+        """Fold what is new in the room; waits while the room is down. A room that was dropped and opened anew is
+        another conversation."""
+        backoff = Backoff()
+        while True:
+            try:
+                page = await self.peer.call(
+                    f"rooms/{seat.room}", "since", seq=seat.session.seq, limit=PAGE, timeout=10.0
+                )
+            except AWAY as error:
+                logger.info("room=%s is not there: %s", seat.room, error)
+                await self._pause(backoff.take())
+                continue
+            if page["last"] < seat.session.seq or seat.first not in (None, page.get("first")):
+                seat.session, seat.first = Session(self.spec.id, seat.room), None
+                continue
+            seat.first = page.get("first")
+            seat.session = fold(seat.session, page["entries"])
+            if not page.get("more"):
+                return
+
+    async def _take(self, seat: Seat, given: OpenTurn) -> None:
+        ports = _Ports(self, seat.room, given)
+        seat.halt = asyncio.Event()
+        menu = await self._menu()
+        system = system_prompt(
+            self.spec,
+            seat.session,
+            menu.tools,
+            mode=given.mode,
+            nudge=given.nudge,
+            notes=menu.notes,
+            today=datetime.now(UTC).date().isoformat(),
+        )
+        seat.turn = Turn(self.spec, seat.session, given, menu, system, ports)
+        seat.taking = asyncio.create_task(take_turn(seat.turn, seat.halt))
+        try:
+            await asyncio.wait({seat.taking})
+            await self._settle(seat, given, ports)
+        finally:
+            seat.taking.cancel()
+            seat.turn = seat.taking = None
+
+    async def _settle(self, seat: Seat, given: OpenTurn, ports: _Ports) -> None:
+        """Log how the turn ended; a fault of ours becomes a failed turn instead of a silent one."""
+        assert seat.taking is not None
+        if seat.taking.cancelled():
+            logger.info("turn=%s room=%s was ended from outside", given.turn, seat.room)
+            return
+        error = seat.taking.exception()
+        if error is None:
+            logger.info(
+                "turn=%s room=%s attempt=%d %s", given.turn, seat.room, given.attempt, seat.taking.result().value
+            )
+        elif isinstance(error, LeftOpen):
+            logger.warning("turn=%s room=%s is left open: %s", given.turn, seat.room, error)
+        else:
+            logger.error("turn=%s room=%s broke", given.turn, seat.room, exc_info=error)
+            text = (
+                f"{self.spec.title} hit an internal error ({type(error).__name__}: {error}); `egghead logs` has more."
+            )
+            ending = {"id": f"{given.turn}.m", "kind": "action", "turn": given.turn, "action": "failed", "text": text}
+            with contextlib.suppress(TurnOver):
+                await ports.append([ending])
+
+    async def _menu(self) -> Menu:
+        """What this agent may use now. Without an answer it has no tools and says so."""
+        for pause in (*AGAIN[:4], None):
+            try:
+                answer = await self.peer.call("tools", "menu", timeout=15.0)
+                return Menu(tuple(answer["tools"]), tuple(answer["notes"]))
+            except AWAY as error:
+                if pause is None:
+                    return Menu((), (f"the tools do not answer ({error})",))
+                await self._pause(pause)
+            except IpcError as error:
+                return Menu((), (f"the tools refuse ({error})",))
+        raise AssertionError("the last try returns")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for another process to come back, but not while we are asked to stop."""
+        stop = self.service.control.stop
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        if stop.is_set():
+            raise LeftOpen("the process is stopping")
+
+    # -- the end
+
+    async def finish(self) -> None:
+        """Finish the turns in progress; what is not done in time is cut and marked, and what has said nothing is left
+        open for whoever comes next."""
+        self.closing = True
+        working = [seat.worker for seat in self.seats.values() if seat.worker is not None and not seat.worker.done()]
+        if not working:
+            return
+        _, late = await asyncio.wait(working, timeout=self.grace)
+        if not late:
+            return
+        for seat in self.seats.values():
+            if seat.turn is not None and seat.turn.text:
+                seat.halt.set()
+            elif seat.taking is not None:
+                seat.taking.cancel()
+        await asyncio.wait(late, timeout=CUT_GRACE)
+
+
+class _Ports:
+    """The ports of one turn, on the bus."""
+
+    def __init__(self, process: AgentProcess, room: str, given: OpenTurn) -> None:
+        self.process = process
+        self.peer = process.peer
+        self.room = room
+        self.given = given
+
+    async def append(self, entries: Sequence[dict[str, Any]]) -> None:
+        while True:
+            try:
+                await append_reliably(self.peer, self.room, list(entries), APPEND_DEADLINE)
+                return
+            except RemoteError as error:
+                if error.type == "TurnClosed":
+                    raise TurnOver(error.message) from None
+                raise
+            except AWAY as error:
+                # The room's own supervisor decides how long it may be away; the entry waits for it.
+                logger.warning("room=%s takes no entry: %s", self.room, error)
+                await self.process._pause(AGAIN[-1])
+
+    @contextlib.asynccontextmanager
+    async def complete(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
+        async with contextlib.aclosing(self._events(request)) as events:  # closing it cancels the provider's work
+            yield events
+
+    async def _events(self, request: dict[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The stream of one model call. A gateway that is not there yet is asked again. One that dies in mid-answer
+        takes this process with it in the tree; that is waited for, because then the turn is given again."""
+        begun = False
+        for pause in (*AGAIN, None):
+            try:
+                async with self.peer.stream("llm", "complete", request=request, timeout=MODEL_TIMEOUT) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                    return
+            except PeerDown as down:
+                if begun:
+                    await self.process._pause(GATEWAY_LOST)
+                if begun or pause is None:
+                    raise ModelFailed(f"The model gateway went away in this turn ({down}). Ask again.") from None
+                await self.process._pause(pause)
+            except RemoteError as error:
+                raise ModelFailed(error.message) from None
+            except IpcError as error:
+                raise ModelFailed(f"The model gateway did not answer: {error}.") from None
+
+    async def run_tool(self, call: str, tool: str, input: Any, read_only: bool) -> Mapping[str, Any]:
+        params = {"room": self.room, "turn": self.given.turn, "call": call, "tool": tool, "input": input}
+        for pause in (*AGAIN[:5], None):
+            try:
+                answer: Mapping[str, Any] = await self.peer.call("tools", "run", timeout=TOOL_TIMEOUT, **params)
+                return answer
+            except AWAY as error:
+                if not read_only:
+                    text = f"{error}. Whether it took effect is unknown: look before you repeat it."
+                    return {
+                        "outcome": "unknown",
+                        "content": text,
+                        "summary": f"{describe(tool, input)}: outcome unknown",
+                    }
+                if pause is None or isinstance(error, CallTimeout):
+                    return {"outcome": "error", "content": f"{error}.", "summary": f"{describe(tool, input)}: {error}"}
+                await self.process._pause(pause)
+            except IpcError as error:
+                return {"outcome": "error", "content": str(error), "summary": f"{describe(tool, input)}: {error}"}
+        raise AssertionError("the last try returns")
+
+    async def publish(self, text: str, n: int) -> None:
+        # What is streamed is only shown; it is replaced by the entry, so a lost piece costs nothing.
+        with contextlib.suppress(IpcError):
+            data = {"turn": self.given.turn, "agent": self.process.spec.id, "text": text, "n": n}
+            await self.peer.publish(f"text/{self.room}/", data)

@@ -1,0 +1,399 @@
+"""Process `roster`: keeps the running agents equal to the agent records, and every room's roster equal to them.
+
+Watches `records/changed/`, the children of the supervisor `agents` and the live rooms; starts, stops and swaps agent
+processes over the control channel; appends joined, left, reloaded, parked and notices of crashes; publishes
+`agents/cards/`. What should happen is decided in `egghead.agents.reconcile`; here it is made to happen, again and again
+until it is so: nothing here must be remembered over a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from egghead.agents.cards import card
+from egghead.agents.reconcile import (
+    FAILED,
+    PARKED,
+    RESTARTING,
+    RUNNING,
+    TERMINATED,
+    Action,
+    Running,
+    Start,
+    Stop,
+    Swap,
+    entry_id,
+    gone,
+    held,
+    muster,
+    reconcile,
+)
+from egghead.agents.record import AgentSpec, difference, roll
+from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
+from egghead.processes.common import Service, run
+from egghead.rooms.fold import RoomState, empty, fold_all
+from egghead.rooms.names import agent_of
+from ipc import Call, IpcError, RemoteError
+from supervisor.aio import ControlError, Down, Up
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.roster")
+
+SUPERVISOR = "agents"
+PAGE = 500
+ASK = 10.0  # seconds for one call
+FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
+APPEND_DEADLINE = 30.0
+RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
+CARDS_EVERY = 0.05  # seconds in which changes of cards become one event
+
+
+def main(context: Context) -> None:
+    run(context, lambda service: Roster(service).setup())
+
+
+class Seats:
+    """One live room as the roster sees it: its folded state, and a lock, because two musters at once would both join."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self.state: RoomState = empty(room)
+        self.tail = Tail(room)
+        self.lock = asyncio.Lock()
+
+
+class Roster:
+    """What should run, what runs, and the tasks that make the second the first. One loop, no memory worth keeping."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.peer = service.peer
+        self.control = service.control
+        self.desired: dict[str, AgentSpec] = {}
+        self.actual: dict[str, Running] = {}
+        self.acting: dict[str, asyncio.Task[None]] = {}
+        self.rooms: dict[str, Seats] = {}
+        self.reasons: dict[str, str] = {}
+        self.changed = asyncio.Event()
+        self.stale = asyncio.Event()
+        self.settled = asyncio.Event()
+        self.refreshing = asyncio.Lock()
+
+    async def setup(self) -> None:
+        self.service.expose({"cards": self.cards, "problems": self.problems})
+        await self.service.connect()
+        records = await self.peer.subscribe("records/")
+        await self._adopt()
+        await self._refresh()
+        self._converge()
+        self.service.start(self._watch_records(records), "records")
+        self.service.start(self._watch_store(), "store")
+        self.service.start(self._watch_children(), "children")
+        self.service.start(self._publish(), "cards")
+        await self._wait_settled(FIRST_START)
+        await self._muster_first()
+        self.service.start(self._watch_rooms(), "rooms")
+        self.service.start(self._retry(), "retry")
+        self.service.info["agents"] = len(self.desired)
+
+    # -- what others ask
+
+    async def cards(self, call: Call) -> list[dict[str, Any]]:
+        """Every agent there should be, as `egghead.agents.cards.card` describes it, by id."""
+        return self._cards()
+
+    async def problems(self, call: Call) -> dict[str, list[str]]:
+        """Agent id -> what is wrong with its record, for those where something is."""
+        return {id: list(spec.problems) for id, spec in sorted(self.desired.items()) if spec.problems}
+
+    def _cards(self) -> list[dict[str, Any]]:
+        return [card(spec, self.actual.get(id)) for id, spec in sorted(self.desired.items())]
+
+    # -- desired
+
+    async def _watch_records(self, subscription: Any) -> None:
+        async for event in subscription:
+            data = event.data if isinstance(event.data, Mapping) else {}
+            known = any(spec.record == data.get("id") for spec in self.desired.values())
+            if event.gap or "agent" in (data.get("class"), data.get("previous_class")) or known:
+                self.stale.set()
+                self.service.start(self._refresh_stale(), "refresh")
+
+    async def _watch_store(self) -> None:
+        """A store that comes back may have seen changes that nobody heard of."""
+        async for change in self.peer.monitor("store"):
+            if change.up and not change.snapshot_end:
+                self.stale.set()
+                self.service.start(self._refresh_stale(), "refresh")
+
+    async def _refresh_stale(self) -> None:
+        async with self.refreshing:
+            if not self.stale.is_set():
+                return
+            self.stale.clear()
+            await self._refresh()
+            self._converge()
+            await self._muster_all()
+
+    async def _refresh(self) -> None:
+        """Read the agent records. An agent whose record broke goes on as it was."""
+        records = await self._ask_store("agents")
+        old = self.desired or {id: child.spec for id, child in self.actual.items() if child.spec is not None}
+        new = roll(records)
+        broken: dict[str, str] = {str(record["id"]): str(record["error"]) for record in records if record.get("error")}
+        for record_id in gone(old, new):
+            record = await self._maybe(record_id)
+            if record is not None and record.get("error"):
+                broken[record_id] = str(record["error"])
+        self.desired = held(old, new, broken)
+        for id, spec in self.desired.items():
+            for problem in spec.problems:
+                if id not in old or problem not in old[id].problems:
+                    logger.warning("agent=%s %s", id, problem)
+        self.changed.set()
+
+    async def _ask_store(self, method: str, **params: Any) -> Any:
+        backoff = Backoff()
+        while True:
+            try:
+                return await self.peer.call("store", method, timeout=ASK, **params)
+            except AWAY as error:
+                logger.info("waiting for the store: %s", error)
+                await asyncio.sleep(backoff.take())
+
+    async def _maybe(self, record_id: str) -> Mapping[str, Any] | None:
+        try:
+            record: Mapping[str, Any] = await self._ask_store("get", id=record_id)
+        except RemoteError:
+            return None
+        return record
+
+    # -- actual
+
+    async def _adopt(self) -> None:
+        """Agents that run already, from before this roster: what they were started with, they know themselves."""
+        children = await self.control.which_children(SUPERVISOR)
+        specs = await asyncio.gather(*(self._spec_of(str(row[0]), str(row[1])) for row in children))
+        for row, spec in zip(children, specs, strict=True):
+            self.actual[str(row[0])] = Running(spec, str(row[1]))
+
+    async def _spec_of(self, id: str, state: str) -> AgentSpec | None:
+        if state != RUNNING:
+            return None
+        try:
+            about = await self.peer.call(f"agents/{id}", "about", timeout=5.0)
+            return AgentSpec.from_dict(about["spec"])
+        except (IpcError, KeyError, TypeError) as error:
+            logger.info("agent=%s does not say what it is, it will be started anew: %s", id, error)
+            return None
+
+    def _converge(self) -> None:
+        """Begin whatever brings actual nearer to desired; one action at a time for each agent."""
+        for action in reconcile(self.desired, self.actual):
+            if action.id not in self.acting:
+                self.acting[action.id] = self.service.start(self._act(action), f"act {action.id}")
+        if not self.acting:
+            self.settled.set()
+        else:
+            self.settled.clear()
+        self.changed.set()
+
+    async def _act(self, action: Action) -> None:
+        try:
+            if isinstance(action, Start):
+                await self._start(action.spec)
+            elif isinstance(action, Stop):
+                await self._stop(action.id)
+            else:
+                await self._swap(action)
+        finally:
+            self.acting.pop(action.id, None)
+        self._converge()  # the record may have changed again meanwhile
+
+    async def _start(self, spec: AgentSpec) -> None:
+        try:
+            await self.control.start_child(SUPERVISOR, {"id": spec.id, "args": {"agent": spec.to_dict()}})
+        except ControlError as error:
+            if error.code in ("already_started", "already_present"):
+                self.actual[spec.id] = Running(None, RUNNING)  # from a life before ours: swapped next
+                return
+            logger.error("agent=%s did not start: %s", spec.id, error)
+            self.actual[spec.id] = Running(spec, FAILED, error.detail or error.code)
+            return
+        self.actual[spec.id] = Running(spec)
+        logger.info("agent=%s started", spec.id)
+
+    async def _stop(self, id: str) -> None:
+        try:
+            await self.control.terminate_child(SUPERVISOR, id)
+        except ControlError as error:
+            if error.code != "not_found":
+                logger.error("agent=%s did not stop: %s", id, error)
+        self.actual.pop(id, None)
+        self.reasons.pop(id, None)
+        logger.info("agent=%s stopped", id)
+
+    async def _swap(self, action: Swap) -> None:
+        """The old process finishes its turns; what is said meanwhile waits in the log for the new one."""
+        await self._stop(action.id)
+        spec = self.desired.get(action.id)  # ten saves while the old one was finishing are one swap
+        if spec is None:
+            return
+        await self._start(spec)
+        text = difference(action.old, spec) if action.old is not None else ""
+        if text and self.actual[action.id].state == RUNNING:
+            entry = {"kind": "reloaded", "agent": spec.id, "title": spec.title, "text": text}
+            await self._tell_rooms(spec.id, entry)
+
+    async def _watch_children(self) -> None:
+        async for change in self.control.changes():
+            id = agent_of(getattr(change, "name", ""))
+            if id is None:
+                continue
+            if isinstance(change, Down):
+                self.reasons[id] = change.reason
+                if not change.planned and id not in self.acting and id in self.desired:
+                    self.service.start(self._crashed(id, change), f"crash {id}")
+            elif isinstance(change, Up):
+                self._state(id, RUNNING)
+
+    def _state(self, id: str, state: str, reason: str = "") -> bool:
+        """Note the state of a child that is nobody's business but the supervisor's now. True when it is another."""
+        child = self.actual.get(id)
+        if child is None or id in self.acting or (child.state, child.reason) == (state, reason):
+            return False
+        self.actual[id] = Running(child.spec, state, reason)
+        self.changed.set()
+        return True
+
+    async def _crashed(self, id: str, down: Down) -> None:
+        """Tell the rooms of a crash, and whether the supervisor has given up on the agent."""
+        if self.service.stopping:
+            return
+        states = {str(row[0]): str(row[1]) for row in await self.control.which_children(SUPERVISOR)}
+        state = states.get(id, TERMINATED)
+        title = self.desired[id].title if id in self.desired else id
+        if state == PARKED:
+            self._state(id, PARKED, down.reason)
+            await self._muster_all([id])
+        else:
+            if state == RESTARTING:
+                self._state(id, RESTARTING, down.reason)
+            notice = {
+                "id": entry_id("crash", id, down.incarnation),
+                "kind": "notice",
+                "text": f"{title} crashed ({down.reason}) and is being started again.",
+            }
+            await self._tell_rooms(id, notice)
+        self._converge()
+
+    async def _retry(self) -> None:
+        """An agent that could not be started is tried again now and then: the reason may have been the machine's."""
+        while True:
+            await asyncio.sleep(RETRY_FAILED)
+            for id in [id for id, child in self.actual.items() if child.state == FAILED and id not in self.acting]:
+                del self.actual[id]
+            self._converge()
+
+    async def _wait_settled(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.settled.wait(), seconds)
+        except TimeoutError:
+            logger.warning("%d agents are not ready yet", len(self.acting))
+
+    # -- rooms
+
+    async def _muster_first(self) -> None:
+        """The rooms that are live when we come, the default room among them."""
+        backoff = Backoff()
+        while True:
+            try:
+                listed = await self.peer.call("lobby", "list", timeout=ASK)
+                break
+            except AWAY as error:
+                logger.info("waiting for the lobby: %s", error)
+                await asyncio.sleep(backoff.take())
+        rooms = [str(row["room"]) if isinstance(row, Mapping) else str(row) for row in listed if _live(row)]
+        await asyncio.gather(*(self._muster(self._seats(room)) for room in rooms))
+
+    async def _watch_rooms(self) -> None:
+        async for change in self.peer.monitor("rooms/*"):
+            if change.snapshot_end:
+                continue
+            room = change.name.removeprefix("rooms/")
+            if change.up:
+                self.service.start(self._muster(self._seats(room)), f"muster {room}")
+            else:
+                self.rooms.pop(room, None)
+
+    def _seats(self, room: str) -> Seats:
+        return self.rooms.setdefault(room, Seats(room))
+
+    async def _muster_all(self, only: Iterable[str] | None = None) -> None:
+        ids = None if only is None else list(only)
+        await asyncio.gather(*(self._muster(seats, ids) for seats in list(self.rooms.values())))
+
+    async def _muster(self, seats: Seats, only: Iterable[str] | None = None) -> None:
+        """Make one room's roster what it should be. A room that goes away meanwhile is mustered when it is back."""
+        async with seats.lock:
+            try:
+                await self._catch_up(seats)
+                parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
+                entries = muster(seats.state, self.desired, parked, only)
+                for at in range(0, len(entries), 200):
+                    await append_reliably(self.peer, seats.room, entries[at : at + 200], APPEND_DEADLINE)
+            except IpcError as error:
+                logger.warning("room=%s was not mustered: %s", seats.room, error)
+
+    async def _catch_up(self, seats: Seats) -> None:
+        while True:
+            page = await self.peer.call(f"rooms/{seats.room}", "since", seq=seats.tail.last, limit=PAGE, timeout=ASK)
+            try:
+                seats.state = fold_all(seats.state, seats.tail.page(page))
+            except RoomReplaced:
+                seats.state, seats.tail = empty(seats.room), Tail(seats.room)
+                continue
+            if not page["more"]:
+                return
+
+    async def _tell_rooms(self, id: str, entry: Mapping[str, Any]) -> None:
+        """Append one entry to every room where the agent is."""
+        await asyncio.gather(*(self._tell_room(seats, id, entry) for seats in list(self.rooms.values())))
+
+    async def _tell_room(self, seats: Seats, id: str, entry: Mapping[str, Any]) -> None:
+        async with seats.lock:
+            try:
+                await self._catch_up(seats)
+                if id in seats.state.members:
+                    await append_reliably(self.peer, seats.room, [dict(entry)], APPEND_DEADLINE)
+            except IpcError as error:
+                logger.warning("room=%s was not told of agent=%s: %s", seats.room, id, error)
+
+    # -- cards
+
+    async def _publish(self) -> None:
+        """Publish the cards when they are others than before; changes close together are one event."""
+        told: list[dict[str, Any]] | None = None
+        while True:
+            await self.changed.wait()
+            await asyncio.sleep(CARDS_EVERY)
+            self.changed.clear()
+            now = self._cards()
+            if now == told:
+                continue
+            try:
+                await self.peer.publish("agents/cards/", {"cards": now})
+                told = now
+            except IpcError as error:
+                logger.info("cards were not published: %s", error)
+                self.changed.set()
+                await asyncio.sleep(1.0)
+
+
+def _live(row: Any) -> bool:
+    return not isinstance(row, Mapping) or bool(row.get("live", True))

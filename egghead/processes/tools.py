@@ -1,0 +1,116 @@
+"""Process `tools`: the reference monitor on the bus.
+
+Serves `menu()` and `run(room, turn, call, tool, input)` to agents, each under the name that the bus gives the caller.
+Asks `store` and `index`; tells a room of a denial. What is allowed is decided in `egghead.tools.monitor`, not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from egghead.client.follow import append_reliably
+from egghead.processes.common import Service, run
+from egghead.rooms.names import agent_of
+from egghead.tools.monitor import Denied, Monitor, Result
+from egghead.tools.ports import Refusal, Unavailable
+from ipc import Call, Forbidden, IpcError, PeerDown, Refused, RemoteError
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.tools")
+
+ASK_TIMEOUT = 20.0  # seconds for one question to store or index
+DENIAL_DEADLINE = 5.0  # seconds to tell the room of a denial; the agent waits for it, so that the order is right
+RESTART_WAIT = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries while store or index restart; then they are down
+READS = frozenset(
+    {"get", "agents", "search", "list", "recent", "links", "backlinks", "resolve", "paths", "tags", "unresolved"}
+)
+_ID = re.compile(r"[A-Za-z0-9_.:~/@+-]{1,90}\Z")
+
+
+def main(context: Context) -> None:
+    run(context, setup)
+
+
+async def setup(service: Service) -> None:
+    tools = ToolsProcess(service)
+    service.expose({"menu": tools.menu, "run": tools.run})
+    await service.connect()
+
+
+class ToolsProcess:
+    """The exposed methods. Holds nothing between calls."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.monitor = Monitor(self.ask)
+
+    async def ask(self, target: str, method: str, /, **params: Any) -> Any:
+        """One question to `store` or `index`. A read is asked again while the other restarts; a write is not: it may
+        have been carried out."""
+        for wait in (*RESTART_WAIT, None):
+            try:
+                return await self.service.peer.call(target, method, timeout=ASK_TIMEOUT, **params)
+            except PeerDown as down:
+                if method not in READS or wait is None:
+                    raise Unavailable(target, str(down) or "it is down") from None
+                await asyncio.sleep(wait)
+            except RemoteError as error:
+                raise Refusal(error.type, error.message, error.data) from None
+            except Forbidden as error:
+                raise Unavailable(target, str(error), sent=False) from None
+            except IpcError as error:  # no answer in time, too much at once, too big
+                raise Unavailable(target, str(error)) from None
+        raise AssertionError("the last try raises")
+
+    async def menu(self, call: Call, agent: str | None = None) -> dict[str, Any]:
+        """The caller's tools. A person's client may name the agent it wants to know about."""
+        if call.caller.startswith("clients/") and agent is not None:
+            name = agent
+        else:
+            name = _agent(call)
+        try:
+            return await self.monitor.menu(name)
+        except Denied as denied:
+            return {"tools": [], "notes": [denied.denial.text]}
+
+    async def run(
+        self, caller: Call, /, room: str, turn: str, call: str, tool: str, input: Any = None
+    ) -> dict[str, Any]:
+        """One tool call of the calling agent. `call` is its number in the turn, `room` where a denial is shown."""
+        agent = _agent(caller)
+        result = await self.monitor.run(agent, str(tool), input)
+        logger.info("run agent=%s room=%s turn=%s tool=%s outcome=%s", agent, room, turn, tool, result.outcome)
+        if result.denial is not None:
+            await self._tell(str(room), str(turn), str(call), agent, result)
+        return result.to_dict()
+
+    async def _tell(self, room: str, turn: str, number: str, agent: str, result: Result) -> None:
+        denial = result.denial
+        assert denial is not None
+        entry: dict[str, Any] = {
+            "kind": "denied",
+            "agent": agent,
+            "turn": turn or "-",
+            "code": denial.code,
+            "text": denial.text,
+            "remedy": denial.remedy,
+        }
+        if _ID.match(turn) and _ID.match(number):
+            entry["id"] = f"{turn}.{number}.d"  # telling it twice is telling it once
+        try:
+            await append_reliably(self.service.peer, room, [entry], DENIAL_DEADLINE)
+        except IpcError as error:
+            # The denial stands whether or not the room hears of it.
+            logger.warning("could not tell room=%s of a denial: %s", room, error)
+
+
+def _agent(call: Call) -> str:
+    agent = agent_of(call.caller)
+    if agent is None:
+        raise Refused("Forbidden", f"tools are for agents; {call.caller!r} is none")
+    return agent
