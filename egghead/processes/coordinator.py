@@ -1,0 +1,272 @@
+"""The coordinator: one driver for each live room, and what they all need to know of the world.
+
+It follows `lobby.list`, `log/`, the monitors of `agents/*` and `rooms/*`, and the agents' cards. It keeps nothing that
+the logs do not say, so it may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from egghead.client.follow import AWAY, RoomReplaced, Tail, catch_up
+from egghead.processes.common import Service, run
+from egghead.rooms.activation import Card, Policy
+from egghead.rooms.decide import Absent, Parked, Presence, Present, Proposed, World
+from egghead.rooms.driver import Driver, Moved, Reader, keep_driving
+from egghead.rooms.names import agent_of
+from egghead.rooms.relevance import Corpus
+from ipc import Event, Forbidden, IpcError, Peer, RemoteError
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.coordinator")
+
+ROOM_PREFIX = "rooms/"
+APPEND_TIMEOUT = 10.0
+AGAIN_AFTER = 1.0  # seconds before a driver that failed begins again
+
+
+def main(context: Context) -> None:
+    """Entry point."""
+    run(context, _setup)
+
+
+async def _setup(service: Service) -> None:
+    coordinator = Coordinator(service)
+    await service.connect()
+    log = await service.peer.subscribe("log/")
+    cards = await service.peer.subscribe("agents/")
+    lobby = await service.peer.subscribe("lobby/")
+    service.start(coordinator.watch_agents(), "agents")
+    service.start(coordinator.watch_rooms(), "rooms")
+    service.start(coordinator.watch_process("roster", coordinator.read_cards), "roster")
+    service.start(coordinator.watch_process("lobby", coordinator.read_rooms), "lobby")
+    service.start(coordinator.route(log), "log")
+    service.start(coordinator.watch_cards(cards), "cards")
+    service.start(coordinator.watch_lobby(lobby), "changes")
+    await coordinator.snapshot.wait()
+
+
+class WorldView:
+    """Presence and cards as the coordinator knows them, as one frozen `World` that is made again when they change."""
+
+    def __init__(self, policy: Policy, since: float) -> None:
+        self._policy = policy
+        self._since = since
+        self._lives: dict[str, Presence] = {}
+        self._cards: dict[str, Card] = {}
+        self._parked: dict[str, str] = {}
+        self._corpus = Corpus()
+        self._world: World | None = None
+
+    def agent_changed(self, agent: str, incarnation: int, up: bool, now: float) -> None:
+        """The bus says that an agent came or went."""
+        current = self._lives.get(agent)
+        if up:
+            self._lives[agent] = Present(incarnation)
+        elif not isinstance(current, Present) or current.incarnation <= incarnation:
+            self._lives[agent] = Absent(now)
+        self._world = None
+
+    def cards_changed(self, cards: list[dict[str, Any]]) -> None:
+        """The roster says who its agents are."""
+        found = [card for card in (read_card(data) for data in cards) if card is not None]
+        self._cards = {card.agent: card for card in found}
+        self._parked = {
+            str(data["id"]): str(data["parked"]) if data["parked"] is not True else "it crashed too often"
+            for data in cards
+            if isinstance(data, dict) and data.get("parked") and data.get("id")
+        }
+        self._corpus = Corpus.of((card.agent, card.title, card.tags, card.disposition) for card in found)
+        self._world = None
+
+    def world(self) -> World:
+        """What `decide` is given."""
+        if self._world is None:
+            presence = dict(self._lives)
+            for agent, reason in self._parked.items():
+                if not isinstance(presence.get(agent), Present):
+                    presence[agent] = Parked(reason)
+            self._world = World(
+                presence=MappingProxyType(presence),
+                cards=MappingProxyType(dict(self._cards)),
+                corpus=self._corpus,
+                policy=self._policy,
+                since=self._since,
+            )
+        return self._world
+
+
+class RoomPorts:
+    """A driver's way to its room."""
+
+    def __init__(self, peer: Peer, room: str) -> None:
+        self._peer = peer
+        self._room = room
+
+    def reader(self) -> Tail:
+        """A reader at the beginning."""
+        return Tail(self._room)
+
+    def read(self, reader: Reader) -> AsyncIterator[dict[str, Any]]:
+        """What is new, once the room answers."""
+        assert isinstance(reader, Tail)
+        return catch_up(self._peer, reader)
+
+    async def append(self, entries: tuple[Proposed, ...], expect: int) -> list[dict[str, Any]]:
+        """Append at exactly this place in the log."""
+        try:
+            result = await self._peer.call(
+                ROOM_PREFIX + self._room, "append", entries=list(entries), expect=expect, timeout=APPEND_TIMEOUT
+            )
+        except AWAY as error:
+            # The outcome is unknown; the log knows it.
+            raise Moved(str(error)) from error
+        except RemoteError as error:
+            if error.type in ("Conflict", "LogBroken"):
+                raise Moved(str(error)) from error
+            raise
+        stored: list[dict[str, Any]] = result["entries"]
+        return stored
+
+
+class Coordinator:
+    """The drivers of all live rooms."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.view = WorldView(policy_of(service.config), time.monotonic())
+        self.snapshot = asyncio.Event()  # the presence of agents is known
+        self.drivers: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
+
+    def open(self, room: str) -> None:
+        """Drive this room from now on."""
+        if room in self.drivers:
+            return
+        driver = Driver(room, RoomPorts(self.service.peer, room), self.view.world, time.monotonic)
+        self.drivers[room] = (driver, self.service.start(self._drive(driver), f"room {room}"))
+
+    def close(self, room: str) -> None:
+        """The room was dropped."""
+        driver, task = self.drivers.pop(room, (None, None))
+        if driver is not None and task is not None:
+            task.cancel()
+
+    async def _drive(self, driver: Driver) -> None:
+        # A decision made before the snapshot would take every agent for absent.
+        await self.snapshot.wait()
+        await keep_driving(driver, (RoomReplaced, IpcError), lambda: asyncio.sleep(AGAIN_AFTER))
+
+    def _poke(self) -> None:
+        for driver, _ in self.drivers.values():
+            driver.poke()
+
+    async def route(self, events: AsyncIterator[Event]) -> None:
+        """Hand published entries to their drivers."""
+        async for event in events:
+            if event.data is None:
+                for driver, _ in self.drivers.values():
+                    driver.feed(None)
+                continue
+            room = event.topic.removeprefix("log/").removesuffix("/")
+            driver_of = self.drivers.get(room)
+            if driver_of is None:
+                self.open(room)
+                continue
+            if event.gap:
+                driver_of[0].feed(None)
+            driver_of[0].feed(event.data)
+
+    async def watch_agents(self) -> None:
+        """Presence of agents."""
+        async for change in self.service.peer.monitor("agents/*"):
+            if change.snapshot_end:
+                self.snapshot.set()
+                self._poke()
+                continue
+            agent = agent_of(change.name)
+            if agent is not None:
+                self.view.agent_changed(agent, change.incarnation, change.up, time.monotonic())
+                if self.snapshot.is_set():
+                    self._poke()
+
+    async def watch_rooms(self) -> None:
+        """Rooms that come up are driven; one that was away is read again."""
+        async for change in self.service.peer.monitor(ROOM_PREFIX + "*"):
+            if change.up and change.name.startswith(ROOM_PREFIX):
+                room = change.name.removeprefix(ROOM_PREFIX)
+                if room in self.drivers:
+                    self.drivers[room][0].feed(None)
+                self.open(room)
+
+    async def watch_process(self, name: str, then: Any) -> None:
+        """Do something whenever a process comes up."""
+        async for change in self.service.peer.monitor(name):
+            if change.up:
+                await then()
+
+    async def watch_cards(self, events: AsyncIterator[Event]) -> None:
+        """Cards of agents, as the roster publishes them."""
+        async for event in events:
+            cards = event.data.get("cards") if isinstance(event.data, dict) else event.data
+            if isinstance(cards, list):
+                self.view.cards_changed(cards)
+                self._poke()
+            else:
+                await self.read_cards()
+
+    async def watch_lobby(self, events: AsyncIterator[Event]) -> None:
+        """Rooms opened and dropped."""
+        async for event in events:
+            data = event.data
+            if isinstance(data, dict) and event.topic == "lobby/dropped/" and isinstance(data.get("room"), str):
+                self.close(data["room"])
+            else:
+                await self.read_rooms()
+
+    async def read_cards(self) -> None:
+        """Ask the roster; without an answer the cards stay as they are, and the next event brings them."""
+        with contextlib.suppress(*AWAY, RemoteError, Forbidden):
+            self.view.cards_changed(await self.service.peer.call("roster", "cards", timeout=5.0))
+            self._poke()
+
+    async def read_rooms(self) -> None:
+        """Drive exactly the rooms that the lobby lists."""
+        with contextlib.suppress(*AWAY, RemoteError, Forbidden):
+            listed = {entry["room"] for entry in await self.service.peer.call("lobby", "list", timeout=10.0)}
+            for room in listed:
+                self.open(room)
+            for room in [room for room in self.drivers if room not in listed]:
+                self.close(room)
+
+
+def policy_of(config: Mapping[str, Any]) -> Policy:
+    """Who speaks, as configured; a value of another type than ours is the configuration's fault and falls back."""
+    speakers = config.get("open_speakers")
+    budget = config.get("budget")
+    return Policy(
+        open_speakers=speakers if isinstance(speakers, int) and speakers > 0 else Policy().open_speakers,
+        budget=budget if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0 else None,
+    )
+
+
+def read_card(data: Any) -> Card | None:
+    """A card as the roster sends it; None for something that names no agent."""
+    if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+        return None
+    tags = data.get("tags")
+    return Card(
+        data["id"],
+        str(data.get("title") or data["id"]),
+        tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
+        str(data.get("disposition") or ""),
+        bool(data.get("quiet")),
+        bool(data.get("idle")),
+    )
