@@ -9,6 +9,11 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "ChildInfo": "hook",
+    "Handover": "hook",
+    "LaunchHook": "hook",
+    "Context": "context",
+    "Root": "root",
     "AnySpec": "spec",
     "Backoff": "spec",
     "ChildSpec": "spec",

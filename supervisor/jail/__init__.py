@@ -3,3 +3,17 @@
 Here belongs everything that knows Linux's confinement: system calls, namespaces, Landlock, seccomp, the paths a
 Python process needs, and the measured level. Who is confined and how is said by the tree file; nothing here reads one.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.jail.levels import Ability
+
+
+def probe() -> Ability:
+    """Measure what this machine allows: `.level` (full | strong | none), `.notes` (sentences). Takes about 10 ms."""
+    from supervisor.jail.levels import measure
+
+    return measure()

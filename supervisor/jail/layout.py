@@ -19,7 +19,16 @@ from supervisor.spec import Profile
 Access = Literal["read", "write", "socket", "device", "exec"]
 
 SYSTEM_PREFIXES = {"/usr", "/usr/local", "/"}
-LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/nix/store", "/gnu/store")
+LIBRARIES = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/etc/ld.so.cache",
+    "/nix/store",
+    "/gnu/store",
+)
 CONSTANTS = ("/usr/share/zoneinfo", "/etc/localtime", "/etc/timezone", "/usr/share/locale", "/usr/lib/locale")
 NETWORK = (
     "/etc/resolv.conf",
@@ -33,7 +42,16 @@ NETWORK = (
     "/usr/share/ca-certificates",
     "/etc/host.conf",
 )
-PROGRAMS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/libexec", "/usr/share", "/etc/alternatives")
+PROGRAMS = (
+    "/bin",
+    "/sbin",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/libexec",
+    "/usr/share",
+    "/etc/alternatives",
+)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
 
 
@@ -55,7 +73,9 @@ def python_places(modules: Iterable[object] | None = None) -> list[str]:
     for prefix in dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)):
         if prefix not in SYSTEM_PREFIXES:
             found.append(prefix)
-    found += [path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found += [
+        path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")
+    ]
     found += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
     found += [path for path in sys.path if path.endswith(".zip")]
     for module in list(sys.modules.values()) if modules is None else modules:

@@ -43,7 +43,9 @@ class Ability:
         """What is missing, what stays reachable, and the remedy; one sentence each. Empty at level full."""
         notes: list[str] = []
         if self.namespaces:
-            notes.append(f"user namespaces are refused here ({self.namespaces}): confined processes share the machine's file tree")
+            notes.append(
+                f"user namespaces are refused here ({self.namespaces}): confined processes share the machine's file tree"
+            )
             if self.landlock:
                 notes.append(
                     "still reachable from a confined process that is given a socket directory: other unix sockets "
@@ -52,7 +54,9 @@ class Ability:
                 notes.append("still visible: names, sizes and owners of files; not their contents")
             notes.append(f"remedy: {userns_remedy()}")
         if not self.landlock:
-            notes.append("Landlock is not available: add `landlock` to the kernel's lsm= list, or use Linux 5.13 or later")
+            notes.append(
+                "Landlock is not available: add `landlock` to the kernel's lsm= list, or use Linux 5.13 or later"
+            )
         elif self.landlock < 6:
             notes.append(
                 f"Landlock ABI {self.landlock} is older than 6 (Linux 6.12): signals and abstract unix sockets are "
@@ -76,7 +80,9 @@ def userns_remedy() -> str:
         return "run `sysctl user.max_user_namespaces=15000`"
     if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
         return "run `sysctl kernel.unprivileged_userns_clone=1`"
-    return "if this is a container, allow user namespaces in its seccomp and AppArmor profile; else see user_namespaces(7)"
+    return (
+        "if this is a container, allow user namespaces in its seccomp and AppArmor profile; else see user_namespaces(7)"
+    )
 
 
 def _setting(path: str) -> str | None:

@@ -274,9 +274,7 @@ def attach_tree(fd: int, target: str) -> None:
     """Mount a detached tree on `target`. Raises OSError."""
     empty = ctypes.create_string_buffer(b"")
     name = ctypes.create_string_buffer(os.fsencode(target))
-    syscall(
-        "move_mount", fd, ctypes.addressof(empty), AT_FDCWD, ctypes.addressof(name), MOVE_MOUNT_F_EMPTY_PATH
-    )
+    syscall("move_mount", fd, ctypes.addressof(empty), AT_FDCWD, ctypes.addressof(name), MOVE_MOUNT_F_EMPTY_PATH)
 
 
 def close_all_but(keep: Iterable[int]) -> None:

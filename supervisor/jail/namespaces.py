@@ -21,10 +21,7 @@ ATTRIBUTES = {
     "read": linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV,
     "exec": linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV,
     "write": linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC,
-    "socket": linux.MOUNT_ATTR_RDONLY
-    | linux.MOUNT_ATTR_NOSUID
-    | linux.MOUNT_ATTR_NODEV
-    | linux.MOUNT_ATTR_NOEXEC,
+    "socket": linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC,
     "device": linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC,
 }
 KINDS = (
@@ -165,5 +162,3 @@ def _link(base: str, path: str, real: str) -> None:
     except OSError as error:
         if error.errno not in (17, 30):  # EEXIST, EROFS: the name lies in a place that is shown anyway
             raise
-
-

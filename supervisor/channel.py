@@ -1,0 +1,164 @@
+"""The root's ends of what connects it to a child: JSON lines on a socket, and the lines that it prints.
+
+Neither side ever blocks the root: what a child does not read is kept up to a bound and then its fault, what it writes
+is read in bounded portions. What the messages mean is `root`'s business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import termios
+from collections import deque
+from typing import Any
+
+OUTPUT_LIMIT = 16 << 20  # bytes that may wait for a child that does not read
+LINE_LIMIT = 8 << 20  # bytes of one message from a child
+PORTION = 1 << 16
+TAIL_LINES = 20
+TAIL_WIDTH = 2000
+
+
+class ChannelFault(Exception):
+    """The child broke the rules of the channel; the text says how. It is killed for it."""
+
+
+class Channel:
+    """JSON lines to and from one child."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.ended = False
+        self._out: deque[bytes] = deque()
+        self._waiting = 0
+        self._in = bytearray()
+        sock.setblocking(False)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        return bool(self._out)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Queue a message and send what the child takes now. Raises ChannelFault when it has not read for too long."""
+        if self.ended:
+            return
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        if self._waiting + len(data) > OUTPUT_LIMIT and self._out:
+            raise ChannelFault(f"does not read its control channel: {self._waiting} bytes are waiting")
+        self._out.append(data)
+        self._waiting += len(data)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is waiting, as far as it goes."""
+        while self._out:
+            data = self._out[0]
+            try:
+                sent = self.socket.send(data)
+            except BlockingIOError:
+                return
+            except OSError:  # the child closed its end; its exit is reported by its pidfd
+                self._out.clear()
+                self._waiting = 0
+                return
+            self._waiting -= sent
+            if sent == len(data):
+                self._out.popleft()
+            else:
+                self._out[0] = data[sent:]
+
+    def unread(self) -> bool:
+        """True while the child has not read all that was sent (SIOCOUTQ: bytes the receiver has not taken)."""
+        if self._out:
+            return True
+        try:
+            return bool(struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))[0])
+        except OSError:
+            return False
+
+    def receive(self) -> list[dict[str, Any]]:
+        """The messages that have arrived, at most a portion's worth. Sets `ended` at the end. Raises ChannelFault."""
+        try:
+            data = self.socket.recv(PORTION)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+            return []
+        self._in += data
+        *lines, rest = self._in.split(b"\n")
+        self._in = bytearray(rest)
+        if len(rest) > LINE_LIMIT:
+            raise ChannelFault(f"sent a message of more than {LINE_LIMIT} bytes")
+        messages = []
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError):
+                message = None
+            if not isinstance(message, dict):
+                raise ChannelFault(f"sent what is no message: {bytes(line[:80])!r}")
+            messages.append(message)
+        return messages
+
+    def close(self) -> None:
+        self.socket.close()
+        self._out.clear()
+
+
+class Output:
+    """What a process prints: whole lines, of which the last ones are kept."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.ended = False
+        self._partial = b""
+        os.set_blocking(fd, False)
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def read(self) -> list[str]:
+        """The lines that have come, at most a portion's worth. Sets `ended` when nobody can write any more."""
+        try:
+            data = os.read(self.fd, PORTION)
+        except BlockingIOError:
+            return []
+        if not data:
+            self.ended = True
+            return self._keep([self._partial] if self._partial else [])
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > PORTION:  # a line without end is cut, not collected
+            lines.append(self._partial)
+            self._partial = b""
+        return self._keep(lines)
+
+    def drain(self) -> list[str]:
+        """What is left after the writer's death; does not wait for others that may hold the pipe. Bounded."""
+        lines: list[str] = []
+        for _ in range(16):
+            before = len(lines)
+            lines += self.read()
+            if self.ended or len(lines) == before:
+                break
+        if self._partial:
+            lines += self._keep([self._partial])
+            self._partial = b""
+        return lines
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def _keep(self, lines: list[bytes]) -> list[str]:
+        texts = [line[:TAIL_WIDTH].decode("utf-8", "replace").rstrip("\r") for line in lines]
+        self.tail.extend(texts)
+        return texts

@@ -1,0 +1,162 @@
+"""A child between the fork and its entry point: session, descriptors, limits, jail, then the call.
+
+Here belongs what runs in every child and nowhere else. It never returns into the zygote's code. Order matters and is
+written down beside each step.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from supervisor.context import EXIT_EXCEPTION, EXIT_SETUP, Context
+from supervisor.jail import linux
+
+if TYPE_CHECKING:
+    from supervisor.jail.confine import Jail
+    from supervisor.jail.title import Title
+
+CONTROL_FD = 3
+PAGE = mmap.PAGESIZE
+
+
+def live(request: dict[str, Any], fds: list[int], jail: Jail | None, zygote: int, title: Title | None) -> NoReturn:
+    """Become the child that was asked for, run it, and exit. `fds`: control, output, and the beats file if asked for."""
+    code = EXIT_SETUP
+    try:
+        context, boot = _set_up(request, fds, jail, zygote, title)
+        if context is not None:
+            entry = _entry(request["start"])
+            code = _call(entry, context, boot.get("args") or {})
+        else:
+            code = 0  # the root hung up before it said who we are
+    except BaseException as error:  # the last line of defence: nothing may unwind into the zygote
+        _say(f"{request.get('start')}: could not be set up\n{''.join(traceback.format_exception(error))}")
+    finally:
+        _leave(code)
+
+
+def _set_up(
+    request: dict[str, Any], fds: list[int], jail: Jail | None, zygote: int, title: Title | None
+) -> tuple[Context | None, dict[str, Any]]:
+    control, output = fds[0], fds[1]
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    # Signals first: a SIGTERM meant for this child must not meet the zygote's handlers.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A session of its own: the terminal's ^C is the root's business, and a stop kills the session as a whole.
+    os.setsid()
+    if linux.ARCH is not None:
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)
+    beats = None
+    if request["beats"]:  # one page of the file and not the file: a child cannot beat for another
+        beats = mmap.mmap(fds[2], PAGE, offset=PAGE * request["slot"])
+    for name, limit in request["rlimits"].items():
+        which = getattr(resource, f"RLIMIT_{name.upper()}")
+        resource.setrlimit(which, (limit, limit))
+    os.dup2(control, CONTROL_FD, inheritable=False)  # over the zygote's own channel, which lives on this number
+    if jail is not None:
+        jail.enter()
+    elif request["drop"]:
+        linux.drop_capabilities()  # those of the zygote's own user namespace; an ordinary user has none
+    linux.close_all_but((0, 1, 2, CONTROL_FD))
+    if linux.ARCH is not None:
+        # After the change of credentials, which clears it; then look whether the zygote died in between.
+        linux.die_with_parent()
+        if os.getppid() != zygote:
+            os._exit(EXIT_SETUP)
+    channel = socket.socket(fileno=CONTROL_FD)
+    channel.setblocking(False)
+    boot, rest = _first_message(channel)
+    if boot is None:
+        return None, {}
+    os.environ.clear()
+    os.environ.update(boot["env"])
+    if title is not None:
+        title.set(f"{boot['title']}: {boot['name']}")
+    if jail is not None:
+        jail.seal()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    gc.enable()
+    context = Context(channel, boot, beats, jail.level if jail is not None else "none")
+    context._buffer += rest
+    return context, boot
+
+
+def _first_message(channel: socket.socket) -> tuple[dict[str, Any] | None, bytes]:
+    """Wait for the root to say who we are. None when it hung up instead."""
+    buffer = bytearray()
+    while (end := buffer.find(b"\n")) < 0:
+        select.select([channel], [], [])
+        data = channel.recv(1 << 16)
+        if not data:
+            return None, b""
+        buffer += data
+    message: dict[str, Any] = json.loads(buffer[:end])["boot"]
+    return message, bytes(buffer[end + 1 :])
+
+
+def _entry(start: str) -> Any:
+    module, _, name = start.partition(":")
+    function: Any = importlib.import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return function
+
+
+def _call(entry: Any, context: Context, args: dict[str, Any]) -> int:
+    try:
+        entry(context, **args)
+        code = 0
+    except SystemExit as error:
+        if error.code is None:
+            code = 0
+        elif isinstance(error.code, int):
+            code = error.code & 0xFF
+        else:
+            _say(str(error.code))
+            code = EXIT_EXCEPTION
+    except BaseException as error:  # every way out of an entry point ends here, as in the interpreter itself
+        _say("".join(traceback.format_exception(error)))
+        code = EXIT_EXCEPTION
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit as the interpreter would: threads, atexit, buffers; and not through the zygote's frames."""
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        import atexit
+
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as error:  # a broken exit handler must not turn into a return
+        _say("".join(traceback.format_exception(error)))
+        code = code or EXIT_EXCEPTION
+    finally:
+        os._exit(code)
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(text if text.endswith("\n") else text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # the pipe to the root is gone, and so are we

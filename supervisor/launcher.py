@@ -1,0 +1,325 @@
+"""The root's end of the zygote: start it, ask it for children, hear of their ends, notice when it is lost.
+
+Here belongs the mechanism of launching on this machine, behind a small interface (`start`, `handle`, `lost`), so that
+another place to run processes is another launcher. It never blocks: what cannot be sent now is kept and sent later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.jail import linux
+from supervisor.spec import Profile, Tree
+
+logger = logging.getLogger("supervisor.launcher")
+
+START_LIMIT = 120.0  # seconds for the zygote to preload the application
+SILENCE_LIMIT = 10.0  # seconds without a word while something is asked of it, until it is held for hung
+MESSAGE = 1 << 17
+
+# The zygote's environment can be read in every child, so it gets what a Python needs and nothing that may be secret.
+BASE_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
+BASE_PREFIXES = ("LC_", "PYTHON", "XDG_")
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A child exists. `pidfd` belongs to whoever takes this event."""
+
+    number: int
+    pidfd: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A child could not be made."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child is gone, and everything it left behind (`left` processes) has been killed. `status`: as from waitpid."""
+
+    number: int
+    status: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The application is loaded; children can be made. `level`, `notes`: the confinement of this machine."""
+
+    level: str
+    notes: tuple[str, ...]
+    remarks: tuple[str, ...]
+    isolated: bool  # PID 1 of a PID namespace: its death is everybody's
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The application could not be loaded; `text` is the traceback."""
+
+    text: str
+
+
+LaunchEvent = Forked | Refused | Ended | Serving | Broken
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that is given to the zygote and to confined children."""
+    return {
+        name: value for name, value in environ.items() if name in BASE_ENVIRONMENT or name.startswith(BASE_PREFIXES)
+    }
+
+
+def modules_of(tree: Tree) -> list[str]:
+    """What the zygote imports: `preload`, then the module of every `start`, each once, in order."""
+    starts = [spec.start for _, spec in tree.workers()]
+    starts += [spec.template.start for _, spec in tree.supervisors() if spec.template is not None]
+    return list(dict.fromkeys([*tree.preload, *(start.partition(":")[0] for start in starts)]))
+
+
+class ZygoteLauncher:
+    """One zygote process. After `lost` it is of no more use; make another."""
+
+    def __init__(self, tree: Tree, output: int) -> None:
+        """`output`: descriptor for the zygote's own stdout and stderr. Raises OSError when Python cannot be run."""
+        self.serving = False
+        self.pid = 0  # of the zygote, as this process sees it; 0 until it has said so
+        self.pidfd = -1
+        self._began = time.monotonic()
+        self._heard = self._began
+        self._open: set[int] = set()  # forks asked for and not answered
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._profiles: dict[Profile, int] = {}
+        for profile in _profiles_of(tree):
+            self._profiles.setdefault(profile, len(self._profiles))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket = ours
+        ours.setblocking(False)
+        code = f"import sys; sys.path[:] = {[path or os.getcwd() for path in sys.path]!r}; from supervisor.zygote import main; main({theirs.fileno()}, {os.getpid()})"
+        arguments = [sys.executable, *_flags(), "-c", code]
+        with theirs:
+            self._stub = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(theirs.fileno(),),
+                env=base_environment(os.environ),
+                start_new_session=True,
+            )
+        configure = {
+            "title": tree.root.id,
+            "preload": modules_of(tree),
+            "profiles": [_plain(profile) for profile in self._profiles],
+        }
+        self._enqueue({"configure": configure})
+
+    # ---- the interface -----------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        number: int,
+        start: str,
+        profile: Profile | None,
+        rlimits: Mapping[str, int],
+        control: int,
+        output: int,
+        beats: tuple[int, int] | None,
+    ) -> None:
+        """Ask for a child. `control`, `output`: its ends, copied here. `beats`: (file, slot). Answered by an event."""
+        index = None
+        if profile is not None:
+            if profile not in self._profiles:
+                self._profiles[profile] = len(self._profiles)
+                self._enqueue({"profile": self._profiles[profile], "spec": _plain(profile)})
+            index = self._profiles[profile]
+        request: dict[str, Any] = {
+            "fork": number,
+            "start": start,
+            "profile": index,
+            "rlimits": dict(rlimits),
+            "beats": beats is not None,
+            "slot": beats[1] if beats else 0,
+        }
+        fds = [os.dup(control), os.dup(output)]
+        if beats:
+            fds.append(os.dup(beats[0]))
+        if not self._open:
+            self._heard = time.monotonic()
+        self._open.add(number)
+        self._enqueue(request, tuple(fds))
+
+    def withdraw(self, number: int) -> bool:
+        """Take back a request that has not been sent yet. False when it is too late."""
+        for item in self._queue:
+            if json.loads(item[0]).get("fork") == number:
+                self._queue.remove(item)
+                _close(item[1])
+                self._open.discard(number)
+                return True
+        return False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        return bool(self._queue)
+
+    def events(self) -> list[LaunchEvent]:
+        """What the zygote has said; never blocks. Raises EOFError when it is gone."""
+        events: list[LaunchEvent] = []
+        for _ in range(256):  # then others get their turn
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._socket, MESSAGE, 2)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                data, fds = b"", []
+            if not data:
+                if events:
+                    break  # what it said before it went comes first
+                raise EOFError("the zygote is gone")
+            self._heard = time.monotonic()
+            event = self._event(json.loads(data), fds)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def flush(self) -> None:
+        """Send what is waiting, as far as the zygote takes it."""
+        while self._queue:
+            data, fds = self._queue[0]
+            try:
+                socket.send_fds(self._socket, [data], fds)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                return  # the next `events` says that it is gone
+            self._queue.popleft()
+            _close(fds)
+
+    def hung(self, now: float) -> str:
+        """Why the zygote is held for hung, or nothing. To be asked from time to time."""
+        if not self.serving:
+            return f"not serving after {START_LIMIT:.0f} s" if now - self._began > START_LIMIT else ""
+        if self._open and now - self._heard > SILENCE_LIMIT:
+            return f"no answer for {SILENCE_LIMIT:.0f} s"
+        return ""
+
+    def kill(self) -> None:
+        """SIGKILL. In a PID namespace of its own everything it made dies with it."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        elif self._stub.poll() is None:
+            self._stub.kill()
+
+    def close(self, patience: float = 3.0) -> None:
+        """Hang up, wait until the zygote is gone (killing it after `patience` seconds) and free everything."""
+        self._socket.close()
+        for _, fds in self._queue:
+            _close(fds)
+        self._queue.clear()
+        if self.pidfd >= 0:
+            if not _wait(self.pidfd, patience):
+                self.kill()
+                _wait(self.pidfd, 5.0)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+            os.close(self.pidfd)
+            self.pidfd = -1
+        elif self._stub.poll() is None:
+            self._stub.kill()
+        self._stub.wait()
+
+    # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _event(self, message: dict[str, Any], fds: Sequence[int]) -> LaunchEvent | None:
+        if "forked" in message:
+            self._open.discard(message["forked"])
+            return Forked(message["forked"], fds[0])
+        if "exited" in message:
+            return Ended(message["exited"], message["status"], message["left"])
+        if "refused" in message:
+            self._open.discard(message["refused"])
+            return Refused(message["refused"], message["reason"])
+        if "pid" in message:
+            # The stub has ended or is about to; its child, the zygote, is ours by PR_SET_CHILD_SUBREAPER.
+            self.pid = message["pid"]
+            with contextlib.suppress(ProcessLookupError):
+                self.pidfd = os.pidfd_open(self.pid)
+            return None
+        if "serving" in message:
+            self.serving = True
+            serving = message["serving"]
+            return Serving(
+                serving["level"],
+                tuple(serving["notes"]),
+                tuple(serving["remarks"]),
+                serving["isolated"],
+                serving["seconds"],
+            )
+        return Broken(message["broken"])
+
+    def _enqueue(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        self._queue.append((json.dumps(message, separators=(",", ":")).encode(), fds))
+        self.flush()
+
+
+def _wait(pidfd: int, seconds: float) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _flags() -> list[str]:
+    """The interpreter options of this process, for the zygote."""
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
+
+
+def _profiles_of(tree: Tree) -> list[Profile]:
+    specs = [spec for _, spec in tree.workers()]
+    specs += [spec.template for _, spec in tree.supervisors() if spec.template is not None]
+    return [spec.confine for spec in specs if spec.confine is not None]
+
+
+def _plain(profile: Profile) -> dict[str, Any]:
+    files = profile.filesystem
+    return {
+        "filesystem": None if files is None else {"read": list(files.read), "write": list(files.write)},
+        "network": profile.network,
+        "exec": profile.exec,
+        "sockets": list(profile.sockets),
+        "name": profile.name,
+    }
+
+
+def become_subreaper() -> None:
+    """Let orphans come to this process: the zygote, whose stub ends, and what it leaves where it is no PID 1."""
+    if linux.ARCH is not None:
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)

@@ -1,0 +1,415 @@
+"""The zygote: one single-threaded process that preloads the application and forks a child for each request.
+
+Here belongs everything that runs between the root's `exec` and a child's entry point, plus the reaping. It decides
+nothing: which child, when, and what its end means are the root's. It holds one socket to the root; a child never
+does, so nothing leads from a child back to a process that can fork unconfined.
+
+Messages on the socket (SOCK_SEQPACKET, JSON, descriptors as ancillary data):
+
+    root   -> zygote  {"configure": {title, preload, profiles}}
+                      {"profile": k, "spec": {...}}
+                      {"fork": n, "start": "module:function", "profile": k | null, "beats": bool, "rlimits": {...}}
+                                                   + [control, output, beats page file]
+    zygote -> root    {"pid": pid as the root sees it}            first, from the stub
+                      {"serving": {level, notes, remarks, seconds}} | {"broken": traceback}
+                      {"forked": n} + [pidfd] | {"refused": n, "reason": text}
+                      {"exited": n, "status": wait status, "left": processes it left behind, now killed}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from supervisor.child import CONTROL_FD, live
+from supervisor.jail import linux
+from supervisor.orphans import children
+
+HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
+MESSAGE = 1 << 17
+
+
+@dataclass
+class Life:
+    """A child that was forked. `mark`: inode of the UTS namespace made for it and all that it starts; 0 without."""
+
+    number: int
+    mark: int
+    status: int | None = None
+    dead_at: float = 0.0
+    left: set[int] = field(default_factory=set)
+
+
+def main(fd: int, parent: int) -> NoReturn:
+    """Entry point of the stub that the root executes: make the PID namespace, fork the zygote into it, and go."""
+    # Set before anything slow: a root that dies now must not leave us behind.
+    linux.die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+    if fd != CONTROL_FD:  # so that a child's control channel takes its place, and never that of something needed
+        os.dup2(fd, CONTROL_FD, inheritable=False)
+        os.close(fd)
+    channel = socket.socket(fileno=CONTROL_FD)
+    remarks: list[str] = []
+    isolated, borrowed = _own_pid_namespace(remarks)
+    stub = os.pidfd_open(os.getpid())
+    pid = os.fork()
+    if pid:
+        channel.send(json.dumps({"pid": pid}).encode())
+        os._exit(0)
+    code = 1
+    try:
+        # Readable only after its children were given away: earlier, the stub's own end would count as the root's.
+        waiting = select.poll()
+        waiting.register(stub, select.POLLIN)
+        waiting.poll()
+        os.close(stub)
+        linux.die_with_parent()
+        if not isolated and os.getppid() != parent:
+            os._exit(1)
+        Zygote(channel, isolated, borrowed, remarks).run()
+        code = 0
+    except BaseException:  # reported, whatever it is: a silent zygote is a hung tree
+        text = traceback.format_exc()
+        with contextlib.suppress(OSError):
+            channel.send(json.dumps({"broken": text[-60000:]}).encode())
+        sys.stderr.write(text)
+    finally:
+        os._exit(code)
+
+
+def _own_pid_namespace(remarks: list[str]) -> tuple[bool, bool]:
+    """Make our next child PID 1 of a PID namespace of its own, so that all dies with it.
+
+    Returns whether that worked, and whether it took a user namespace, whose capabilities children have to drop.
+    """
+    from supervisor.jail.namespaces import map_self
+
+    if linux.ARCH is None:
+        return False, False
+    try:
+        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
+        return True, False
+    except OSError:
+        pass  # an ordinary user needs a user namespace around it
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS)
+    except OSError as error:
+        remarks.append(f"no PID namespace ({error.strerror}): orphans are hunted down instead")
+        return False, False
+    map_self(uid, gid)
+    return True, True
+
+
+class Zygote:
+    """Serves the root until it hangs up."""
+
+    def __init__(self, channel: socket.socket, isolated: bool, borrowed: bool, remarks: list[str]) -> None:
+        self.channel = channel
+        self.isolated = isolated
+        self.borrowed = borrowed
+        self.remarks = remarks
+        self.lives: dict[int, Life] = {}
+        self.jails: dict[int, Any] = {}
+        self.profiles: dict[int, Any] = {}
+        self.ability: Any = None
+        self.python: list[str] = []
+        self.marks = False  # children get a UTS namespace of their own, by which their orphans are known
+        self.hunts = False  # /proc tells our children
+        self.pid = os.getpid()
+        self.wake_read, self.wake_write = -1, -1
+        self.title: Any = None
+
+    # ---- start ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Configure, preload, say so, serve. Returns when the root is gone."""
+        began = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)  # ending is the root's decision, told by hanging up
+        if linux.ARCH is not None:
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        self._own_proc()
+        message, _ = self._read()
+        if message is None:
+            return
+        if self.title is not None:
+            self.title.set(f"{message['configure']['title']}: zygote")
+        self._configure(message["configure"])
+        self._watch_children()
+        self._freeze()
+        level, notes = self.ability.level, self.ability.notes
+        serving = {
+            "level": level,
+            "notes": notes,
+            "remarks": self.remarks,
+            "isolated": self.isolated,
+            "seconds": time.monotonic() - began,
+        }
+        self._send({"serving": serving})
+        if not self.isolated:
+            # From here on the root's death must not kill us before we have killed what our children left behind.
+            linux.die_with_parent(signal.SIGUSR2)
+            signal.signal(signal.SIGUSR2, lambda *_: None)
+        self._serve()
+        self._kill_everything()
+
+    def _own_proc(self) -> None:
+        """In a PID namespace of its own /proc must show that namespace, or every pid read there is a wrong one."""
+        from supervisor.jail.title import Title
+
+        if self.isolated:
+            try:
+                linux.mount("none", "/", None, linux.MS_REC | linux.MS_SLAVE)
+                self.title = Title.find()
+                linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+            except OSError as error:
+                self.remarks.append(f"/proc shows the pids of the machine ({error})")
+                return
+        else:
+            self.title = Title.find()
+        self.hunts = self._children() is not None
+
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        from supervisor.jail import layout, levels
+
+        before = _threads()
+        for name in configuration["preload"]:
+            module = importlib.import_module(name)
+            if _threads() > before:
+                self.remarks.append(
+                    f"importing {name!r} started a thread; children do not have it, and its locks may hang"
+                )
+                before = _threads()
+            warm = getattr(module, "supervisor_warm", None)
+            if warm is not None:
+                warm()  # what every child would do first is done once, here, and shared
+        importlib.import_module("supervisor.jail.confine")  # not before the application: it may not need one
+        self.ability = levels.measure()
+        self.python = layout.python_places()
+        for index, spec in enumerate(configuration["profiles"]):
+            self.profiles[index] = _profile(spec)
+        self.marks = self.hunts and self._new_mark() != 0
+
+    def _watch_children(self) -> None:
+        self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(self.wake_write, False)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _freeze(self) -> None:
+        """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
+        json.loads(json.dumps({"warm": [1, 2.5, "x", None, True]}))
+        if "asyncio" in sys.modules:
+            import asyncio
+
+            asyncio.run(asyncio.sleep(0))
+        gc.collect()
+        gc.disable()
+        gc.freeze()
+
+    # ---- serve -----------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        poll = select.poll()
+        poll.register(self.channel, select.POLLIN)
+        poll.register(self.wake_read, select.POLLIN)
+        timeout: int | None = None
+        while True:
+            ready = {fd for fd, _ in poll.poll(timeout)}
+            if self.wake_read in ready:
+                with contextlib.suppress(BlockingIOError):
+                    while os.read(self.wake_read, 512):
+                        pass
+            if self.wake_read in ready or timeout is not None:
+                timeout = 20 if self._reap() else None
+            if self.channel.fileno() in ready:
+                message, fds = self._read()
+                if message is None:
+                    return
+                self._handle(message, fds)
+
+    def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
+        try:
+            if "fork" in message:
+                self._fork(message, fds)
+            elif "profile" in message:
+                self.profiles[message["profile"]] = _profile(message["spec"])
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
+        number = request["fork"]
+        try:
+            jail = self._jail(request["profile"])
+            mark = self._new_mark() if self.marks else 0
+            pid = os.fork()
+        except (OSError, ValueError) as error:
+            self._send({"refused": number, "reason": str(error)})
+            return
+        if pid == 0:
+            os.close(self.wake_read)
+            os.close(self.wake_write)
+            live(request | {"drop": self.borrowed}, fds, jail, self.pid, self.title)
+        self.lives[pid] = Life(number, mark)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:  # out of descriptors: a child that the root cannot watch must not live
+            os.kill(pid, signal.SIGKILL)
+            self._send({"refused": number, "reason": f"no descriptor for the child: {error.strerror}"})
+            self.lives[pid].number = -1
+            return
+        try:
+            self._send({"forked": number}, [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _jail(self, index: int | None) -> Any:
+        """The prepared jail of a profile; made at first use, and again when a directory in it was replaced."""
+        if index is None:
+            return None
+        from supervisor.jail import confine
+
+        jail = self.jails.get(index)
+        if jail is not None and jail.stale():
+            jail.close()
+            jail = None
+        if jail is None:
+            self.jails.pop(index, None)
+            jail = self.jails[index] = confine.prepare(self.profiles[index], self.ability, self.python)
+        return jail
+
+    def _new_mark(self) -> int:
+        """Move to a fresh UTS namespace, which the next child inherits and all its descendants keep."""
+        try:
+            linux.unshare(linux.CLONE_NEWUTS)
+            return os.stat("/proc/self/ns/uts").st_ino
+        except OSError:
+            return 0
+
+    # ---- reap ------------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> bool:
+        """Collect the dead, hunt what they left, report those that are done. True when somebody is still being hunted."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            life = self.lives.get(pid)
+            if life is not None:
+                life.status, life.dead_at = status, time.monotonic()
+        dead = {pid: life for pid, life in self.lives.items() if life.status is not None}
+        if not self.hunts:
+            remaining: dict[int, int] = {}
+        else:
+            remaining = self._hunt(dead)
+        now = time.monotonic()
+        waiting = False
+        for pid, life in dead.items():
+            left = {orphan for orphan, mark in remaining.items() if mark == life.mark or not self.marks}
+            life.left |= left
+            if left and now - life.dead_at < HUNT_LIMIT:
+                waiting = True
+                continue
+            del self.lives[pid]
+            if life.number >= 0:
+                self._send({"exited": life.number, "status": life.status, "left": len(life.left)})
+        return waiting
+
+    def _hunt(self, dead: dict[int, Life]) -> dict[int, int]:
+        """Kill adopted processes whose supervised ancestor is dead. Returns {pid: mark} of those not yet gone.
+
+        Without marks an orphan cannot be told from another's, so every adopted process is killed.
+        """
+        found: dict[int, int] = {}
+        living = {life.mark for life in self.lives.values() if life.status is None}
+        for pid in self._children() or ():
+            if pid in self.lives:
+                continue
+            mark = 0
+            if self.marks:
+                try:
+                    mark = os.stat(f"/proc/{pid}/ns/uts").st_ino
+                except OSError:
+                    continue  # gone already; a zombie is collected in the next round
+                if mark in living:
+                    continue  # a daemon of a child that still lives
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            found[pid] = mark
+        return found
+
+    def _children(self) -> list[int] | None:
+        """Pids of our children, from /proc; None when it does not tell (or tells those of another namespace)."""
+        try:
+            return children()
+        except OSError:
+            return None
+
+    def _kill_everything(self) -> None:
+        """The root is gone. As PID 1 our end is everybody's; elsewhere children and orphans are killed one by one."""
+        if self.isolated:
+            os._exit(0)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for pid in self._children() or list(self.lives):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                pid, _ = os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+            self.lives.pop(pid, None)
+
+    # ---- messages --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> tuple[dict[str, Any] | None, list[int]]:
+        try:
+            data, fds, _flags, _address = socket.recv_fds(self.channel, MESSAGE, 4)
+        except ConnectionError:
+            return None, []
+        if not data:
+            return None, []
+        message: dict[str, Any] = json.loads(data)
+        return message, fds
+
+    def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
+            socket.send_fds(self.channel, [json.dumps(message).encode()], fds or [])
+
+
+def _threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
+def _profile(spec: dict[str, Any]) -> Any:
+    from supervisor.spec import Files, Profile
+
+    files = spec["filesystem"]
+    return Profile(
+        filesystem=None if files is None else Files(tuple(files["read"]), tuple(files["write"])),
+        network=spec["network"],
+        exec=spec["exec"],
+        sockets=tuple(spec["sockets"]),
+        name=spec["name"],
+    )
