@@ -1,0 +1,318 @@
+"""The lobby: which rooms live. Opens, lists, saves and drops them; reopens every live room when it starts.
+
+It holds control of the supervisor `rooms`. A live room is a log file; what is not on disk is not a room. Publishes
+`lobby/opened/`, `lobby/dropped/` and `lobby/saved/` with `{room}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from egghead.client.follow import PAGE, append_reliably
+from egghead.processes.common import Service, run
+from egghead.processes.room import rooms_directory
+from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
+from egghead.rooms.transcript import Line, line_of, parse, render, restored, speakers
+from ipc import Call, IpcError, Refused, RemoteError
+from supervisor.aio import ControlError
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.lobby")
+
+SUPERVISOR = "rooms"
+AT_ONCE = 8  # rooms that are started at the same time
+DROPPED = "dropped"  # folder of the logs of dropped rooms
+KEPT_DROPPED = 20
+IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved and closed
+SWEEP = 60.0
+EPHEMERAL = "ephemeral.json"
+ALREADY = ("already_started", "already_present", "running")
+
+
+def main(context: Context) -> None:
+    """Entry point."""
+    run(context, _setup)
+
+
+async def _setup(service: Service) -> None:
+    lobby = Lobby(service)
+    service.expose(lobby.methods())
+    await service.connect()
+    await lobby.reopen()
+    service.start(lobby.sweep(), "sweep", fatal=False)
+
+
+class Lobby:
+    """The live rooms. `failed`: rooms that could not be opened, and why."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.directory = rooms_directory(service.settings)
+        self.default = check_room(service.config.get("default_room") or "default")
+        self.failed: dict[str, str] = {}
+        self.ephemeral: set[str] = set(_read_names(os.path.join(self.directory, EPHEMERAL)))
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._starting = asyncio.Semaphore(AT_ONCE)
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Name -> handler."""
+        return {"open": self.open, "list": self.list_rooms, "show": self.show, "save": self.save, "drop": self.drop}
+
+    async def reopen(self) -> None:
+        """Start every room that has a log, and the default room. A room that does not start stops nobody else."""
+        rooms = await self._on_disk()
+        await asyncio.gather(*(self._start_noting(room) for room in sorted(rooms | {self.default})))
+
+    # -- calls
+
+    async def open(self, call: Call, room: str, ephemeral: bool = False) -> dict[str, Any]:
+        """Make sure that the room lives: {room, opened, last}. A saved transcript of that name comes back with it."""
+        room = _checked(room)
+        async with self._lock(room):
+            fresh = not os.path.exists(self._path(room))
+            try:
+                opened = await self._start(room)
+            except ControlError as error:
+                raise Refused("RoomFailed", f"the room {room!r} does not start: {error}; see: egghead logs") from None
+            if fresh and opened:
+                if ephemeral:
+                    self._set_ephemeral(room, True)
+                await self._restore(room)
+            info = await self._info(room)
+        if opened:
+            await self._publish("opened", room)
+        return {"room": room, "opened": opened, "last": info.get("last", 0)}
+
+    async def list_rooms(self, call: Call) -> list[dict[str, Any]]:
+        """[{room, last, entries, bytes, opened_at, ephemeral, error?}] of every live room, by name."""
+        rooms = sorted(await self._on_disk() | set(self.failed) | {self.default})
+        infos = await asyncio.gather(*(self._info(room) for room in rooms))
+        return [self._described(room, info) for room, info in zip(rooms, infos, strict=True)]
+
+    async def show(self, call: Call, room: str) -> dict[str, Any]:
+        """One room: as in `list`, and members, muted, topic, budget, quiet."""
+        room = await self._existing(room)
+        state, _ = await self._read(room)
+        info = self._described(room, await self._info(room))
+        members = [
+            {"agent": one.agent, "title": one.title, "muted": one.agent in state.muted, "parked": one.parked}
+            for one in sorted(state.members.values(), key=lambda member: member.agent)
+        ]
+        budget = {"limit": state.limit(), "free": state.free(), "paused": state.paused}
+        return {
+            **info,
+            "last": state.last,
+            "members": members,
+            "topic": state.topic,
+            "budget": budget,
+            "quiet": state.quiet,
+        }
+
+    async def save(self, call: Call, room: str) -> dict[str, Any]:
+        """Write the transcript record: {room, record, messages}."""
+        room = await self._existing(room)
+        async with self._lock(room):
+            return await self._save(room)
+
+    async def drop(self, call: Call, room: str, save: bool = True) -> dict[str, Any]:
+        """Close a room for good, after saving its transcript unless told not to: {room, record}."""
+        room = await self._existing(room)
+        if room == self.default:
+            raise Refused("DefaultRoom", f"{room!r} is the default room and always exists; drop another one")
+        async with self._lock(room):
+            return await self._drop(room, save)
+
+    # -- rooms
+
+    async def sweep(self) -> None:
+        """Save and close ephemeral rooms that nobody has used for a while."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            for room in sorted(self.ephemeral):
+                try:
+                    await self._close_idle(room)
+                except (Refused, IpcError, ControlError, OSError) as error:
+                    logger.warning("ephemeral room %s stays open: %s", room, error)
+
+    async def _close_idle(self, room: str) -> None:
+        async with self._lock(room):
+            if time.time() - os.stat(self._path(room)).st_mtime > IDLE_CLOSE:
+                await self._drop(room, True)
+
+    async def _drop(self, room: str, save: bool) -> dict[str, Any]:
+        record = (await self._save(room))["record"] if save else None
+        with contextlib.suppress(ControlError):
+            await self.service.control.terminate_child(SUPERVISOR, room)
+        await asyncio.to_thread(self._set_aside, room)
+        self._set_ephemeral(room, False)
+        self.failed.pop(room, None)
+        await self._publish("dropped", room)
+        return {"room": room, "record": record}
+
+    async def _save(self, room: str) -> dict[str, Any]:
+        _, lines = await self._read(room)
+        if not lines:
+            return {"room": room, "record": None, "messages": 0}
+        record = f"chat/{room}"
+        fields = {
+            "title": f"Chat in {room}",
+            "body": render(lines),
+            "tags": ["chat", "transcript"],
+            "links": speakers(lines),
+        }
+        peer = self.service.peer
+        try:
+            try:
+                current = await peer.call("store", "get", id=record, timeout=10.0)
+            except RemoteError as error:
+                if error.type != "NotFound":
+                    raise
+                await peer.call("store", "create", id=record, **{"class": "transcript"}, **fields, timeout=30.0)
+            else:
+                await peer.call(
+                    "store", "update", id=record, changes=fields, revision=current.get("revision"), timeout=30.0
+                )
+        except IpcError as error:
+            raise Refused("NotSaved", f"the transcript of {room!r} could not be written: {error}") from None
+        await append_reliably(peer, room, [{"kind": "saved", "record": record}], 10.0)
+        await self._publish("saved", room)
+        return {"room": room, "record": record, "messages": len(lines)}
+
+    async def _restore(self, room: str) -> None:
+        """Bring back what a transcript of this name says. Without a store the room is simply new."""
+        try:
+            record = await self.service.peer.call("store", "get", id=f"chat/{room}", timeout=5.0)
+        except IpcError:
+            return
+        if record.get("class") != "transcript":
+            return
+        entries = restored(parse(str(record.get("body") or "")))
+        for start in range(0, len(entries), 100):
+            await append_reliably(self.service.peer, room, entries[start : start + 100], 10.0)
+
+    async def _read(self, room: str) -> tuple[RoomState, list[Line]]:
+        """The state and the messages of a room. Raises Refused when it does not answer."""
+        state = empty(room)
+        lines: list[Line] = []
+        try:
+            while True:
+                page = await self.service.peer.call(f"rooms/{room}", "since", seq=state.last, limit=PAGE, timeout=10.0)
+                for entry in page["entries"]:
+                    state = fold(state, entry)
+                    line = line_of(entry)
+                    if line is not None:
+                        lines.append(line)
+                if not page["more"]:
+                    return state, lines
+        except IpcError as error:
+            raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
+
+    async def _start(self, room: str) -> bool:
+        """Start the room's process; False when it ran already. Raises ControlError."""
+        async with self._starting:
+            try:
+                await self.service.control.start_child(SUPERVISOR, {"id": room, "args": {"room": room}})
+            except ControlError as error:
+                if error.code in ALREADY:
+                    return False
+                raise
+        self.failed.pop(room, None)
+        return True
+
+    async def _start_noting(self, room: str) -> None:
+        try:
+            await self._start(room)
+        except ControlError as error:
+            logger.error("room %s does not start: %s", room, error)
+            self.failed[room] = str(error)
+
+    async def _info(self, room: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = await self.service.peer.call(f"rooms/{room}", "info", timeout=3.0)
+        except IpcError as error:
+            return {"error": str(error)}
+        return found
+
+    def _described(self, room: str, info: dict[str, Any]) -> dict[str, Any]:
+        shown = {name: info.get(name) for name in ("last", "entries", "bytes", "opened_at")}
+        described = {"room": room, **shown, "ephemeral": room in self.ephemeral}
+        error = self.failed.get(room) or info.get("error")
+        return {**described, "error": error} if error and info.get("last") is None else described
+
+    async def _existing(self, room: str) -> str:
+        room = _checked(room)
+        if room == self.default or room in self.failed or os.path.exists(self._path(room)):
+            return room
+        import difflib
+
+        near = difflib.get_close_matches(room, await self._on_disk(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; see: egghead rooms list"
+        raise Refused("NoSuchRoom", f"there is no room {room!r}{hint}")
+
+    async def _publish(self, what: str, room: str) -> None:
+        try:
+            await self.service.peer.publish(f"lobby/{what}/", {"room": room})
+        except IpcError as error:
+            logger.info("lobby/%s/ of %s was not published: %s", what, room, error)
+
+    # -- files
+
+    def _lock(self, room: str) -> asyncio.Lock:
+        return self._locks.setdefault(room, asyncio.Lock())
+
+    def _path(self, room: str) -> str:
+        return os.path.join(self.directory, file_name(room))
+
+    async def _on_disk(self) -> set[str]:
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return set()
+        return {room for room in map(room_of_file, names) if room is not None}
+
+    def _set_aside(self, room: str) -> None:
+        """Move the log out of the way; the newest dropped logs are kept, because a drop is easily regretted."""
+        folder = os.path.join(self.directory, DROPPED)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        stem = file_name(room).removesuffix(".jsonl")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self._path(room), os.path.join(folder, f"{time.time_ns()}-{stem}.jsonl"))
+        for old in sorted(os.listdir(folder))[:-KEPT_DROPPED]:
+            os.unlink(os.path.join(folder, old))
+
+    def _set_ephemeral(self, room: str, ephemeral: bool) -> None:
+        before = set(self.ephemeral)
+        self.ephemeral = before | {room} if ephemeral else before - {room}
+        if self.ephemeral == before:
+            return
+        path = os.path.join(self.directory, EPHEMERAL)
+        with open(path + ".new", "wb") as file:
+            file.write(msgspec.json.encode(sorted(self.ephemeral)))
+        os.replace(path + ".new", path)
+
+
+def _checked(room: object) -> str:
+    try:
+        return check_room(room)
+    except RoomNameError as error:
+        raise Refused("BadRoomName", str(error)) from None
+
+
+def _read_names(path: str) -> list[str]:
+    """A list of names; empty when the file is missing or is no such list."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=list[str])
+    except (OSError, msgspec.DecodeError):
+        return []

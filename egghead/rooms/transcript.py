@@ -1,0 +1,134 @@
+"""A room's messages as Markdown that people read and edit, and back.
+
+    **Ada** — 2026-01-02T03:04:05Z
+
+    Where do we stand?
+
+    **Scout** (`agents/scout`) — 2026-01-02T03:04:09Z
+
+    Almost there.
+
+`parse(render(lines)) == lines` for any authors and texts (with line ends as `\\n`): a line of a text that looks like a
+header gets a backslash in front, and one backslash is taken away again. Parsing is total: a transcript edited by hand
+gives what can be made out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from egghead.rooms.entries import Entry
+from egghead.rooms.names import AGENT_PREFIX, agent_of
+
+_HEADER = re.compile(
+    r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>[^`\n]+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z)\s*\Z"
+)
+_LOOKS = re.compile(r"\\*\*\*.*— ?\d{4}-")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One message of a transcript. `agent`: its id, None for a person; `at`: RFC 3339 UTC, whole seconds."""
+
+    author: str
+    agent: str | None
+    at: str
+    text: str
+
+
+def lines_of(entries: Iterable[Entry]) -> list[Line]:
+    """The messages of a log, in order."""
+    return [line for line in map(line_of, entries) if line is not None]
+
+
+def line_of(entry: Entry) -> Line | None:
+    """The message of an entry, None for other kinds."""
+    if entry["kind"] != "message":
+        return None
+    if entry.get("restored"):
+        return Line(entry["author"], entry.get("agent"), entry["said"], entry["text"])
+    return Line(entry["author"], agent_of(entry["by"]), seconds(entry["at"]), entry["text"])
+
+
+def seconds(at: str) -> str:
+    """A time without its fraction."""
+    return re.sub(r"\.\d+Z\Z", "Z", at)
+
+
+def render(lines: Iterable[Line]) -> str:
+    """The body of the transcript record."""
+    blocks = []
+    for line in lines:
+        who = f" (`{AGENT_PREFIX}{line.agent}`)" if line.agent else ""
+        text = "\n".join("\\" + row if _LOOKS.match(row) else row for row in _plain(line.text).split("\n"))
+        blocks.append(f"**{_escape(line.author)}**{who} — {line.at}\n\n{text}\n")
+    return "\n".join(blocks)
+
+
+def parse(body: str) -> list[Line]:
+    """The messages of a transcript. Whatever stands before the first header is no message."""
+    found: list[Line] = []
+    header: re.Match[str] | None = None
+    rows: list[str] = []
+    for row in _plain(body).split("\n"):
+        match = _HEADER.match(row)
+        if match is None:
+            rows.append(row)
+            continue
+        if header is not None:
+            found.append(_line(header, rows, last=False))
+        header, rows = match, []
+    if header is not None:
+        found.append(_line(header, rows, last=True))
+    return found
+
+
+def speakers(lines: Iterable[Line]) -> list[str]:
+    """Record ids of the agents that spoke, each once, in order."""
+    return list(dict.fromkeys(AGENT_PREFIX + line.agent for line in lines if line.agent))
+
+
+def restored(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """Entries that put a transcript's messages into a new log, for the lobby to append."""
+    entries: list[dict[str, Any]] = []
+    for line in lines:
+        entry: dict[str, Any] = {
+            "kind": "message",
+            "author": line.author,
+            "text": line.text,
+            "said": line.at,
+            "restored": True,
+        }
+        if line.agent:
+            entry["agent"] = line.agent
+        entries.append(entry)
+    return entries
+
+
+def _line(header: re.Match[str], rows: list[str], last: bool) -> Line:
+    # render puts one empty row after the header and one behind the text (two line ends before the next header).
+    if rows and not rows[0].strip():
+        rows = rows[1:]
+    if rows and not rows[-1].strip() and (not last or len(rows) > 1 or rows == [""]):
+        rows = rows[:-1]
+    text = "\n".join(row[1:] if row.startswith("\\") and _LOOKS.match(row) else row for row in rows)
+    named = header["id"]
+    agent = None
+    if named:
+        agent = named.removeprefix(AGENT_PREFIX).removeprefix("agent/")
+    return Line(_unescape(header["name"]), agent, header["at"], text)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"([\\*])", r"\\\1", " ".join(name.split()) or "?")
+
+
+def _unescape(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name)
