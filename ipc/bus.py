@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import zmq
@@ -32,7 +32,7 @@ _ZAP = "inproc://zeromq.zap.01"  # the address is fixed by libzmq
 _BATCH = 256  # messages read before other sockets are looked at again
 _DRAIN = 20_000  # messages read before a death is told, at most: a flood must not put off the news for ever
 _LARGE = 32 * 1024  # payloads from this size on are handed through without a copy
-_HELLO = 1
+_TICK = 1.0  # seconds between calls of `on_tick`, at most
 
 
 class Control(Protocol):
@@ -151,26 +151,38 @@ class Bus:
             os.close(self._lock)
             self._lock = None
 
-    def run(self, control: Control | None = None) -> None:
-        """Serve until `control` says `{"stop": true}` or ends. Closes the bus."""
+    def run(
+        self,
+        control: Control | None = None,
+        on_ready: Callable[[], None] | None = None,
+        on_tick: Callable[[], None] | None = None,
+    ) -> None:
+        """Serve until `control` says `{"stop": true}` or ends. Closes the bus.
+
+        `on_ready` is called when peers can connect, `on_tick` at least once a second.
+        """
         self.open()
         try:
-            self._loop(control)
+            if on_ready is not None:
+                on_ready()
+            self._loop(control, on_tick)
         finally:
             self.close()
 
-    def _loop(self, control: Control | None) -> None:
+    def _loop(self, control: Control | None, on_tick: Callable[[], None] | None) -> None:
         poller = zmq.Poller()
-        sockets = (self._router, self._xpub, self._zap, self._router_monitor, self._xpub_monitor)
-        for polled in sockets:
+        for polled in (self._router, self._xpub, self._zap, self._router_monitor, self._xpub_monitor):
             poller.register(polled, zmq.POLLIN)
         control_fd = -1
         if control is not None:
             control_fd = control.fileno()
             poller.register(control_fd, zmq.POLLIN)
         switch = self.switch
+        ticked = time.monotonic()
         while True:
             due = switch.due(time.monotonic())
+            if on_tick is not None:
+                due = _TICK if due is None else min(due, _TICK)
             ready = dict(poller.poll(None if due is None else int(due * 1000) + 1 if due > 0 else 0))
             if control is not None and control_fd in ready and not self._control(control):
                 return
@@ -190,6 +202,9 @@ class Bus:
             if due is not None and due <= 0:
                 self._receive(_DRAIN)
                 switch.tick(now)
+            if on_tick is not None and now - ticked >= _TICK / 2:
+                ticked = now
+                on_tick()
 
     def _control(self, control: Control) -> bool:
         try:

@@ -7,6 +7,7 @@ the edge, so after each send the socket is asked again whether something can be 
 from __future__ import annotations
 
 import asyncio
+import select
 import struct
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -20,6 +21,7 @@ _BATCH = 500  # messages read before the loop may do other things
 _CONNECTED = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _LOST = zmq.EVENT_DISCONNECTED
+_OPENED = zmq.EVENT_CONNECTED
 
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
@@ -51,13 +53,15 @@ class Link:
         self._readers: dict[int, zmq.Socket[bytes]] = {}
         self._dealer = self._socket(zmq.DEALER, user, password)
         self._dealer.immediate = 1  # nothing is queued for a bus that is not there: it would be a ghost later
-        events = _CONNECTED | _REFUSED | _LOST
+        events = _OPENED | _CONNECTED | _REFUSED | _LOST
         self._dealer.monitor("inproc://monitor", events)
         self._monitor = self._context.socket(zmq.PAIR)
         self._monitor.linger = 0
         self._monitor.rcvhwm = 0
         self._monitor.connect("inproc://monitor")
         self._sub: zmq.Socket[bytes] | None = None
+        self._descriptor = -1  # of the main connection, as libzmq told it
+        self._hangup = select.poll()
         self._again: dict[zmq.Socket[bytes], bool] = {}
         self._read_monitor = self._drain(self._monitor, self._monitored)
         self._read_dealer = self._drain(self._dealer, listener.arrived)
@@ -107,14 +111,24 @@ class Link:
             self._loop.call_soon(read)
 
     def _monitored(self, frames: list[bytes]) -> None:
-        (event,) = struct.unpack_from("=H", frames[0])
-        if event == _CONNECTED:
+        event, value = struct.unpack("=Hi", frames[0])
+        if event == _OPENED:
+            self._opened(value)
+        elif event == _CONNECTED:
             self._listener.link_up()
         elif event == _REFUSED:
             self._listener.link_refused()
         elif event == _LOST:
+            self._opened(-1)
             self._empty()
             self._listener.link_lost()
+
+    def _opened(self, descriptor: int) -> None:
+        if self._descriptor >= 0:
+            self._hangup.unregister(self._descriptor)
+        self._descriptor = descriptor
+        if descriptor >= 0:
+            self._hangup.register(descriptor, select.POLLHUP | select.POLLRDHUP)
 
     def _empty(self) -> None:
         """Give what the old connection still brought before its end is told."""
@@ -144,11 +158,12 @@ class Link:
             self._soon(dealer, self._read_dealer)
 
     def ended(self) -> bool:
-        """Whether the news that the connection ended is waiting to be read."""
+        """Whether the other end has closed the connection, be the news read or not."""
         if _readable(self._monitor):
             self._soon(self._monitor, self._read_monitor)
             return True
-        return False
+        # The kernel knows before the I/O thread has read what is left and has told the monitor.
+        return self._descriptor >= 0 and bool(self._hangup.poll(0))
 
     def open_events(self, credential: str) -> None:
         """Connect for events, in place of an earlier event connection."""

@@ -45,6 +45,9 @@ _TAIL = Limits.tail
 _AGAIN = 0.05  # seconds until a rejected Hello is said again while an older connection is being cleared away
 _PATIENCE = 2.0  # seconds for which that is tried
 _TOPICS = 10_000
+# Seconds from the end of the bus to PeerDown("bus"): every callee sees the same end at its own socket, and one that has
+# not been scheduled yet must not start a call after its caller was told that it failed.
+_AFTER = 0.025
 
 
 class Peer:
@@ -66,7 +69,7 @@ class Peer:
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
-        self._server = Server(self)
+        self._server = Server(self, self._bus_gone)
         self._ids = itertools.count(1)
         self._calls: dict[int, tuple[asyncio.Future[bytes | None], str]] = {}
         self._streams: dict[int, Stream] = {}
@@ -84,6 +87,7 @@ class Peer:
         self._failure: IpcError | None = None
         self._closing = False
         self._patience: float | None = None
+        self._failing: tuple[asyncio.TimerHandle, list[asyncio.Future[Any]], list[Stream]] | None = None
         self._arrivals: dict[type, Callable[[Any, bytes | None], None]] = {
             wire.Welcome: self._on_welcome,
             wire.Rejected: self._on_rejected,
@@ -283,6 +287,9 @@ class Peer:
         while (wait := self._slow_until - self._loop.time()) > 0:
             await asyncio.sleep(wait)
 
+    def _bus_gone(self) -> bool:
+        return not self._up or self._link is None or self._link.ended()
+
     def _quietly(self, message: wire.ToBus) -> None:
         try:
             self.send_now(message)
@@ -454,7 +461,7 @@ class Peer:
             log.info("%s lost its bus", self._name)
             self._welcomed = self._loop.create_future()
             self._patience = None
-            self._drop_everything(PeerDown("bus", "the connection was lost"))
+            self._drop_everything(PeerDown("bus", "the connection was lost"), _AFTER)
 
     def link_refused(self) -> None:
         """The handshake was refused."""
@@ -552,8 +559,6 @@ class Peer:
             log.error("%s: the bus objects: %s", self._name, rejected.text)
 
     def _on_request(self, request: wire.Request, payload: bytes | None) -> None:
-        if self._link is not None and self._link.ended():
-            return  # its caller was told PeerDown("bus") already: run now, the call would be a ghost
         if not self._closing:
             self._server.request(request, payload)
 
@@ -656,23 +661,32 @@ class Peer:
         if self._goodbye is not None and not self._goodbye.done():
             self._goodbye.set_result(None)
 
-    def _drop_everything(self, error: IpcError) -> None:
-        """The connection is gone: everything in flight fails, everything that is being served is cancelled."""
+    def _drop_everything(self, error: IpcError, after: float = 0.0) -> None:
+        """The connection is gone: what is being served is cancelled, what is in flight fails `after` seconds."""
         self._up = False
         self._server.cancel_all()
-        calls, self._calls = self._calls, {}
-        for future, _target in calls.values():
-            if not future.done():
-                future.set_exception(error)
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            stream.fail(error)
-        confirming, self._confirming = self._confirming, {}
-        for futures in confirming.values():
-            for future_ in futures:
-                if not future_.done():
-                    future_.set_exception(error)
-        self._confirmed.clear()
         if self._link is not None:
             self._link.close_events()
+        waiting: list[asyncio.Future[Any]] = [future for future, _target in self._calls.values()]
+        waiting += [future for futures in self._confirming.values() for future in futures]
+        streams = list(self._streams.values())
+        self._calls, self._streams, self._confirming = {}, {}, {}
+        self._confirmed.clear()
         self._wake_room()
+        if after and self._loop is not None:
+            handle = self._loop.call_later(after, self._fail_all, waiting, streams, error)
+            self._failing = (handle, waiting, streams)
+        else:
+            if self._failing is not None:  # closed within the delay: nobody may be left waiting
+                handle, late, broken = self._failing
+                handle.cancel()
+                waiting, streams = waiting + late, streams + broken
+            self._fail_all(waiting, streams, error)
+
+    def _fail_all(self, waiting: list[asyncio.Future[Any]], streams: list[Stream], error: IpcError) -> None:
+        self._failing = None
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+        for stream in streams:
+            stream.fail(error)

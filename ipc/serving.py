@@ -67,10 +67,11 @@ class _Job:
 
 
 class Server:
-    """Runs exposed methods. One for each peer."""
+    """Runs exposed methods. One for each peer. `gone`: whether the bus of the requests is known to be dead."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, gone: Callable[[], bool]) -> None:
         self._sender = sender
+        self._gone = gone
         self._methods: dict[str, Handler] = {}
         self._streams: set[str] = set()
         self._jobs: dict[int, _Job] = {}
@@ -140,6 +141,10 @@ class Server:
             if (request.method in self._streams) != (request.credit is not None):
                 kind = ("a stream", "stream()") if request.method in self._streams else ("not a stream", "call()")
                 raise Refused("WrongKind", f"{request.method!r} is {kind[0]}: use {kind[1]}")
+            if self._gone():
+                # Its caller has been told, or is about to be told, PeerDown("bus"): run now, the call would be a ghost.
+                self._jobs.pop(request.id, None)
+                return
             started = self._bind(self._methods[request.method], call, params)
             if request.credit is not None:
                 await self._stream(request.id, job, started)
@@ -189,6 +194,8 @@ class Server:
 
     async def _cast(self, call: Call, payload: bytes | None) -> None:
         try:
+            if self._gone():
+                return
             handler = self._methods.get(call.method)
             if handler is None or call.method in self._streams:
                 raise Refused("NoSuchMethod", f"there is no method {call.method!r} to cast to")
