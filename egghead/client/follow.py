@@ -37,8 +37,13 @@ class Tail:
         self.first: str | None = None  # the id of the log's first entry: tells a room from its successor
 
     def event(self, entry: dict[str, Any]) -> bool | None:
-        """True: this is the next entry. False: known already. None: something is missing before it."""
+        """True: this is the next entry. False: known already. None: something is missing before it.
+
+        Raises RoomReplaced for the first entry of another log.
+        """
         seq = entry["seq"]
+        if seq == 1 and self.first is not None and entry["id"] != self.first:
+            raise RoomReplaced(self.room)
         if seq == self.last + 1:
             self._take(seq, entry)
             return True

@@ -22,7 +22,7 @@ from egghead.processes.room import rooms_directory
 from egghead.rooms.fold import RoomState, empty, fold
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
 from egghead.rooms.transcript import Line, line_of, parse, render, restored, speakers
-from ipc import Call, IpcError, Refused, RemoteError
+from ipc import Call, IpcError, Refused, RemoteError, shielded
 from supervisor.aio import ControlError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Lobby:
 
     # -- calls
 
+    @shielded
     async def open(self, call: Call, room: str, ephemeral: bool = False) -> dict[str, Any]:
         """Make sure that the room lives: {room, opened, last}. A saved transcript of that name comes back with it."""
         room = _checked(room)
@@ -119,12 +120,14 @@ class Lobby:
             "quiet": state.quiet,
         }
 
+    @shielded
     async def save(self, call: Call, room: str) -> dict[str, Any]:
         """Write the transcript record: {room, record, messages}."""
         room = await self._existing(room)
         async with self._lock(room):
             return await self._save(room)
 
+    @shielded
     async def drop(self, call: Call, room: str, save: bool = True) -> dict[str, Any]:
         """Close a room for good, after saving its transcript unless told not to: {room, record}."""
         room = await self._existing(room)

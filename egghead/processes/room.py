@@ -16,7 +16,7 @@ from egghead.rooms.gate import TurnClosed
 from egghead.rooms.keeper import Conflict, Keeper
 from egghead.rooms.log import LogFull, RoomLog
 from egghead.rooms.names import check_room, file_name
-from ipc import Call, IpcError, Refused
+from ipc import Call, IpcError, Refused, shielded
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -71,6 +71,7 @@ class Room:
         """Name -> handler."""
         return {"append": self.append, "since": self.since, "info": self.info}
 
+    @shielded
     async def append(self, call: Call, entries: Any, expect: Any = None) -> dict[str, Any]:
         """Append all or none, durably. Refuses with Conflict {last}, TurnClosed, BadEntry, LogFull."""
         try:

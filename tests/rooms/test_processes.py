@@ -1,0 +1,304 @@
+"""Rooms, lobby and coordinator as processes on a real bus: restarts, order, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from egghead.client.follow import RoomReplaced, append_reliably, follow
+from egghead.rooms.ulid import ulid
+from ipc import RemoteError
+from tests.rooms.model import check_log
+from tests.rooms.stage import Agent, Stage, stage, until
+
+JOIN = {"kind": "joined", "agent": "scout", "title": "Scout"}
+
+
+def message(text: str, author: str = "ada") -> dict[str, Any]:
+    """A person's message with an id of its own."""
+    return {"id": ulid(), "kind": "message", "author": author, "text": text}
+
+
+async def everything(stage: Stage, room: str = "default") -> list[dict[str, Any]]:
+    """The whole log as a reader sees it."""
+    peer = await stage.bus.client("reader")
+    entries: list[dict[str, Any]] = []
+    while True:
+        page = await peer.call(f"rooms/{room}", "since", seq=len(entries), limit=100)
+        entries += page["entries"]
+        if not page["more"]:
+            return entries
+
+
+async def test_an_append_is_stamped_by_the_room_and_published() -> None:
+    """The room stamps seq, at and by from the bus, and publishes what it has stored."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        ada = await s.bus.client("ada")
+        events = await ada.subscribe("log/default/")
+        stored = await ada.call("rooms/default", "append", entries=[message("hello")])
+        event = await asyncio.wait_for(anext(events), 5)
+        assert event.data == stored["entries"][0]
+        assert event.data["by"].startswith("clients/ada-")
+        assert event.data["seq"] == stored["last"] == 1
+
+
+async def test_refusals_arrive_with_a_type_and_a_remedy() -> None:
+    """A wrong kind, a foreign role, a stale expect and a closed turn are told apart by the type of the error."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        ada = await s.bus.client("ada")
+        scout = await s.bus.peer("agents/scout")
+
+        async def refused(peer: Any, entry: dict[str, Any], **more: Any) -> RemoteError:
+            with pytest.raises(RemoteError) as caught:
+                await peer.call("rooms/default", "append", entries=[entry], **more)
+            return caught.value
+
+        assert "did you mean 'message'" in (await refused(ada, {"kind": "mesage"})).message
+        assert (await refused(ada, {"kind": "round_ended", "round": "r"})).type == "BadEntry"
+        assert (await refused(scout, {"kind": "action", "turn": "t", "action": "passed"})).type == "TurnClosed"
+        conflict = await refused(ada, message("x"), expect=7)
+        assert (conflict.type, conflict.data["last"]) == ("Conflict", 0)
+
+
+async def test_only_the_author_reads_private_fields() -> None:
+    """Tool inputs and results are given back to their agent and to nobody else."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        scout = await s.bus.peer("agents/scout")
+        coordinator = await s.bus.peer("coordinator")
+        ada = await s.bus.client("ada")
+        events = await ada.subscribe("log/default/")
+        turn = {"turn": "r1.1", "attempt": 1}
+        started = {"kind": "turn_started", "round": "r1", "agent": "scout", "incarnation": scout.incarnation}
+        await coordinator.call("rooms/default", "append", entries=[{**started, **turn, "mode": "open"}])
+        tool = {"kind": "tool_started", **turn, "call": "c", "tool": "t", "read_only": True, "summary": "s"}
+        await scout.call("rooms/default", "append", entries=[{**tool, "input": {"secret": 1}}])
+        mine = await scout.call("rooms/default", "since", seq=1)
+        theirs = await ada.call("rooms/default", "since", seq=1)
+        assert mine["entries"][0]["input"] == {"secret": 1}
+        assert "input" not in theirs["entries"][0]
+        await anext(events)
+        assert "input" not in (await anext(events)).data
+
+
+async def test_follow_sees_each_entry_once_over_restarts_of_room_and_bus() -> None:
+    """A follower gets every entry once and in order although room and bus are killed while others write."""
+    async with stage(process=True) as s:
+        await s.start("rooms/default", "room", room="default")
+        reader = await s.bus.client("reader")
+        writers = [await s.bus.client(f"w{n}") for n in range(3)]
+        seen: list[dict[str, Any]] = []
+
+        async def read() -> None:
+            async for entry in follow(reader, "default"):
+                seen.append(entry)
+                if len(seen) == 90:
+                    return
+
+        async def write(number: int) -> None:
+            for n in range(30):
+                await append_reliably(writers[number], "default", [message(f"{number}.{n}")], 30)
+
+        async def disturb() -> None:
+            for turn in range(4):
+                await asyncio.sleep(0.15)
+                if turn % 2:
+                    await s.bus.restart()
+                else:
+                    await s.kill("rooms/default")
+                    await s.again("rooms/default")
+
+        async with asyncio.timeout(50):
+            await asyncio.gather(read(), disturb(), *(write(n) for n in range(3)))
+        assert [entry["seq"] for entry in seen] == list(range(1, 91))
+        for number in range(3):
+            mine = [entry["text"] for entry in seen if entry["text"].startswith(f"{number}.")]
+            assert mine == [f"{number}.{n}" for n in range(30)]
+
+
+async def test_follow_says_that_a_room_was_replaced() -> None:
+    """A room that was dropped and opened again under its name is not mistaken for the old one."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(ada, "plans", [message("one"), message("two")])
+        entries = follow(ada, "plans")
+        assert (await anext(entries))["text"] == "one"
+        await ada.call("lobby", "drop", room="plans", save=False)
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(ada, "plans", [message("new")])
+        with pytest.raises(RoomReplaced):
+            async with asyncio.timeout(10):
+                async for _ in entries:
+                    pass
+
+
+async def test_a_message_is_answered_and_the_round_ends() -> None:
+    """A mention becomes a planned round, a turn, an answer and an end, in this order."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        await s.start("lobby", "lobby")
+        await s.start("coordinator", "coordinator")
+        roster = await s.bus.peer("roster")
+        await append_reliably(roster, "default", [JOIN])
+        await Agent(s, "scout", lambda turn: "here").start()
+        ada = await s.bus.client("ada")
+        [posted] = await append_reliably(ada, "default", [message("@scout where?")])
+        async with asyncio.timeout(10):
+            entries = await until(follow(ada, "default", posted["seq"]), "round_ended")
+        assert [entry["kind"] for entry in entries] == [
+            "round_planned",
+            "turn_started",
+            "message",
+            "turn_ended",
+            "round_ended",
+        ]
+        assert entries[0]["message"] == posted["id"]
+        assert entries[3]["outcome"] == "spoke"
+
+
+async def test_an_agent_that_dies_in_its_turn_gets_it_once_more() -> None:
+    """The turn of a dead agent is given again to its next life, as attempt 2, and answered once."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        await s.start("lobby", "lobby")
+        await s.start("coordinator", "coordinator")
+        roster = await s.bus.peer("roster")
+        await append_reliably(roster, "default", [JOIN])
+        scout = await Agent(s, "scout", lambda turn: f"attempt {turn['attempt']}").start()
+        reached = asyncio.Event()
+
+        async def hang(turn: dict[str, Any]) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        scout.before_answer = hang
+        ada = await s.bus.client("ada")
+        await append_reliably(ada, "default", [message("@scout?")])
+        async with asyncio.timeout(20):
+            await reached.wait()
+            await scout.die()
+            scout.before_answer = None
+            await scout.start()
+            entries = await until(follow(ada, "default"), "round_ended")
+        assert [entry["text"] for entry in entries if entry["kind"] == "message"][1:] == ["attempt 2"]
+        check_log(entries)
+
+
+async def test_a_coordinator_killed_in_a_round_goes_on_where_it_was() -> None:
+    """Killing the coordinator again and again while a room talks loses, doubles and reorders nothing."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        await s.start("lobby", "lobby")
+        await s.start("coordinator", "coordinator")
+        roster = await s.bus.peer("roster")
+        await append_reliably(roster, "default", [JOIN, {**JOIN, "agent": "bob", "title": "Bob"}])
+        for name in ("scout", "bob"):
+            agent = Agent(s, name, lambda turn: "yes")
+            agent.before_answer = lambda turn: asyncio.sleep(0.05)
+            await agent.start()
+        ada = await s.bus.client("ada")
+
+        async def kill() -> None:
+            while True:
+                await asyncio.sleep(0.2)
+                await s.kill("coordinator")
+                await s.again("coordinator")
+
+        killer = asyncio.create_task(kill())
+        try:
+            async with asyncio.timeout(50):
+                for n in range(6):
+                    [posted] = await append_reliably(ada, "default", [message(f"@everyone {n}")])
+                    planned = await until(follow(ada, "default", posted["seq"]), "round_planned", message=posted["id"])
+                    await until(follow(ada, "default", posted["seq"]), "round_ended", round=planned[-1]["round"])
+        finally:
+            killer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await killer
+        log = await everything(s)
+        check_log(log)
+        assert sum(entry["kind"] == "message" and entry["by"].startswith("agents/") for entry in log) == 12
+
+
+async def test_the_lobby_reopens_live_rooms_and_one_bad_room_stops_nobody() -> None:
+    """After a restart every room on disk lives again; a room that does not start is reported and the others run."""
+    async with stage({"default_room": "hall"}) as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        await ada.call("lobby", "open", room="dm/scout")
+        await append_reliably(ada, "plans", [message("keep me")])
+        for name in ("lobby", "rooms/plans", "rooms/hall", "rooms/dm/scout"):
+            await s.kill(name)
+        s.refuse = {"dm/scout"}
+        await s.start("lobby", "lobby")
+        listed = {room["room"]: room for room in await ada.call("lobby", "list")}
+        assert listed.keys() == {"hall", "plans", "dm/scout"}
+        assert listed["plans"]["last"] == 1
+        assert "refused by the test" in listed["dm/scout"]["error"]
+
+
+async def test_the_lobby_refuses_what_cannot_be_a_room() -> None:
+    """Bad names, unknown rooms and dropping the default room are refused with what to do instead."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        for method, room, kind in (
+            ("open", "../etc", "BadRoomName"),
+            ("open", "x" * 65, "BadRoomName"),
+            ("show", "defualt", "NoSuchRoom"),
+            ("drop", "default", "DefaultRoom"),
+        ):
+            with pytest.raises(RemoteError) as caught:
+                await ada.call("lobby", method, room=room)
+            assert caught.value.type == kind
+        with pytest.raises(RemoteError, match="did you mean 'default'"):
+            await ada.call("lobby", "show", room="defualt")
+
+
+async def test_a_saved_room_comes_back_from_its_transcript() -> None:
+    """Dropping saves the transcript; opening the name again gives the same messages, authors and times."""
+    async with stage() as s:
+        kept: dict[str, dict[str, Any]] = {}
+
+        async def get(call: Any, id: str) -> dict[str, Any]:
+            from ipc import Refused
+
+            if id not in kept:
+                raise Refused("NotFound", id)
+            return kept[id]
+
+        async def create(call: Any, **record: Any) -> dict[str, Any]:
+            kept[record["id"]] = {**record, "revision": "1"}
+            return {"record": kept[record["id"]], "indexed": True}
+
+        await s.bus.peer("store", expose={"get": get, "create": create})
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        before = await append_reliably(ada, "plans", [message("one\n\ntwo"), message("three", "bob")])
+        assert (await ada.call("lobby", "drop", room="plans"))["record"] == "chat/plans"
+        assert kept["chat/plans"]["class"] == "transcript"
+        await ada.call("lobby", "open", room="plans")
+        after = await everything(s, "plans")
+        assert [(e["author"], e["text"]) for e in after] == [(e["author"], e["text"]) for e in before]
+        assert after[0]["said"] == before[0]["at"][:19] + "Z"
+
+
+async def test_a_room_stops_in_order_and_leaves_nothing_unanswered() -> None:
+    """Asked to stop, room, lobby and coordinator end with exit code 0 and no traceback."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        await s.start("coordinator", "coordinator")
+        ada = await s.bus.client("ada")
+        await append_reliably(ada, "default", [message("x")])
+        for name in ("coordinator", "lobby", "rooms/default"):
+            assert await s.stop(name) == 0
+        assert "Traceback" not in s.stderr()
