@@ -6,7 +6,7 @@ when several claim one. No file access here; `Store` and the store process feed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from records.ids import id_of
@@ -38,8 +38,9 @@ class Catalog:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._files: dict[str, Entry] = {}
-        self._claims: dict[str, set[str]] = {}  # only ids that differ from the path's own
-        self._stems: dict[str, set[str]] = {}  # only path ids that several files share
+        # Tuples, not sets: almost all hold one path, and there is one for each note.
+        self._claims: dict[str, tuple[str, ...]] = {}  # ids that files ask for and their paths do not give
+        self._stems: dict[str, tuple[str, ...]] = {}
         for entry in entries:
             self.put(entry)
 
@@ -60,19 +61,19 @@ class Catalog:
         self._files[entry.path] = entry
         stem = id_of(entry.path)
         if entry.wanted != stem:
-            self._claims.setdefault(entry.wanted, set()).add(entry.path)
-        self._stems.setdefault(stem, set()).add(entry.path)
+            self._claims[entry.wanted] = (*self._claims.get(entry.wanted, ()), entry.path)
+        self._stems[stem] = (*self._stems.get(stem, ()), entry.path)
 
     def drop(self, path: str) -> Entry | None:
         entry = self._files.pop(path, None)
         if entry is None:
             return None
         for table, key in ((self._claims, entry.wanted), (self._stems, id_of(path))):
-            paths = table.get(key)
-            if paths is not None:
-                paths.discard(path)
-                if not paths:
-                    del table[key]
+            paths = tuple(other for other in table.get(key, ()) if other != path)
+            if paths:
+                table[key] = paths
+            else:
+                table.pop(key, None)
         return entry
 
     def path_of(self, id_: str) -> str | None:
@@ -95,8 +96,7 @@ class Catalog:
     def sharers(self, path: str, wanted: str) -> set[str]:
         """Other files whose id may depend on this one."""
         stem = id_of(path)
-        near = set(self._stems.get(stem, ())) | set(self._claims.get(stem, ())) | set(self._claims.get(wanted, ()))
-        return near - {path}
+        return {*self._stems.get(stem, ()), *self._claims.get(stem, ()), *self._claims.get(wanted, ())} - {path}
 
     def compare(self, seen: Iterable[FileStat], under: Iterable[str] | None = None) -> Difference:
         """What differs between the files seen and the files known. `under`: only these paths and what is below them."""
@@ -124,21 +124,31 @@ class Catalog:
         if "" in roots:
             return list(self._files)
         exact = [path for path in roots if path in self._files]
-        folders = tuple(root + "/" for root in roots if root not in self._files)
+        folders = {root for root in roots if root not in self._files}
         if not folders:
             return exact
-        return exact + [path for path in self._files if path.startswith(folders)]
+        return exact + [path for path in self._files if any(above in folders for above in _above(path))]
 
 
-def effective(path: str, wanted: str, stems: object, claims: object) -> str:
+def _above(path: str) -> Iterator[str]:
+    """The folders a path lies in."""
+    place = path.rfind("/")
+    while place > 0:
+        yield path[:place]
+        place = path.rfind("/", 0, place)
+
+
+Claimants = Callable[[str], Collection[str] | None]
+
+
+def effective(path: str, wanted: str, stems: Claimants, claims: Claimants) -> str:
     """The id a file gets. `stems(id)`, `claims(id)`: the paths that give that id, that ask for it; None for nobody.
 
     The rule depends on the set of files only, never on their order of arrival: an id that a path gives is never
     taken by a claim; of several the first path has it; who loses gets the id of its path, or the path itself.
     """
     stem = id_of(path)
-    if wanted != stem:
-        if not stems(wanted) and min(claims(wanted) or (path,)) >= path:  # type: ignore[operator]
-            return wanted
-    others = stems(stem) or (path,)  # type: ignore[operator]
+    if wanted != stem and not stems(wanted) and min(claims(wanted) or (path,)) >= path:
+        return wanted
+    others = stems(stem) or (path,)
     return stem if min(others) >= path else path

@@ -157,7 +157,7 @@ def unresolved(db: sqlite3.Connection) -> list[dict[str, Any]]:
 
 def orphans(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     """Summary rows of notes without any resolved link from or to another note."""
-    joined = set()
+    joined: set[str] = set()
     for source, target in _edges(db):
         if source != target:
             joined.update((source, target))

@@ -24,6 +24,9 @@ from records.query import search_query
 from records.text import analyse, fold, raw_words
 
 Upsert = Record | Mapping[str, Any]
+Rows = list[dict[str, Any]]
+Hits = list[Hit]
+Entries = list[Entry]
 MAX_BODY = 8 * 2**20  # characters of one note that are searched
 
 
@@ -254,7 +257,7 @@ class Index:
         """Path -> (size, mtime_ns, inode) of every file seen, skipped ones too; a page in path order when `limit` is given."""
         return {entry.path: entry.mark for entry in self.entries(after, limit)}
 
-    def entries(self, after: str = "", limit: int | None = None) -> list[Entry]:
+    def entries(self, after: str = "", limit: int | None = None) -> Entries:
         """As `known`, with wanted id, class and revision. A skipped file has class ''."""
         with self._reading() as db:
             rows = db.execute(
@@ -289,7 +292,7 @@ class Index:
             ).fetchone()
             return row is None
 
-    def skipped(self) -> list[dict[str, Any]]:
+    def skipped(self) -> Rows:
         """Files that are not notes although their name says so: `{path, error}`."""
         with self._reading() as db:
             return [{"path": path, "error": error} for path, error in db.execute("SELECT path, error FROM skipped")]
@@ -298,7 +301,7 @@ class Index:
 
     def search(
         self, query: str, class_: str | None = None, tags: Sequence[str] = (), limit: int = 20, since: str | None = None
-    ) -> list[Hit]:
+    ) -> Hits:
         """Notes for what somebody typed, best first; ties by id. Never raises for any text."""
         if limit <= 0:
             return []
@@ -340,19 +343,17 @@ class Index:
     def list(
         self, class_: str | None = None, tag: str | None = None, prefix: str | None = None, order: str = "updated",
         limit: int | None = 100,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> Rows:  # fmt: skip
         """Summaries `{id, title, class, tags, created, updated}`. `order`: updated, created, title, id. Raises InvalidValue."""
         return self._summaries(order, limit, class_=class_, tags=(fold(tag),) if tag else (), prefix=prefix)
 
-    def recent(
-        self, order_by: str = "updated", since: str | None = None, limit: int | None = 20
-    ) -> list[dict[str, Any]]:
+    def recent(self, order_by: str = "updated", since: str | None = None, limit: int | None = 20) -> Rows:
         """The newest notes by `updated` or `created`; `since`: RFC 3339. Raises InvalidValue."""
         if order_by not in ("updated", "created"):
             raise InvalidValue(f"order_by is 'updated' or 'created', not {order_by!r}")
         return self._summaries(order_by, limit, class_=None, since=since, since_column=order_by)
 
-    def _summaries(self, order: str, limit: int | None, **conditions: Any) -> list[dict[str, Any]]:
+    def _summaries(self, order: str, limit: int | None, **conditions: Any) -> Rows:
         if order not in index_sql.ORDERS:
             raise InvalidValue(f"order is one of {', '.join(index_sql.ORDERS)}, not {order!r}")
         where, values = index_sql.filters(**conditions)
@@ -360,7 +361,7 @@ class Index:
         with self._reading() as db:
             return [_summary(row) for row in db.execute(sql, (*values, -1 if limit is None else limit))]
 
-    def tags(self) -> list[dict[str, Any]]:
+    def tags(self) -> Rows:
         """`{tag, count}`, most used first."""
         with self._reading() as db:
             rows = db.execute("SELECT min(spelled), count(*) FROM tags GROUP BY tag ORDER BY 2 DESC, 1")
@@ -384,7 +385,7 @@ class Index:
                 "rebuilt": self.rebuilt,
             }
 
-    def faults(self) -> list[dict[str, Any]]:
+    def faults(self) -> Rows:
         """Notes with an `error`, files skipped, and notes that lost the id they ask for: `{path, id, error}`."""
         with self._reading() as db:
             found = [
@@ -406,22 +407,22 @@ class Index:
         with self._reading() as db:
             return graph.resolve(db, target)
 
-    def links(self, id_: str, depth: int = 1) -> list[dict[str, Any]]:
+    def links(self, id_: str, depth: int = 1) -> Rows:
         """Where a note leads: `{source, target, id, fragment, display, kind, depth}`, `id` None when unresolved."""
         with self._reading() as db:
             return graph.links(db, id_, depth)
 
-    def backlinks(self, id_: str) -> list[dict[str, Any]]:
+    def backlinks(self, id_: str) -> Rows:
         """Links that mean a note: `{id, title, path, target, fragment, display, kind}`."""
         with self._reading() as db:
             return graph.backlinks(db, id_)
 
-    def unresolved(self) -> list[dict[str, Any]]:
+    def unresolved(self) -> Rows:
         """Links that mean no note, or several: `{source, target, candidates}`."""
         with self._reading() as db:
             return graph.unresolved(db)
 
-    def orphans(self) -> list[dict[str, Any]]:
+    def orphans(self) -> Rows:
         """Summaries of notes that no other note links to and that link to none."""
         with self._reading() as db:
             return [_summary(row) for row in graph.orphans(db)]

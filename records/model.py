@@ -140,7 +140,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one note. `kind`: created, updated, renamed, trashed or removed."""
+    """One change of one note. `kind`: created, updated, renamed, trashed or removed. `previous_id`: only of a renamed one."""
 
     kind: str
     id: str
@@ -148,6 +148,7 @@ class Change:
     class_: str
     previous_class: str | None = None
     revision: str = ""
+    previous_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -157,6 +158,7 @@ class Change:
             "class": self.class_,
             "previous_class": self.previous_class,
             "revision": self.revision,
+            "previous_id": self.previous_id,
         }
 
 

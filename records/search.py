@@ -99,10 +99,9 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
         last = query.unfinished and place == len(folded) - 1
         if skip[place] and not all(skip):
             continue
-        for term in word_terms(words[place]):
-            if any(known.word == term for known in chosen):
-                continue
-            chosen.append(_expand(db, term, word, last, total, frequency))
+        for piece in word_terms(words[place]):
+            if all(known.word != piece for known in chosen):
+                chosen.append(_expand(db, piece, word, last, total, frequency))
     chosen = chosen[:MAX_TERMS]
     _join_neighbours(db, folded, skip, chosen, frequency)
     whole = any(not is_gram(term.word) for term in chosen)
@@ -151,7 +150,7 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
         return found
     if last and len(word) >= 2:
         _prefixes(db, found, word, term, 24, frequency)
-    if len(term) >= 4 and docs < max(30, total // 50):
+    if len(term) >= 4 and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
     if not found.forms and len(word) >= 4 and not word.isdigit():
         _typos(db, found, word, total, frequency)

@@ -18,11 +18,13 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
     lines = [line for line in (_clean(line) for line in text.splitlines()[:400]) if line]
     if not lines:
         return "", ()
-    best, start = -1.0, 0
+    best = -1.0
+    start = 0
     for place, line in enumerate(lines):
         value = sum(wanted.get(term, 0.0) for term in set(terms(line[:2000])))
         if value > best + 1e-9:
-            best, start = value, place
+            best = value
+            start = place
     shown = lines[start]
     for line in lines[start + 1 :]:
         if len(shown) >= length * 0.6:
@@ -61,8 +63,8 @@ def _cut(text: str, wanted: Mapping[str, float], length: int) -> str:
             first = max(0, text.find(word) - length // 3)
             break
     if first:
-        space = text.find(" ", first)
-        first = space + 1 if 0 <= space < first + 30 else first
+        gap = text.find(" ", first)
+        first = gap + 1 if 0 <= gap < first + 30 else first
     cut = text[first : first + length]
     if first + length < len(text):
         head, space, _ = cut.rpartition(" ")

@@ -227,7 +227,7 @@ class Store:
                 if not self._taken(number):
                     parts = formats.compose(format, keys, body)
                     with suppress(FileExistsError):
-                        return self._place(number + suffix, parts.encode(), number)
+                        return self._place(number + suffix, parts.encode())
                 if given:
                     raise Exists(f"a note {number!r} exists; choose another id, or update that one")
                 count += 1
@@ -245,7 +245,7 @@ class Store:
             return f"inbox/{name}" if class_ == "inbox" else name
         return datetime.fromtimestamp(now / 1e9, UTC).strftime("inbox/%Y-%m-%d-%H%M%S")
 
-    def _place(self, path: str, data: bytes, id_: str) -> Record:
+    def _place(self, path: str, data: bytes) -> Record:
         """Put a new file where none is. Raises FileExistsError."""
         full = self._target(path)
         try:
@@ -269,8 +269,7 @@ class Store:
             raise
         except OSError as error:
             raise self._refused(error, path) from error
-        record = self.read(path)
-        return record if record.id == id_ or "id" in record.meta else record
+        return self.read(path)
 
     def update(self, id_: str, changes: Mapping[str, Any], revision: str | None = None) -> Record:
         """Change fields, meta keys (`meta`: mapping; None removes a key) or the body. Raises NotFound, Conflict, InvalidValue, ReadOnly.

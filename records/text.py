@@ -175,7 +175,7 @@ def _stem_latin(word: str) -> str:
         if len(root) == 3 and root[0] in "aeiou":
             return root  # adding, asked
         if len(root) >= 4 and root[-1] == root[-2] and root[-1] not in "aeiouls":
-            return root[:-1] if len(root) > 4 else root[:-1]  # tagging -> tag, running -> run
+            return root[:-1]  # tagging -> tag, running -> run
     if len(word) <= 5 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]  # notes -> note, tags -> tag
     if len(word) <= 4:

@@ -1,0 +1,217 @@
+"""The process `index`: SQLite over the notes. Only `store` writes to it; everybody whom the tree allows asks it.
+
+Only wiring: one thread writes, two read on connections of their own, the loop never waits for SQLite. A damaged index
+is removed and the process ends: it comes back empty, and `store`, which restarts after it, fills it from the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+# Everything a query needs is imported here, before the jail is closed and the process is forked.
+from egghead.processes.common import Service, run
+from ipc import Call, Refused
+from records.errors import IndexBroken, ReadOnly, RecordError
+from records.index import Index
+from records.store import PRIVATE, Store
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.index")
+
+READERS = 2
+MAX_PAGE = 4000  # rows of `known` in one answer: about 600 KB
+WRITER = "store"
+T = TypeVar("T")
+
+
+def main(context: Context) -> None:
+    run(context, setup)
+
+
+async def setup(service: Service) -> None:
+    root = Path(service.settings["records_dir"])
+    path = await asyncio.to_thread(_place, root)
+    server = IndexServer(service, path, root)
+    service.expose(server.methods())
+    service.on_stop(server.aclose)
+    await service.connect()
+    if server.writer.rebuilt:
+        logger.warning("the index was rebuilt: %s", server.writer.rebuilt)
+    service.info.update(path=str(path), rebuilt=server.writer.rebuilt)
+
+
+def _place(root: Path) -> Path:
+    """Where the index lies: `.egghead/index.db`, or a directory of this process when the records directory takes no writes."""
+    try:
+        Store(root).prepare()
+        probe = root / PRIVATE / "index.db"
+        with open(probe, "ab"):
+            pass
+        if probe.stat().st_size == 0:
+            probe.unlink()  # an empty file is not a database of ours
+        return probe
+    except (ReadOnly, OSError) as error:
+        path = Path(tempfile.mkdtemp(prefix="egghead-index-")) / "index.db"
+        logger.warning("the index is kept in %s for this run: %s", path, error)
+        return path
+
+
+class IndexServer:
+    """What the process serves."""
+
+    def __init__(self, service: Service, path: Path, root: Path) -> None:
+        self._service = service
+        self._path = path
+        self._root = root
+        self.writer = Index(path, root)
+        self._write = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._read = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._local = threading.local()
+        self._readers: list[Index] = []
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Method name -> handler."""
+        return {
+            "search": self.search,
+            "list": self.list,
+            "recent": self.recent,
+            "links": self.links,
+            "backlinks": self.backlinks,
+            "unresolved": self.unresolved,
+            "orphans": self.orphans,
+            "tags": self.tags,
+            "graph": self.graph,
+            "resolve": self.resolve,
+            "stats": self.stats,
+            "faults": self.faults,
+            "paths": self.paths,
+            "free": self.free,
+            "apply": self.apply,
+            "known": self.known,
+        }
+
+    async def search(
+        self, call: Call, query: str, tags: list[str] | None = None, limit: int = 20, since: str | None = None,
+        **more: Any,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Hits as dicts, best first. `class` filters by class."""
+        kind = _class(more)
+        hits = await self._ask(lambda index: index.search(query, kind, tuple(tags or ()), limit, since))
+        return [hit.to_dict() for hit in hits]
+
+    async def list(
+        self, call: Call, tag: str | None = None, prefix: str | None = None, order: str = "updated",
+        limit: int | None = 100, **more: Any,
+    ) -> Any:  # fmt: skip
+        kind = _class(more)
+        return await self._ask(lambda index: index.list(kind, tag, prefix, order, limit))
+
+    async def recent(
+        self, call: Call, order_by: str = "updated", since: str | None = None, limit: int | None = 20
+    ) -> Any:
+        return await self._ask(lambda index: index.recent(order_by, since, limit))
+
+    async def links(self, call: Call, id: str, depth: int = 1) -> Any:
+        return await self._ask(lambda index: index.links(id, depth))
+
+    async def backlinks(self, call: Call, id: str) -> Any:
+        return await self._ask(lambda index: index.backlinks(id))
+
+    async def unresolved(self, call: Call) -> Any:
+        return await self._ask(lambda index: index.unresolved())
+
+    async def orphans(self, call: Call) -> Any:
+        return await self._ask(lambda index: index.orphans())
+
+    async def tags(self, call: Call) -> Any:
+        return await self._ask(lambda index: index.tags())
+
+    async def graph(self, call: Call, around: str | None = None, depth: int = 1) -> Any:
+        return await self._ask(lambda index: index.graph(around, depth))
+
+    async def resolve(self, call: Call, target: str) -> str | None:
+        return await self._ask(lambda index: index.resolve(target))
+
+    async def stats(self, call: Call) -> dict[str, Any]:
+        stats = await self._ask(lambda index: index.stats())
+        return {**stats, "rebuilt": self.writer.rebuilt}
+
+    async def faults(self, call: Call) -> Any:
+        return await self._ask(lambda index: index.faults())
+
+    async def paths(self, call: Call, ids: Any) -> dict[str, str]:
+        """id -> path of the ids that exist."""
+        return await self._ask(lambda index: index.paths([str(id_) for id_ in ids]))
+
+    async def free(self, call: Call, last: str, path: str = "") -> bool:
+        """Whether no note but the one at `path` has this last part of its id."""
+        return await self._ask(lambda index: index.is_free(last, path))
+
+    async def apply(self, call: Call, upserts: Any = (), removals: Any = ()) -> int:
+        """Number of rows touched. Only `store` may."""
+        _only_store(call)
+        return await self._run(self._write, lambda: self.writer.apply(upserts, removals))
+
+    async def known(self, call: Call, after: str = "", limit: int = MAX_PAGE) -> dict[str, Any]:
+        """`{files: [[path, size, mtime_ns, inode, id, class, revision]], more}`, paths after `after`. Only `store` may."""
+        _only_store(call)
+        size = max(1, min(limit, MAX_PAGE))
+        entries = await self._run(self._write, lambda: self.writer.entries(after, size))
+        files = [[entry.path, *entry.mark, entry.wanted, entry.class_, entry.revision] for entry in entries]
+        return {"files": files, "more": len(files) == size}
+
+    async def _ask(self, question: Callable[[Index], T]) -> T:
+        return await self._run(self._read, lambda: question(self._reader()))
+
+    def _reader(self) -> Index:
+        reader: Index | None = getattr(self._local, "index", None)
+        if reader is None:
+            reader = self._local.index = Index(self._path, self._root, read_only=True)
+            self._readers.append(reader)
+        return reader
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except IndexBroken as error:
+            logger.error("the index is removed and built again: %s", error)
+            self.writer.rebuild(str(error))
+            self._service.fail(error)
+            raise Refused("IndexBroken", str(error)) from None
+        except RecordError as error:
+            raise Refused(type(error).__name__, error.message, **error.data) from None
+        except (sqlite3.OperationalError, OSError) as error:
+            # A full or read-only disk: the file of the index is whole, this transaction is not in it.
+            raise Refused("IndexUnavailable", f"the index cannot be used now: {error}") from None
+
+    async def aclose(self) -> None:
+        """Finish the write that is under way, then close."""
+        for pool in (self._read, self._write):
+            await asyncio.to_thread(pool.shutdown, True)
+        for index in (*self._readers, self.writer):
+            index.close()
+
+
+def _class(more: dict[str, Any]) -> str | None:
+    """`class` is a keyword of Python, so it arrives among the rest; anything else there is a mistake of the caller."""
+    kind = more.pop("class", None)
+    if more:
+        raise Refused(
+            "BadRequest", f"unknown argument {sorted(more)[0]!r}; known: query, class, tags, tag, prefix, limit, since"
+        )
+    return str(kind) if kind else None
+
+
+def _only_store(call: Call) -> None:
+    if call.caller != WRITER:
+        raise Refused("Forbidden", f"only {WRITER!r} feeds the index, not {call.caller!r}; write through {WRITER!r}")

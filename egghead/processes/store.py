@@ -1,0 +1,367 @@
+"""The process `store`: the files of the notes. It reads, writes and watches them, and tells `index` and listeners.
+
+Only wiring: what differs is found by `records.Keeper`, in a thread; this file sends it. It knows no SQL. Every write
+is in the index before its caller hears of it; when the index does not answer, the write stands and says
+`indexed: false`, and the file is told to the index again until it has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from egghead.processes.common import Service, run
+from ipc import Call, IpcError, Refused
+from records.catalog import Entry
+from records.errors import RecordError
+from records.keeper import Keeper, Step
+from records.model import Change, Record
+from records.notes import linkers_of
+from records.store import Store
+from records.watch import Watcher
+
+if TYPE_CHECKING:
+    from supervisor import Context
+
+logger = logging.getLogger("egghead.store")
+
+TOPIC = "records/changed/"
+INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes takes its time
+REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
+LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
+IN_FLIGHT = 4  # messages to the index at once: it works while the next files are read
+MAX_BODY = 12 * 2**20  # characters in an answer; the frame limit is 16 MiB
+T = TypeVar("T")
+
+
+def main(context: Context) -> None:
+    run(context, setup)
+
+
+async def setup(service: Service) -> None:
+    store = Store(Path(service.settings["records_dir"]))
+    server = StoreServer(service, store)
+    service.expose(server.methods())
+    service.on_stop(server.aclose)
+    await service.connect()
+    try:
+        await server.run(store.prepare)
+    except Refused as refused:
+        # Reading goes on; each write says why it cannot.
+        logger.warning("%s", refused)
+    await server.begin()
+
+
+class StoreServer:
+    """What the process serves, and its loops."""
+
+    def __init__(self, service: Service, store: Store) -> None:
+        self._service = service
+        self._peer = service.peer
+        self.store = store
+        self.keeper = Keeper(store)
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._reads = ThreadPoolExecutor(2, thread_name_prefix="reads")
+        # One change of the disk or of what is known of it at a time: else the watcher would report our own writes.
+        self._writing = asyncio.Lock()
+        self._behind: set[str] = set()
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._watcher: Watcher | None = None
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Method name -> handler."""
+        return {
+            "get": self.get,
+            "agents": self.agents,
+            "create": self.create,
+            "update": self.update,
+            "edit": self.edit,
+            "trash": self.trash,
+            "restore": self.restore,
+            "rename": self.rename,
+            "trashed": self.trashed,
+            "history": self.history,
+            "diff": self.diff,
+            "undo": self.undo,
+            "faults": self.faults,
+            "sync": self.sync,
+        }
+
+    # --- start and loops ---
+
+    async def begin(self) -> None:
+        """Bring the index in step with the files, then keep it so."""
+        entries = []
+        after = ""
+        while True:
+            page = await self._peer.call("index", "known", after=after, timeout=INDEX_TIMEOUT)
+            for path, size, mtime_ns, inode, wanted, kind, revision in page["files"]:
+                entries.append(Entry(path, (size, mtime_ns, inode), wanted, kind, revision))
+            if not page["more"]:
+                break
+            after = page["files"][-1][0]
+        self.keeper = Keeper(self.store, entries)
+        self._watcher = Watcher(self.store.root)
+        await self._watcher.__aenter__()  # before the scan, so that nothing falls between the two
+        # What changed while no node ran is published too: who listens already needs it, who does not reads later.
+        await self._reconcile(None)
+        await self._sent()
+        self._service.info["notes"] = len(self.keeper.catalog)
+        if self._watcher.polling:
+            self._service.info["polling"] = self._watcher.polling
+        self._service.start(self._follow(self._watcher), "watch")
+        self._service.start(self._repair(), "repair")
+        self._service.start(self._look_again(), "look")
+
+    async def _follow(self, watcher: Watcher) -> None:
+        async for paths in watcher:
+            await self._reconcile(None if "" in paths else sorted(paths))
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            await self._reconcile(None)
+            await self._in_files(self.store.history.prune)
+
+    async def _repair(self) -> None:
+        while True:
+            await asyncio.sleep(REPAIR_EVERY)
+            while self._behind:
+                paths = sorted(self._behind)[:32]
+                step = await self._in_files(partial(self.keeper.again, paths))
+                if not await self._tell_index(step):
+                    break
+                self._behind.difference_update(paths)
+
+    async def _reconcile(self, under: list[str] | None) -> None:
+        """Find what differs, and pass it on piece by piece; API calls get their turn between pieces."""
+        pieces = await self._in_files(lambda: self.keeper.look(under))
+        for piece in pieces:
+            await self._slots.acquire()  # before the lock: while the index is slow, writes through the API go on
+            async with self._writing:
+                steps = await self._in_files(partial(self.keeper.step, piece))
+                task = asyncio.create_task(self._pass_on(steps))
+                self._sending.add(task)
+                task.add_done_callback(self._passed_on)
+
+    def _passed_on(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._slots.release()
+        if not task.cancelled() and task.exception() is not None:
+            self._service.fail(task.exception() or RuntimeError("unreachable"))
+
+    async def _sent(self) -> None:
+        while self._sending:
+            await asyncio.wait(set(self._sending))
+
+    async def _pass_on(self, steps: list[Step]) -> None:
+        for step in steps:
+            await self._tell_index(step)
+            await self._publish(step.changes)
+
+    async def _tell_index(self, step: Step) -> bool:
+        try:
+            await self._peer.call("index", "apply", upserts=step.upserts, removals=step.removals, timeout=INDEX_TIMEOUT)
+        except IpcError as error:
+            paths = [upsert["path"] for upsert in step.upserts] + step.removals
+            if not self._behind:
+                logger.warning("the index did not take %d files and will be told again: %s", len(paths), error)
+            self._behind.update(paths)
+            return False
+        return True
+
+    async def _publish(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            try:
+                await self._peer.publish(TOPIC, change.to_dict())
+            except IpcError as error:
+                # The bus is restarting; who follows has a new epoch then and reads again from the source.
+                logger.warning("the change of %s was not published: %s", change.id, error)
+
+    # --- reading ---
+
+    async def get(self, call: Call, id: str) -> dict[str, Any]:
+        """A note as its file is now: all fields and the body (`cut: true` when it was too long for a message)."""
+        return _answer(await self._in_reads(lambda: self.store.get(id)))
+
+    async def agents(self, call: Call) -> list[dict[str, Any]]:
+        """Every note of class agent."""
+        return await self._in_reads(lambda: [_answer(record) for record in self.keeper.of_class("agent")])
+
+    async def trashed(self, call: Call) -> list[str]:
+        """Ids in the trash."""
+        return await self._in_reads(self.store.trashed)
+
+    async def history(self, call: Call, id: str) -> list[dict[str, Any]]:
+        """Kept versions, newest first: `{name, at, revision, action, size}`."""
+        versions = await self._in_reads(lambda: self.store.versions(id))
+        return [
+            {"name": kept.name, "at": kept.at, "revision": kept.revision, "action": kept.action, "size": kept.size}
+            for kept in versions
+        ]
+
+    async def diff(self, call: Call, id: str, version: str | None = None) -> str:
+        """Unified diff from a kept version (default: the newest) to the note now."""
+        return (await self._in_reads(lambda: self.store.diff(id, version)))[:MAX_BODY]
+
+    async def faults(self, call: Call) -> dict[str, Any]:
+        """`{faults: [text], polling: reason or None, behind: number of files the index has not yet}`."""
+        polling = self._watcher.polling if self._watcher is not None else None
+        return {"faults": list(self.keeper.faults), "polling": polling, "behind": len(self._behind)}
+
+    # --- writing ---
+
+    async def create(self, call: Call, **fields: Any) -> dict[str, Any]:
+        """Write a new note: title, body, id, class, tags, links, meta, author, format."""
+        if "class" in fields:
+            fields["class_"] = fields.pop("class") or "durable"
+        arguments = {key: value for key, value in fields.items() if value is not None}
+        _known(arguments, ("title", "body", "id", "class_", "tags", "links", "meta", "author", "format"))
+        return await self._write("created", lambda: self.store.create(**arguments))
+
+    async def update(self, call: Call, id: str, changes: dict[str, Any], revision: str | None = None) -> dict[str, Any]:
+        """Change fields, `meta` keys or the body; with `revision` only if the note is still that one."""
+        return await self._write("updated", lambda: self.store.update(id, changes, revision))
+
+    async def edit(self, call: Call, id: str, old: str, new: str, revision: str | None = None) -> dict[str, Any]:
+        """Replace the one place in the body that reads `old`."""
+        return await self._write("updated", lambda: self.store.edit(id, old, new, revision))
+
+    async def restore(self, call: Call, id: str) -> dict[str, Any]:
+        """Bring a note back from the trash."""
+        return await self._write("created", lambda: self.store.restore(id))
+
+    async def undo(self, call: Call, id: str, version: str | None = None) -> dict[str, Any]:
+        """Put a kept version back."""
+        return await self._write("updated", lambda: self.store.undo(id, version))
+
+    async def trash(self, call: Call, id: str) -> dict[str, Any]:
+        """Move a note to the trash; `broken`: links of other notes that led to it (None: the index did not say)."""
+        return await _whole(self._trash(id))
+
+    async def _trash(self, id: str) -> dict[str, Any]:
+        broken = await self._backlinks(id)
+        async with self._changing() as files:
+            record = await files(lambda: self.store.trash(id))
+            step = self.keeper.trashed(record)
+            indexed = await self._tell_index(step)
+        await self._publish(step.changes)
+        return {"record": _answer(record), "indexed": indexed, "broken": broken}
+
+    async def rename(self, call: Call, old: str, new: str) -> dict[str, Any]:
+        """Move a note to another id and rewrite the links to it: `{record, indexed, rewritten, failed}` (paths)."""
+        return await _whole(self._rename(old, new))
+
+    async def _rename(self, old: str, new: str) -> dict[str, Any]:
+        backlinks = await self._backlinks(old)
+        linkers = linkers_of(backlinks) if backlinks is not None else None
+        async with self._changing() as files:
+            path = await files(lambda: self.store.path_of(old))
+            short = await self._short(new, path)
+            done = await files(lambda: self.store.rename(old, new, linkers, short=short))
+            step, record = await files(lambda: self.keeper.wrote(done.record, "renamed", path))
+            rewritten = [linker for linker in done.rewritten if linker != record.path]
+            others = await files(lambda: self.keeper.step(rewritten))
+            indexed = True
+            for part in (step, *others):
+                indexed = await self._tell_index(part) and indexed
+        for part in (step, *others):
+            await self._publish(part.changes)
+        return {
+            "record": _answer(record),
+            "indexed": indexed,
+            "rewritten": list(done.rewritten),
+            "failed": list(done.failed),
+        }
+
+    async def sync(self, call: Call) -> dict[str, Any]:
+        """Look at every file now; returns when the index has what differed."""
+        await self._reconcile(None)
+        await self._sent()
+        return {"notes": len(self.keeper.catalog), "behind": len(self._behind)}
+
+    async def _write(self, kind: str, work: Callable[[], Record]) -> dict[str, Any]:
+        return await _whole(self._write_and_tell(kind, work))
+
+    async def _write_and_tell(self, kind: str, work: Callable[[], Record]) -> dict[str, Any]:
+        async with self._changing() as files:
+            record = await files(work)
+            step, record = await files(lambda: self.keeper.wrote(record, kind))
+            indexed = await self._tell_index(step)
+        await self._publish(step.changes)
+        return {"record": _answer(record), "indexed": indexed}
+
+    async def _backlinks(self, id_: str) -> list[dict[str, Any]] | None:
+        try:
+            found: list[dict[str, Any]] = await self._peer.call("index", "backlinks", id=id_, timeout=5.0)
+        except IpcError:
+            return None
+        return found
+
+    async def _short(self, new: str, path: str) -> bool:
+        try:
+            return bool(await self._peer.call("index", "free", last=new.rpartition("/")[2], path=path, timeout=5.0))
+        except IpcError:
+            return False  # the full id is always right
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[Callable[[Callable[[], Any]], Any]]:
+        """Hold the disk, and what is known of it."""
+        async with self._writing:
+            yield self._in_files
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work on files; its errors arrive as typed refusals."""
+        return await self._in_files(work)
+
+    async def _in_files(self, work: Callable[[], T]) -> T:
+        return await self._in(self._files, work)
+
+    async def _in_reads(self, work: Callable[[], T]) -> T:
+        return await self._in(self._reads, work)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except RecordError as error:
+            raise Refused(type(error).__name__, error.message, **error.data) from None
+
+    async def aclose(self) -> None:
+        """Finish the write that is under way."""
+        if self._watcher is not None:
+            self._watcher.close()
+        async with self._writing:
+            pass
+        await self._sent()
+        for pool in (self._reads, self._files):
+            await asyncio.to_thread(pool.shutdown, True)
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do all of it, also when the caller goes away in the middle: a write and what is told of it belong together."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+def _answer(record: Record) -> dict[str, Any]:
+    data = record.to_dict()
+    if len(data["body"]) > MAX_BODY:
+        data["body"] = data["body"][:MAX_BODY]
+        data["cut"] = True
+    return data
+
+
+def _known(arguments: dict[str, Any], names: tuple[str, ...]) -> None:
+    import difflib
+
+    for name in arguments:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0].rstrip('_')!r}?" if near else f"; known: {', '.join(names)}"
+            raise Refused("BadRequest", f"create has no argument {name!r}{hint}")

@@ -1,0 +1,196 @@
+"""The store process without its process: what is known of the files, what differs, and what the index must be told.
+
+`Keeper` joins a Store with a Catalog. It blocks and knows no bus: the process calls it in a thread and sends what it
+returns. The one rule: a step looks at the disk again before it acts on a hint, so that hints may be late or doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from records.catalog import Catalog, Entry
+from records.errors import NotFound, RecordError
+from records.ids import id_of
+from records.model import Change, FileStat, Record
+from records.notes import read_upsert
+from records.store import Store
+
+STEP_FILES = 64
+STEP_BYTES = 700_000  # of files read in one step: with its fields and links a message stays under 1 MiB
+MAX_MESSAGE_BODY = 6 * 2**20  # characters of one note that go to the index; the frame limit is 16 MiB
+
+
+@dataclass(slots=True)
+class Step:
+    """A bounded piece of work done: what to tell the index, and whom to tell what."""
+
+    upserts: list[dict[str, Any]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.upserts or self.removals)
+
+
+class Keeper:
+    """A store and what is known of its files. `entries`: what the index knew at start."""
+
+    def __init__(self, store: Store, entries: Iterable[Entry] = ()) -> None:
+        self.store = store
+        self.catalog = Catalog(entries)
+        self.faults: list[str] = []
+        store.locate = self.catalog.path_of
+
+    def look(self, under: Sequence[str] | None = None) -> list[list[str]]:
+        """Paths that seem to differ, in pieces of one step each. `under`: relative paths, or None for everything."""
+        faults: list[str] = []
+        scopes = [""] if under is None or "" in under else _outermost(under)
+        if not self.store.root.is_dir():
+            # Gone as a whole (an unmounted disk, `rm -r` by accident): nobody removed the notes one by one.
+            self.faults = [f"the records directory {str(self.store.root)!r} is not there"]
+            return []
+        seen = [stat for scope in scopes for stat in self.store.scan(scope, faults)]
+        self.faults = faults
+        difference = self.catalog.compare(seen, None if scopes == [""] else scopes)
+        size = {stat.path: stat.size for stat in seen}
+        pieces: list[list[str]] = []
+        piece: list[str] = []
+        total = 0
+        # A moved note and the path it left go together, or the move would look like two unrelated events.
+        moved_from = set(difference.moved.values())
+        work = [(path, difference.moved.get(path)) for path in difference.changed]
+        work += [(path, None) for path in difference.removed if path not in moved_from]
+        for path, old in work:
+            piece.append(path)
+            if old is not None:
+                piece.append(old)
+            total += size.get(path, 0)
+            if len(piece) >= STEP_FILES or total >= STEP_BYTES:
+                pieces.append(piece)
+                piece, total = [], 0
+        if piece:
+            pieces.append(piece)
+        return pieces
+
+    def step(self, paths: Iterable[str], *, kinds: bool = True) -> list[Step]:
+        """Read what really differs among `paths` and remember it. Usually one Step; a large note has one of its own."""
+        step = Step()
+        steps = [step]
+        size = 0
+        stats = {path: self.store.stat(path) for path in paths}
+        gone = {path for path, stat in stats.items() if stat is None and path in self.catalog}
+        by_inode = {entry.mark[2]: entry for path in gone if (entry := self.catalog.get(path)) is not None}
+        moved: set[str] = set()
+        for path, stat in stats.items():
+            known = self.catalog.get(path)
+            if stat is None or (known is not None and known.mark == stat.mark):
+                continue
+            upsert = read_upsert(self.store, stat)
+            if upsert is None:
+                continue
+            source = by_inode.get(stat.inode) if known is None else None
+            if step and size + stat.size > STEP_BYTES:
+                step, size = Step(), 0
+                steps.append(step)
+            size += stat.size
+            before = source or known
+            change = self._remember(upsert, before, source, stat)
+            step.upserts.append(wire(upsert))
+            if source is not None:
+                moved.add(source.path)
+            if change is not None and kinds:
+                step.changes.append(change)
+        for path in sorted(gone):
+            entry = self.catalog.get(path)
+            assert entry is not None
+            id_ = self.catalog.id_at(path)
+            self.catalog.drop(path)
+            step.removals.append(path)
+            if path not in moved and kinds and entry.class_:
+                step.changes.append(Change("removed", id_, path, entry.class_, entry.class_, entry.revision))
+        return [step for step in steps if step]
+
+    def _remember(
+        self, upsert: Record | dict[str, Any], before: Entry | None, source: Entry | None, stat: FileStat
+    ) -> Change | None:
+        previous_id = self.catalog.id_at(source.path) if source is not None and source.path in self.catalog else None
+        if not isinstance(upsert, Record):
+            self.catalog.put(Entry(stat.path, stat.mark, id_of(stat.path), ""))
+            return None
+        mark = upsert.stat.mark if upsert.stat is not None else stat.mark
+        self.catalog.put(Entry(upsert.path, mark, upsert.id, upsert.class_, upsert.revision))
+        if before is not None and source is None and before.revision == upsert.revision and before.wanted == upsert.id:
+            return None  # touched, not changed
+        kind = "renamed" if source is not None else "updated" if before is not None and before.class_ else "created"
+        return Change(
+            kind, self.catalog.id_at(upsert.path), upsert.path, upsert.class_,
+            before.class_ or None if before is not None else None, upsert.revision, previous_id,
+        )  # fmt: skip
+
+    def wrote(self, record: Record, kind: str, previous: str | None = None) -> tuple[Step, Record]:
+        """Remember a write made through the store. `previous`: the path it had. The record comes back with the id it has."""
+        before = self.catalog.get(previous or record.path)
+        previous_id = self.catalog.id_at(previous) if previous is not None and previous in self.catalog else None
+        claimed = self.store.read(record.path)
+        mark = claimed.stat.mark if claimed.stat is not None else (0, 0, 0)
+        removals = []
+        if previous is not None and previous != record.path:
+            self.catalog.drop(previous)
+            removals.append(previous)
+        self.catalog.put(Entry(claimed.path, mark, claimed.id, claimed.class_, claimed.revision))
+        id_ = self.catalog.id_at(claimed.path)
+        change = Change(
+            kind, id_, claimed.path, claimed.class_, before.class_ or None if before is not None else None,
+            claimed.revision, previous_id,
+        )  # fmt: skip
+        return Step([wire(claimed)], removals, [change]), replace(claimed, id=id_)
+
+    def trashed(self, record: Record) -> Step:
+        """Remember that a note went to the trash."""
+        self.catalog.drop(record.path)
+        change = Change("trashed", record.id, record.path, record.class_, record.class_, record.revision)
+        return Step([], [record.path], [change])
+
+    def of_class(self, class_: str) -> Iterator[Record]:
+        """The notes of a class, by path; one that cannot be read now is left out."""
+        for entry in sorted(self.catalog, key=lambda entry: entry.path):
+            if entry.class_ == class_:
+                try:
+                    record = self.store.read(entry.path)
+                except RecordError:
+                    continue
+                yield replace(record, id=self.catalog.id_at(entry.path))
+
+    def again(self, paths: Iterable[str]) -> Step:
+        """Read files for the index once more, whether they changed or not: it did not get them the first time."""
+        step = Step()
+        for path in paths:
+            stat = self.store.stat(path)
+            try:
+                upsert = read_upsert(self.store, stat) if stat is not None else None
+            except NotFound:
+                upsert = None
+            if upsert is None:
+                step.removals.append(path)
+            else:
+                step.upserts.append(wire(upsert))
+        return step
+
+
+def wire(upsert: Record | dict[str, Any]) -> dict[str, Any]:
+    """An upsert as the message to the index holds it."""
+    data = upsert.to_dict() if isinstance(upsert, Record) else upsert
+    if len(data.get("body", "")) > MAX_MESSAGE_BODY:
+        data["body"] = data["body"][:MAX_MESSAGE_BODY]
+    return data
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """The paths without those that lie below another of them."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not kept or not path.startswith(kept[-1] + "/"):
+            kept.append(path)
+    return kept

@@ -1,0 +1,193 @@
+"""The processes `store` and `index` over a real bus, real files, a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipc import RemoteError
+from ipc.events import Subscription
+from tests.records.node import Node, running_node
+
+
+async def changes(subscription: Subscription, count: int) -> list[dict[str, Any]]:
+    found = []
+    async with asyncio.timeout(10):
+        async for event in subscription:
+            if event.data is not None:
+                found.append(event.data)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def until(node: Node, query: str, wanted: list[str]) -> float:
+    started = time.monotonic()
+    async with asyncio.timeout(10):
+        while await node.found(query) != wanted:
+            await asyncio.sleep(0.005)
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def empty(short_dir: Path) -> Path:
+    path = short_dir / "notes"
+    path.mkdir()
+    return path
+
+
+async def test_a_folder_of_real_notes_opens_untouched(foam: Path) -> None:
+    """READY means every note is searchable, and the start added nothing but `.egghead/`, which ignores itself in git."""
+    before = {path: path.stat().st_mtime_ns for path in foam.rglob("*")}
+    async with running_node(foam) as node:
+        stats = await node.index("stats")
+        assert stats["notes"] == 86 and stats["errors"] == 0
+        assert (await node.found("How do I publish my notes with GitHub Pages?"))[
+            0
+        ] == "user/publishing/publish-to-github-pages"
+    after = {path: path.stat().st_mtime_ns for path in foam.rglob("*") if ".egghead" not in path.parts}
+    assert after == before
+    assert (foam / ".egghead" / ".gitignore").read_text() == "*\n"
+
+
+async def test_a_write_is_searchable_before_its_caller_hears_of_it_and_published_once(empty: Path) -> None:
+    """Read your own writes, one event a write, none again from the watcher."""
+    async with running_node(empty) as node:
+        events = await node.user.subscribe("records/changed/")
+        made = await node.store("create", title="Blue whale", body="The largest animal.", tags=["sea"], author="scout")
+        assert made["indexed"] is True and made["record"]["id"] == "blue-whale"
+        assert await node.found("largest") == ["blue-whale"]
+        changed = await node.store(
+            "update", id="blue-whale", changes={"class": "agent"}, revision=made["record"]["revision"]
+        )
+        assert (await node.index("search", query="whale", **{"class": "agent"}))[0]["class"] == "agent"
+        await node.store("edit", id="blue-whale", old="largest", new="biggest")
+        await node.store("trash", id="blue-whale")
+        assert await node.found("whale") == []
+        await node.store("restore", id="blue-whale")
+        (empty / "other.md").write_text("From an editor.")
+        seen = await changes(events, 6)
+        assert [(event["kind"], event["id"]) for event in seen] == [
+            ("created", "blue-whale"), ("updated", "blue-whale"), ("updated", "blue-whale"), ("trashed", "blue-whale"),
+            ("created", "blue-whale"), ("created", "other"),
+        ]  # fmt: skip
+        assert seen[1]["previous_class"] == "durable" and seen[1]["class"] == "agent"
+        assert seen[1]["revision"] == changed["record"]["revision"]
+
+
+async def test_an_editor_s_write_is_searchable_within_200_ms(foam: Path) -> None:
+    """Writes by other programs appear without being asked for, and leave again when the file goes."""
+    async with running_node(foam) as node:
+        times = []
+        for number in range(5):
+            (foam / "user" / f"fresh-{number}.md").write_text(f"# Zebra{number} crossing\n")
+            times.append(await until(node, f"zebra{number}", [f"user/fresh-{number}"]))
+        assert sorted(times)[2] < 0.2, times
+        temporary = foam / ".fresh.md.swp"
+        temporary.write_text("# Zebra5")
+        os.replace(foam / "user" / "fresh-0.md", foam / "user" / "moved.md")
+        await until(node, "zebra0", ["user/moved"])
+        shutil.rmtree(foam / "user")
+        async with asyncio.timeout(10):
+            while await node.index("list", prefix="user/", limit=None):
+                await asyncio.sleep(0.005)
+        assert (await node.index("stats"))["notes"] == len(list(foam.rglob("*.md")))
+
+
+async def test_what_changed_while_nothing_ran_is_found_at_start(foam: Path) -> None:
+    """Only files with another size, time or inode are read again; removed ones leave the index."""
+    async with running_node(foam):
+        pass
+    (foam / "inbox.md").unlink()
+    (foam / "principles.md").write_text("# Principles\n\nOnly the aardvark matters.\n")
+    async with running_node(foam) as node:
+        assert await node.found("aardvark") == ["principles"]
+        stats = await node.index("stats")
+        assert stats["notes"] == 85
+
+
+async def test_without_the_index_a_write_stands_and_is_told_later(empty: Path) -> None:
+    """Index down: `indexed` is false, the file is written, and the index has it once it is back."""
+    async with running_node(empty) as node:
+        await node.die("index")
+        made = await node.store("create", title="Lonely", body="written in the dark")
+        assert made["indexed"] is False
+        assert (await node.store("get", id="lonely"))["body"] == "written in the dark\n"
+        await node.start("index")
+        await until(node, "dark", ["lonely"])
+        assert (await node.store("faults"))["behind"] == 0
+
+
+async def test_errors_arrive_typed(empty: Path) -> None:
+    """A refusal carries the class of the library's error, its sentence and its data."""
+    async with running_node(empty) as node:
+        made = await node.store("create", title="One", body="a")
+        await node.store("edit", id="one", old="a", new="b")
+        with pytest.raises(RemoteError) as conflict:
+            await node.store("update", id="one", changes={"body": "c"}, revision=made["record"]["revision"])
+        assert conflict.value.type == "Conflict" and conflict.value.data["revision"]
+        assert "-a" in conflict.value.data["diff"] and "+b" in conflict.value.data["diff"]
+        for method, arguments, type_ in (
+            ("get", {"id": "nothing"}, "NotFound"),
+            ("get", {"id": "../../etc/passwd"}, "NotFound"),
+            ("create", {"id": "one"}, "Exists"),
+            ("create", {"id": "../x"}, "InvalidId"),
+            ("create", {"titel": "x"}, "BadRequest"),
+            ("update", {"id": "one", "changes": {"clas": "agent"}}, "InvalidValue"),
+        ):
+            with pytest.raises(RemoteError) as error:
+                await node.store(method, **arguments)
+            assert error.value.type == type_, (method, error.value)
+        with pytest.raises(RemoteError) as forbidden:
+            await node.index("apply", upserts=[], removals=["one.md"])
+        assert forbidden.value.type == "Forbidden"
+
+
+async def test_agents_are_the_notes_of_that_class(empty: Path) -> None:
+    """`agents()` follows the files: new, changed class, gone."""
+    (empty / "agents").mkdir()
+    (empty / "agents" / "scout.md").write_text("---\nclass: agent\n---\nYou look.\n")
+    async with running_node(empty) as node:
+        assert [record["id"] for record in await node.store("agents")] == ["agents/scout"]
+        await node.store("create", id="agents/poet", title="Poet", **{"class": "agent"}, body="You write.")
+        assert [record["title"] for record in await node.store("agents")] == ["Poet", "agents/scout"]
+        await node.store("update", id="agents/poet", changes={"class": "durable"})
+        (empty / "agents" / "scout.md").unlink()
+        await node.store("sync")
+        assert await node.store("agents") == []
+
+
+async def test_rename_moves_the_note_and_the_links_to_it(foam: Path) -> None:
+    """Links by path, by last part and Markdown links follow; the index agrees with a fresh look at the files."""
+    async with running_node(foam) as node:
+        before = {link["id"] for link in await node.index("backlinks", id="user/features/wikilinks")}
+        done = await node.store("rename", old="user/features/wikilinks", new="user/links")
+        assert done["indexed"] and not done["failed"] and len(done["rewritten"]) >= len(before)
+        assert {link["id"] for link in await node.index("backlinks", id="user/links")} == before
+        assert (await node.store("sync"))["behind"] == 0
+        targets = [row["target"] for row in await node.index("unresolved")]
+        assert "wikilinks" not in targets and "user/features/wikilinks" not in targets
+
+
+async def test_a_burst_of_files_does_not_keep_callers_waiting(empty: Path) -> None:
+    """While 2,000 files arrive at once, a search answers and a write goes through."""
+    async with running_node(empty) as node:
+        await node.store("create", title="Anchor", body="holds")
+        for number in range(2000):
+            (empty / f"n{number}.md").write_text(f"# Note {number}\n\nsome words about thing{number}\n")
+        slowest = 0.0
+        while (await node.index("stats"))["notes"] < 2001:
+            started = time.monotonic()
+            assert await node.found("holds") == ["anchor"]
+            slowest = max(slowest, time.monotonic() - started)
+            await asyncio.sleep(0.01)
+        started = time.monotonic()
+        await node.store("edit", id="anchor", old="holds", new="held")
+        assert time.monotonic() - started < 2
+        assert slowest < 1.0
