@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from egghead.capabilities.catalog import CLASSES, VERBS, hint
-from egghead.capabilities.patterns import parse_host
+from egghead.capabilities.patterns import is_command, parse_host
 
 Scope = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -93,6 +93,8 @@ def _check_value(verb: str, key: str, value: str) -> None:
             parse_host(value)
         except ValueError as error:
             raise GrantError(f"{verb}: {error}") from None
+    if key == "patterns" and not is_command(value):
+        raise GrantError(f"{verb}: {value!r} is no command pattern; write git:*, git status or git log *")
 
 
 def parse_grant(value: Any) -> Grant:

@@ -71,7 +71,7 @@ def inert_reason(grant: Grant, sandbox: str | None = None, available: Iterable[s
         return f'bare means nothing outside the store; give it {" or ".join(verb.scopes)}, or "*" for any'
     if verb.family not in available:
         return "not available yet"
-    if "in" in verb.scopes and "in" not in grant.scopes and sandbox is None:
+    if "in" in verb.scopes and "in" not in grant.scopes and not grant.anything and sandbox is None:
         return "no folder: give it `in`, or the agent a `sandbox`"
     return None
 

@@ -198,6 +198,14 @@ def _words(pattern: str) -> tuple[list[str], bool]:
     return shlex.split(pattern), False
 
 
+def is_command(pattern: str) -> bool:
+    """Whether a command pattern names a command at all."""
+    try:
+        return bool(_words(pattern)[0])
+    except ValueError:
+        return False
+
+
 def command_matches(pattern: str, argv: tuple[str, ...]) -> bool:
     """`git:*` any arguments of git, `git status` that argv exactly, `git log *` that beginning."""
     try:

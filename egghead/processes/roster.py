@@ -78,7 +78,6 @@ class Roster:
         self.actual: dict[str, Running] = {}
         self.acting: dict[str, asyncio.Task[None]] = {}
         self.rooms: dict[str, Seats] = {}
-        self.reasons: dict[str, str] = {}
         self.changed = asyncio.Event()
         self.stale = asyncio.Event()
         self.settled = asyncio.Event()
@@ -158,19 +157,21 @@ class Roster:
         self.changed.set()
 
     async def _ask_store(self, method: str, **params: Any) -> Any:
+        """An answer of the store, however long it is away: without the records nothing can be decided."""
         backoff = Backoff()
         while True:
             try:
                 return await self.peer.call("store", method, timeout=ASK, **params)
+            except RemoteError as error:
+                if error.type == "NotFound":
+                    return None
+                logger.error("the store refuses %s: %s", method, error)
             except AWAY as error:
                 logger.info("waiting for the store: %s", error)
-                await asyncio.sleep(backoff.take())
+            await asyncio.sleep(backoff.take())
 
     async def _maybe(self, record_id: str) -> Mapping[str, Any] | None:
-        try:
-            record: Mapping[str, Any] = await self._ask_store("get", id=record_id)
-        except RemoteError:
-            return None
+        record: Mapping[str, Any] | None = await self._ask_store("get", id=record_id)
         return record
 
     # -- actual
@@ -235,7 +236,6 @@ class Roster:
             if error.code != "not_found":
                 logger.error("agent=%s did not stop: %s", id, error)
         self.actual.pop(id, None)
-        self.reasons.pop(id, None)
         logger.info("agent=%s stopped", id)
 
     async def _swap(self, action: Swap) -> None:
@@ -255,12 +255,12 @@ class Roster:
             id = agent_of(getattr(change, "name", ""))
             if id is None:
                 continue
-            if isinstance(change, Down):
-                self.reasons[id] = change.reason
-                if not change.planned and id not in self.acting and id in self.desired:
-                    self.service.start(self._crashed(id, change), f"crash {id}")
+            if isinstance(change, Down) and id not in self.acting and id in self.desired:
+                self.service.start(self._went_down(id, change), f"down {id}")
             elif isinstance(change, Up):
-                self._state(id, RUNNING)
+                was = self.actual.get(id)
+                if self._state(id, RUNNING) and was is not None and was.state == PARKED:
+                    self.service.start(self._muster_all([id]), f"unparked {id}")
 
     def _state(self, id: str, state: str, reason: str = "") -> bool:
         """Note the state of a child that is nobody's business but the supervisor's now. True when it is another."""
@@ -271,25 +271,26 @@ class Roster:
         self.changed.set()
         return True
 
-    async def _crashed(self, id: str, down: Down) -> None:
-        """Tell the rooms of a crash, and whether the supervisor has given up on the agent."""
+    async def _went_down(self, id: str, down: Down) -> None:
+        """Tell the rooms of a crash, or that the supervisor has given up on the agent."""
         if self.service.stopping:
             return
-        states = {str(row[0]): str(row[1]) for row in await self.control.which_children(SUPERVISOR)}
-        state = states.get(id, TERMINATED)
-        title = self.desired[id].title if id in self.desired else id
+        try:
+            children = await self.control.which_children(SUPERVISOR)
+        except ControlError as error:
+            logger.warning("agent=%s went down, what became of it is not known: %s", id, error)
+            return
+        state = next((str(row[1]) for row in children if str(row[0]) == id), TERMINATED)
+        spec = self.desired.get(id)
         if state == PARKED:
             self._state(id, PARKED, down.reason)
             await self._muster_all([id])
-        else:
+        elif not down.planned and spec is not None:
             if state == RESTARTING:
                 self._state(id, RESTARTING, down.reason)
-            notice = {
-                "id": entry_id("crash", id, down.incarnation),
-                "kind": "notice",
-                "text": f"{title} crashed ({down.reason}) and is being started again.",
-            }
-            await self._tell_rooms(id, notice)
+            text = f"{spec.title} crashed ({down.reason}) and is being started again."
+            # The id is made from the life that ended: one crash is one notice.
+            await self._tell_rooms(id, {"id": entry_id("crash", id, down.incarnation), "kind": "notice", "text": text})
         self._converge()
 
     async def _retry(self) -> None:
