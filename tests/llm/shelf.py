@@ -51,7 +51,7 @@ class Shelf:
     def row(self, id: str) -> dict[str, Any]:
         heading = re.search(r"^# (.+)$", self.notes[id], re.MULTILINE)
         return {"id": id, "title": heading[1] if heading else id, "tags": self.tags.get(id, []), "class": "durable",
-                "updated": "2026-01-02T03:04:05Z", "snippet": "", "score": 1.0}  # fmt: skip
+                "updated": "2026-01-02T03:04:05Z", "snippet": ""}  # fmt: skip
 
     def search(self, query: str, limit: int) -> list[dict[str, Any]]:
         asked = set(tokens(query))

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from egghead.llm.librarian.fold import UNSPACED
 from egghead.llm.librarian.languages import phrase
 from egghead.llm.librarian.passages import MAX_PASSAGE, Passage
-from egghead.llm.librarian.ranking import ALSO, ENOUGH, Reading, Scored
+from egghead.llm.librarian.ranking import ALSO, NEAR, SURE, Reading, Scored
 
 MAX_WORDS = 110  # of a whole answer, citations too; promised are 120, and people count differently
 FIRST_WORDS = 70  # of the quotation from the best note
 OTHER_WORDS = 24  # of one from another note
+NEAR_WORDS = 40  # of one that is only near
 MAX_ALSO = 3
 
 
@@ -31,17 +32,21 @@ def cite(id: str) -> str:
 
 
 def compose(readings: Sequence[Reading], language: str) -> str | None:
-    """The answer out of the notes that were read (best first), or None when none of them says enough."""
-    if not readings or readings[0].covered < ENOUGH:
+    """The answer out of the notes that were read (best first); with little evidence, the nearest thing they say, said
+    to be that; None when there is nothing near."""
+    if not readings or readings[0].evidence < NEAR:
         return None
     best = readings[0]
+    if best.evidence < SURE:
+        opening = f"{phrase(language, 'silent')} {phrase(language, 'near')}"
+        return f"{opening} {_quote(best, NEAR_WORDS)}"
     lines = [_quote(best, FIRST_WORDS)]
     spent = count_words(lines[0])
     named: list[str] = []
     for other in readings[1:]:
-        if other.score < ALSO * best.score or other.covered < ENOUGH * 0.75:
+        if other.score < ALSO * best.score or other.covered < 0.5 * best.covered:
             continue
-        near = other.score >= 0.85 * best.score and other.covered >= ENOUGH and len(lines) < 2
+        near = other.score >= 0.85 * best.score and len(lines) < 2
         if near and spent + OTHER_WORDS + 8 <= MAX_WORDS - 10:
             lines.append(_quote(other, OTHER_WORDS))
             spent += count_words(lines[-1])

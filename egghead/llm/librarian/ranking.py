@@ -1,9 +1,9 @@
 """Which note, and which of its passages, answers a question. Pure; deterministic.
 
-A note is judged by four things: how much of the question one stretch of it covers (a section under its headings), how
-much the whole note is about the question's words (BM25), whether its title and path say so, and where the search
-engine put it. A question that no note covers well enough is not answered: `Reading.covered` is that measure, a share of
-the question's weight in 0..1, and the thresholds are here and nowhere else.
+A note is judged by how much of the question one stretch of it covers (a section under its headings), by its best
+passage, by how much the whole note is about the question's words (BM25), by its title and path, and by what the search
+engine thinks, which knows how rare a word is in the whole store. Whether that is enough to answer at all is `evidence`.
+The weights were chosen on the judged questions in tests/librarian, from the middle of a wide plateau.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from functools import lru_cache
 from egghead.llm.librarian.passages import Passage, passages
 from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 
-ENOUGH = 0.42  # share of the question's weight a note must cover to be quoted
+SURE = 0.42  # evidence from which a note is quoted as the answer
+NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
 
@@ -30,7 +31,7 @@ class Candidate:
     rank: int
     snippet: str = ""
     tags: tuple[str, ...] = ()
-    class_: str = "durable"
+    found: float = 0.0  # how well the search engine thinks it fits, 0..1; 0 when it does not say
     body: str | None = None
 
 
@@ -49,7 +50,8 @@ class Reading:
 
     candidate: Candidate
     score: float
-    covered: float
+    covered: float  # share of the question's weight
+    evidence: float
     passages: tuple[Scored, ...] = field(repr=False)
 
 
@@ -92,8 +94,9 @@ def read(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) 
     forms = [{term: note.vocabulary.forms(term, language) for term in terms} for note in notes]
     idf = _rarity(candidates, terms, language, forms)
     mean = sum(note.length for note in notes) / len(notes)
+    engine = max(c.found for c in candidates) or None
     readings = [
-        _read(candidate, note, terms, found, idf, mean)
+        _read(candidate, note, terms, found, idf, mean, engine)
         for candidate, note, found in zip(bodies, notes, forms, strict=True)
     ]
     return sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id))
@@ -117,7 +120,13 @@ def _rarity(
 
 
 def _read(
-    candidate: Candidate, note: _Note, terms: Sequence[Term], forms: Forms, idf: Mapping[Term, float], mean: float
+    candidate: Candidate,
+    note: _Note,
+    terms: Sequence[Term],
+    forms: Forms,
+    idf: Mapping[Term, float],
+    mean: float,
+    found: float | None,
 ) -> Reading:
     weight = {term: term.weight * idf[term] for term in terms}
     total = sum(weight.values()) or 1.0
@@ -128,7 +137,6 @@ def _read(
         count = sum(note.counts.get(word, 0) * sure for word, sure in forms[term].items())
         bm25 += weight[term] * count * (K1 + 1) / (count + K1 * (1 - B + B * note.length / mean))
         title += weight[term] * _best(forms[term], note.title) + 0.5 * weight[term] * _best(forms[term], note.path)
-    title_share = _title_share(candidate.title, terms, forms)
 
     scored = _passages(note, weight, forms)
     stretch, covered = _stretch(note, terms, weight, forms)
@@ -138,12 +146,25 @@ def _read(
     )
     score = (
         1.0 * stretch / total
-        + 0.45 * bm25 / total
-        + 0.35 * min(title / total, 1.0)
-        + 0.25 * title_share
-        + 0.5 / (2 + candidate.rank)
+        + 1.0 * max((s.score for s in scored), default=0.0) / total
+        + 0.15 * bm25 / total
+        + 0.5 * min(title / total, 1.0)
+        + 0.5 * _title_share(candidate.title, terms, forms)
+        + 0.2 / (2 + candidate.rank)
+        + 1.3 * candidate.found
     )
-    return Reading(candidate, score, share / plain_total, scored)
+    met = {term for term in terms if covered[term] or about[term]}
+    return Reading(candidate, score, share / plain_total, _evidence(terms, met, share / plain_total, found), scored)
+
+
+def _evidence(terms: Sequence[Term], met: set[Term], covered: float, found: float | None) -> float:
+    """How much speaks for the notes having an answer at all, about 0..1: the engine's best, what the note covers, and
+    that more than one carrying word is met; against it, that a name which was asked for is nowhere in the note."""
+    strong = [term for term in terms if term.weight >= 0.7]
+    several = min(3, sum(term in met for term in strong)) / 3 if strong else covered
+    unmet = any(term.name and term not in met for term in terms)
+    engine = covered if found is None else found  # an engine that gives no score is no witness
+    return 0.5 * engine + 0.25 * covered + 0.25 * several - 0.3 * unmet
 
 
 def _title_share(title: str, terms: Sequence[Term], forms: Forms) -> float:

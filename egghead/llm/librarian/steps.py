@@ -20,7 +20,7 @@ from egghead.llm.librarian.words import Term, terms
 from egghead.llm.shapes import Request, ToolUse
 
 HITS = 12  # asked for in each search
-READ = 6  # bodies read for one answer
+READ = 8  # bodies read for one answer
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
 PASS = "/pass"
@@ -81,7 +81,7 @@ def _ask(case: _Case) -> Step:
     searches = case.talk.results("search_records")
     if not searches:
         return Step(uses=_uses("search_records", _searches(question, wanted, case.talk.earlier)))
-    found = _merge([hits(result) for _, result in searches], wanted, language)
+    found = _merge([hits(result) for _, result in searches])
     if not found and all(result.is_error for _, result in searches):
         return Step(text=f"I could not search the notes: {_first_line(searches[0][1].content)}")
     bodies = case.talk.results("get_record_body")
@@ -141,22 +141,30 @@ def _plain_query(question: str) -> str:
     return " ".join(text.split())
 
 
-def _merge(found: Sequence[Sequence[Mapping[str, Any]]], wanted: Sequence[Term], language: str) -> list[Candidate]:
+def _merge(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[Candidate]:
     """The hits of all searches in one order: reciprocal rank fusion (Cormack et al. 2009)."""
+    fused: dict[str, float] = {}
     scores: dict[str, float] = {}
     records: dict[str, Mapping[str, Any]] = {}
-    for nth, ranked in enumerate(found):
+    for trust, ranked in zip((1.0, 0.8, 0.8, 0.8), found, strict=False):
         for rank, hit in enumerate(ranked):
             if hit.get("class") in ("agent", "transcript", "deliberation"):
                 continue  # what was said in a room is not what the notes say
             id = str(hit["id"])
-            scores[id] = scores.get(id, 0.0) + (1.0 if nth == 0 else 0.8) / (5 + rank)
+            fused[id] = fused.get(id, 0.0) + trust / (10 + rank)
+            scores[id] = max(scores.get(id, 0.0), trust * _score(hit))
             records.setdefault(id, hit)
-    order = sorted(scores, key=lambda id: (-scores[id], id))
-    return [_candidate(records[id], rank) for rank, id in enumerate(order)]
+    order = sorted(fused, key=lambda id: (-fused[id], id))
+    return [_candidate(records[id], rank, scores[id]) for rank, id in enumerate(order)]
 
 
-def _candidate(hit: Mapping[str, Any], rank: int) -> Candidate:
+def _score(hit: Mapping[str, Any]) -> float:
+    """The engine's own measure when it is one of the kind we know: a share of the question, 0..1."""
+    score = hit.get("score")
+    return float(score) if isinstance(score, int | float) and 0 <= score <= 1 else 0.0
+
+
+def _candidate(hit: Mapping[str, Any], rank: int, score: float) -> Candidate:
     tags = hit.get("tags") or []
     return Candidate(
         id=str(hit["id"]),
@@ -164,7 +172,7 @@ def _candidate(hit: Mapping[str, Any], rank: int) -> Candidate:
         rank=rank,
         snippet=re.sub(r"</?(?:mark|b|em)>", "", str(hit.get("snippet") or "")),
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
-        class_=str(hit.get("class") or "durable"),
+        found=score,
     )
 
 

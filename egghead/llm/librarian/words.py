@@ -103,7 +103,7 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
             continue
         if folded in stops or not folded or (len(folded) < 2 and not folded.isdigit()):
             continue
-        name = _is_name(word, start, question)
+        name = _is_name(word, start, question, language)
         weight = WEAK_WEIGHT if folded in weak or _weak_form(folded, weak) else 1.0
         if name:
             weight = 1.2 if weight == 1.0 else 0.7
@@ -140,18 +140,20 @@ def _pair_weight(pair: str) -> float:
     return 0.5 if len(pair) == 1 else 1.0
 
 
-def _is_name(word: str, start: int, question: str) -> bool:
+def _is_name(word: str, start: int, question: str, language: str) -> bool:
     if any(char.isdigit() for char in word):
-        return len(word) > 1
+        return any(char.isalpha() for char in word)
     if len(word) > 1 and word.isupper() and not question.isupper():
         return True
+    if language == "de":  # every noun has a capital
+        return False
     before = question[:start].rstrip()
     inside = bool(before) and before[-1] not in '.!?:;"“„«(¿¡-–—•*\n'
     return inside and word[0].isupper() and word[1:].islower() and not _titled(question)
 
 
 def _titled(question: str) -> bool:
-    """Whether Most Words Are Capitalised, or nouns are (German), so that capitals say nothing."""
+    """Whether Most Words Are Capitalised, so that capitals say nothing."""
     words = [word for word in WORD.findall(question) if word[0].isalpha()]
     return bool(sum(word[0].isupper() for word in words) * 3 > len(words) + 2)
 
