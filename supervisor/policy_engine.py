@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from supervisor import policy_rules as rules
+from supervisor import policy_whole as whole
 from supervisor.policy_events import (
     EXIT_GAVE_UP,
     EXIT_START,
@@ -43,6 +44,7 @@ from supervisor.policy_events import (
     SupervisorExit,
     Timer,
 )
+from supervisor.policy_requests import answer
 from supervisor.policy_state import (
     Child,
     ChildExit,
@@ -150,22 +152,22 @@ class Machine:
             case Timer(id):
                 self.timer(id)
             case StopTree(reason, at_once):
-                self.stop_tree(reason, at_once)
+                whole.stop_tree(self, reason, at_once)
             case LauncherLost(reason):
-                self.launcher_lost(reason)
+                whole.launcher_lost(self, reason)
 
     def run(self) -> None:
-        """Until nothing moves without the shell: reports of supervisors first, then mailboxes."""
+        """Until nothing moves without the shell. Mailboxes first: OTP's supervisor goes on before its parent wakes."""
         while self.reports or self.awake:
-            if self.reports:
-                self.report(self.reports.popleft())
-            else:
+            if self.awake:
                 self.turn(self.awake.popleft())
+            else:
+                self.report(self.reports.popleft())
 
     def turn(self, path: str) -> None:
         """Let one supervisor handle the first message that it is free for."""
         supervisor = self.supervisors.get(path)
-        if supervisor is None or not supervisor.mailbox or self.phase == "lost":
+        if supervisor is None or not supervisor.mailbox or self.phase in ("lost", "leaving"):
             return
         blocked: set[str] = set()
         for position, message in enumerate(supervisor.mailbox):
@@ -202,8 +204,6 @@ class Machine:
             case Shutdown(reason):
                 self.begin_exit(path, reason, "shutdown")
             case Request():
-                from supervisor.policy_requests import answer
-
                 answer(self, path, message)
 
     # ---- state -------------------------------------------------------------------------------------------------
@@ -252,6 +252,11 @@ class Machine:
         if number is not None:
             self.actions.append(Reply(number, code, value, detail))
 
+    def unserved(self, number: int | None, why: str) -> None:
+        """Answer a call that nobody is left to deal with."""
+        if number is not None:
+            self.actions.append(Reply(number, "error", None, why, unserved=True))
+
     def arm(self, path: str, id: str, purpose: Literal["start", "retry", "again", "kill"], delay: float) -> None:
         self.serial += 1
         child = self.child(path, id)
@@ -291,11 +296,11 @@ class Machine:
         outcome = REPORTS[child.status][report.kind]
         if outcome == "ignored":
             return
-        if self.phase == "lost":
+        if self.phase in ("lost", "leaving"):
             if outcome != "started":
                 self.disarm(child)
                 self.set_child(report.supervisor, replace(child, gone=True, timer="", reason=report.detail))
-                self.rebuild_when_empty()
+                whole.rebuild_when_empty(self)
             return
         path, id = report.supervisor, report.id
         if outcome == "started":
@@ -539,7 +544,7 @@ class Machine:
             self.actions.append(Stop(child.path, child.name, child.incarnation, child.spec.shutdown))
             return True
         if child.spec.shutdown == "brutal_kill":
-            self.kill_below(child.path)
+            whole.kill_below(self, child.path, "killed")
             return True
         if child.spec.shutdown != "infinity":
             self.arm(path, id, "kill", float(child.spec.shutdown))
@@ -557,7 +562,7 @@ class Machine:
         if supervisor.exiting:
             return
         for job in supervisor.jobs.values():
-            self.reply(job.request, "error", detail=f"supervisor {supervisor.spec.id!r} is ending")
+            self.unserved(job.request, f"supervisor {supervisor.spec.id!r} is ending")
         waiting = tuple(id for id, child in supervisor.children.items() if child.status == "stopping" and child.alive)
         stops = tuple(id for id in reversed(tuple(supervisor.children)) if id not in set(waiting))
         job = Job("exit", stops, (), waiting, None, "", reason, exit_reason, own, code=code)
@@ -574,7 +579,7 @@ class Machine:
                 self.starts.pop(child.path, None)
         for message in supervisor.mailbox:
             if isinstance(message, Request):
-                self.reply(message.number, "error", detail=f"supervisor {supervisor.spec.id!r} ended")
+                self.unserved(message.number, f"supervisor {supervisor.spec.id!r} ended")
         if job.own:
             self.actions.append(SupervisorExit(path, job.reason))
         if not supervisor.parent:
@@ -588,38 +593,7 @@ class Machine:
             )
         )
 
-    def kill_below(self, path: str) -> None:
-        """End everything below a supervisor at once, whatever it was doing."""
-        below = [other for other in self.supervisors if other == path or other.startswith(f"{path}/")]
-        for owner in below:
-            for _, child in reversed(tuple(self.supervisors[owner].children.items())):
-                if not child.alive:
-                    continue
-                self.disarm(child)
-                self.set_child(owner, replace(child, status="stopping", timer=""))
-                if isinstance(child.spec, ChildSpec):
-                    self.actions.append(Stop(child.path, child.name, child.incarnation, "brutal_kill"))
-        for owner in below:
-            if owner in self.supervisors:
-                self.begin_exit(owner, "killed", "crash")
-
-    def stop_tree(self, reason: str, at_once: bool) -> None:
-        root = self.tree.root.id
-        if root not in self.supervisors:
-            self.phase, self.reason = "done", reason
-            self.actions.append(Exit(EXIT_STOPPED, reason))
-            return
-        self.phase = "stopping"
-        if at_once:
-            self.kill_below(root)
-        self.begin_exit(root, reason, "shutdown") if root in self.supervisors else None
-        for path in tuple(self.supervisors):
-            # a supervisor that was told to end but is still busy starting something must not hold up the stop
-            supervisor = self.supervisors.get(path)
-            if supervisor is not None and any(isinstance(message, Shutdown) for message in supervisor.mailbox):
-                self.begin_exit(path, "shutdown", "shutdown")
-
-    # ---- timers, requests, the launcher ------------------------------------------------------------------------
+    # ---- timers and requests ------------------------------------------------------------------------
 
     def timer(self, id: str) -> None:
         target = self.timers.pop(id, None)
@@ -636,7 +610,7 @@ class Machine:
         if target.purpose in ("retry", "again"):
             self.post(target.supervisor, TryAgain(target.id, counted=target.purpose == "again"))
         elif target.purpose == "kill":
-            self.kill_below(child.path)
+            whole.kill_below(self, child.path, "killed")
 
     def request(self, request: Request) -> None:
         path = self.find(request.supervisor)
@@ -657,42 +631,3 @@ class Machine:
 
     def known(self, supervisor: str) -> bool:
         return any(supervisor in (path, spec.id) for path, spec in self.tree.supervisors())
-
-    def launcher_lost(self, reason: str) -> None:
-        if self.phase == "up":
-            self.phase, self.reason = "lost", reason or "the launcher died"
-            self.rebuild_when_empty()
-
-    def rebuild_when_empty(self) -> None:
-        """After the last process of a lost launcher: one counted restart of the root, then everything in order."""
-        for supervisor in self.supervisors.values():
-            if any(child.alive and isinstance(child.spec, ChildSpec) for child in supervisor.children.values()):
-                return
-        root = self.supervisors[self.tree.root.id]
-        self.forget_all()
-        restarts = rules.add_restart(root.restarts, self.now, root.spec.period)
-        if rules.over_budget(restarts, root.spec):
-            why = f"more than {root.spec.intensity} restarts in {root.spec.period} s; last: {self.reason}"
-            self.phase, self.supervisors, self.reason = "done", {}, why
-            self.actions += [SupervisorExit(root.path, why), Exit(EXIT_GAVE_UP, why)]
-            return
-        self.actions.append(Note(root.path, f"everything is started again: {self.reason}"))
-        self.phase, self.reason = "up", ""
-        kept = {id: child for id, child in root.children.items() if not child.temporary or not root.started}
-        waiting = {id: replace(child, status="waiting", gone=False, timer="") for id, child in kept.items()}
-        self.supervisors = {root.path: replace(root, children=waiting, restarts=restarts, mailbox=(), jobs={})}
-        self.copied = {root.path}
-        if root.spec.dynamic:
-            for id in waiting:
-                self.begin(root.path, id, Job("restart", starts=(id,), id=id))
-        else:
-            self.begin(root.path, "", Job("group" if root.started else "boot", starts=tuple(waiting)))
-
-    def forget_all(self) -> None:
-        """Answer every open request and cancel every timer: nobody is left to do it later."""
-        for supervisor in self.supervisors.values():
-            waiting = [message.number for message in supervisor.mailbox if isinstance(message, Request)]
-            for number in [*(job.request for job in supervisor.jobs.values()), *waiting]:
-                self.reply(number, "error", detail="the whole tree is being started again")
-            for child in supervisor.children.values():
-                self.disarm(child)

@@ -175,12 +175,16 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a `Request`. `value`: children for which_children, counts for count_children, else None."""
+    """The answer to a `Request`. `value`: children for which_children, counts for count_children, else None.
+
+    `unserved`: the supervisor ended before it had dealt with the call (in OTP the caller exits with noproc).
+    """
 
     number: int
     code: Code
     value: Any = None
     detail: str = ""
+    unserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class State:
 
     tree: Tree
     next_incarnation: int
-    phase: Literal["new", "up", "lost", "stopping", "done"] = "new"
+    phase: Literal["new", "up", "lost", "leaving", "stopping", "done"] = "new"  # leaving: lost, and asked to stop
     supervisors: Mapping[str, Supervisor] = field(default_factory=lambda: MappingProxyType({}))
     starts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     timers: Mapping[str, TimerTarget] = field(default_factory=lambda: MappingProxyType({}))

@@ -45,7 +45,8 @@ class SupervisorView:
 def view(state: State) -> SupervisorView:
     """The whole tree, from the root."""
     root = state.tree.root
-    phases: dict[str, Status] = {"new": "waiting", "up": "running", "lost": "restarting", "stopping": "stopping"}
+    phases: dict[str, Status] = {"new": "waiting", "up": "running", "lost": "restarting"}
+    phases |= {"leaving": "stopping", "stopping": "stopping"}
     status = phases.get(state.phase, "terminated")
     live = state.supervisors.get(root.id)
     if state.phase == "up" and live is not None and not live.started:

@@ -51,15 +51,20 @@ _WORDS = {"starting": "restarting", "parked": "terminated"}  # shown in OTP's th
 
 def simulate(tree: Tree, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     """The lines of a run: each action in order, and at the end `which_children`. Raises EventsError before the first."""
+    return lines(Run(tree), check_events(events))
+
+
+def check_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The events with their defaults filled in. Raises EventsError for the first that makes no sense."""
     checked = [_check(position, event) for position, event in enumerate(events)]
     for position in range(1, len(checked)):
         if checked[position]["at"] < checked[position - 1]["at"]:
             raise EventsError(f"event {position}: at {checked[position]['at']!r} is before the event above it")
-    return _run(tree, checked)
+    return checked
 
 
-def _run(tree: Tree, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
-    run = _Run(tree)
+def lines(run: Run, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """Drive a run through a checked list of events."""
     for event in (event for event in events if event["at"] < 0):
         run.apply(event)
     run.feed(Boot())
@@ -71,7 +76,7 @@ def _run(tree: Tree, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     yield {"which_children": run.which_children()}
 
 
-class _Run:
+class Run:
     """The world of a simulation: which processes there are, and what is to happen to the next start or stop."""
 
     def __init__(self, tree: Tree) -> None:
@@ -87,6 +92,7 @@ class _Run:
         self.hold_stop: Counter[str] = Counter()
         self.timers: dict[str, float] = {}
         self.calls = 0
+        self.concurrent = False  # two supervisors had something to do at the same time: OTP's order is not defined
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -157,6 +163,7 @@ class _Run:
 
     def settle(self, now: float | None = None) -> Iterator[Line]:
         while self.queue:
+            self.concurrent = self.concurrent or len({_owner(event) for event in self.queue}) > 1
             self.state, actions = decide(self.state, self.queue.popleft(), self.now if now is None else now)
             for action in actions:
                 line = self.perform(action)
@@ -169,7 +176,7 @@ class _Run:
                 return self.start(path, incarnation)
             case Stop(path, _, incarnation):
                 return self.stop(path, incarnation)
-            case Reply(_, code):
+            case Reply(_, code, unserved=False):
                 return {"result": code}
             case SupervisorExit(path):
                 return {"supervisor_exit": path}
@@ -212,6 +219,17 @@ class _Run:
             for path, supervisor in sorted(self.state.supervisors.items())
             if supervisor.started
         }
+
+
+def _owner(event: Event) -> str:
+    """The supervisor that an event of a simulation goes to."""
+    match event:
+        case Request():
+            return event.supervisor
+        case Ready(path) | StartFailed(path) | Exited(path) | Stopped(path):
+            return path.rpartition("/")[0]
+        case _:
+            return ""
 
 
 # ---- checking the list ---------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Our policy against the real `supervisor` of Erlang/OTP, event by event."""

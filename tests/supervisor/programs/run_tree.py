@@ -1,0 +1,65 @@
+"""Run the tree described in a JSON file: `run_tree.py DIRECTORY`. Needs nothing but the standard library.
+
+DIRECTORY/tree.json is a supervisor as in a tree file; status goes to DIRECTORY/status.json, what children print and
+what the root logs to stdout.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from supervisor.root import Root
+from supervisor.spec import Backoff, ChildSpec, Files, Park, Profile, SupervisorSpec, Tree
+
+
+def profile(given):
+    if given is None:
+        return None
+    files = given.get("filesystem")
+    if isinstance(files, dict):
+        files = Files(tuple(files.get("read", ())), tuple(files.get("write", ())))
+    else:
+        files = None
+    return Profile(files, given.get("network", "none"), given.get("exec", False), tuple(given.get("sockets", ())))
+
+
+def child(given):
+    given = dict(given)
+    given["confine"] = profile(given.get("confine"))
+    given["control"] = tuple(given.get("control", ()))
+    if "backoff" in given:
+        given["backoff"] = Backoff(**given["backoff"])
+    return ChildSpec(**given)
+
+
+def supervisor(given):
+    given = dict(given)
+    given["children"] = tuple(supervisor(c) if "strategy" in c else child(c) for c in given.get("children", ()))
+    if "template" in given:
+        given["template"] = child({"id": "", **given["template"]})
+    if "park" in given:
+        given["park"] = Park(**given["park"])
+    return SupervisorSpec(**given)
+
+
+def main():
+    directory = Path(sys.argv[1])
+    given = json.loads((directory / "tree.json").read_text())
+    options = given.pop("options", {})
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stdout)
+    preload = tuple(given.pop("preload", ()))
+    root = Root(
+        Tree(supervisor(given), preload=preload),
+        status_path=directory / "status.json",
+        on_ready=lambda info: print("READY", json.dumps(info), flush=True),
+        on_line=lambda name, line: print(f"[{name}] {line}", flush=True),
+        **options,
+    )
+    code = root.run()
+    print("ENDED", json.dumps({"code": code, "reason": root.reason}), flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Risk 1: what a confined child cannot reach, on the real kernel, in every world we know of."""
+
+from __future__ import annotations
+
+import ast
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.supervisor.harness import (
+    NO_LANDLOCK,
+    NO_USERNS,
+    NOBODY,
+    NOTHING,
+    PROGRAMS,
+    ROOT,
+    USER,
+    World,
+    directory,
+    running,
+    worlds,
+)
+
+__all__ = ["directory"]
+
+pytestmark = pytest.mark.kernel
+
+
+def attempts() -> list[str]:
+    """The names of all attempts, from the program that makes them."""
+    tree = ast.parse((PROGRAMS / "escapes.py").read_text())
+    escapes = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Escapes")
+    return [node.name for node in escapes.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+# What the world does not refuse, and why it cannot. Level strong says so in its notes.
+REACHABLE: dict[str, set[str]] = {
+    "root": set(),
+    "user": set(),
+    "no-userns": {"foreign_unix_socket", "foreign_unix_datagram"},
+    "no-landlock": {"file_beside_socket"},
+}
+
+
+class Outside:
+    """Things that lie outside a jail, and the few that are given."""
+
+    def __init__(self, directory: Path) -> None:
+        self.sockets: list[socket.socket] = []
+        self.outside = directory / "outside"
+        for name in ("outside", "read", "write", "sockets"):
+            (directory / name).mkdir()
+            (directory / name).chmod(0o777)
+        for path in (
+            directory / "secret",
+            self.outside / "secret",
+            directory / "read/note",
+            directory / "sockets/token",
+        ):
+            path.write_text("sesame")
+            path.chmod(0o666)
+        foreign = self.listen(socket.SOCK_STREAM, str(self.outside / "s"))
+        datagram = self.listen(socket.SOCK_DGRAM, str(self.outside / "d"))
+        allowed = self.listen(socket.SOCK_STREAM, str(directory / "sockets/s"))
+        abstract = f"eg-{directory.name}"
+        self.listen(socket.SOCK_STREAM, "\0" + abstract)
+        tcp = socket.create_server(("127.0.0.1", 0))
+        self.sockets.append(tcp)
+        self.sleeper = subprocess.Popen(["/bin/sleep", "1000"], user=NOBODY, group=NOBODY, extra_groups=[])
+        self.given: dict[str, Any] = {
+            "secret": str(self.outside / "secret"),
+            "outside": str(self.outside),
+            "read": str(directory / "read"),
+            "write": str(directory / "write"),
+            "sockets": str(directory / "sockets"),
+            "foreign_socket": foreign,
+            "foreign_datagram": datagram,
+            "allowed_socket": allowed,
+            "abstract": abstract,
+            "port": tcp.getsockname()[1],
+            "pids": [self.sleeper.pid],
+        }
+
+    def listen(self, kind: int, address: str) -> str:
+        sock = socket.socket(socket.AF_UNIX, kind)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        if not address.startswith("\0"):
+            Path(address).chmod(0o777)
+        self.sockets.append(sock)
+        return address
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+        self.sleeper.kill()
+        self.sleeper.wait()
+
+
+@pytest.fixture
+def outside(directory: Path) -> Iterator[Outside]:
+    """Foreign files, sockets and a process, and the directories that are given."""
+    made = Outside(directory)
+    yield made
+    made.close()
+
+
+def tree_for(outside: Outside, **profile: Any) -> dict[str, Any]:
+    given = outside.given
+    confine = {
+        "filesystem": {"read": [given["read"]], "write": [given["write"]]},
+        "sockets": [given["sockets"]],
+        **profile,
+    }
+    return {
+        "id": "t",
+        "strategy": "one_for_one",
+        "children": [
+            {"id": "victim", "start": "children:idle", "confine": confine},
+            {"id": "open", "start": "children:idle"},
+            {"id": "jailed", "start": "escapes:escape", "args": {"given": given}, "confine": confine},
+            {"id": "pool", "strategy": "dynamic", "template": {"start": "children:idle"}},
+        ],
+    }
+
+
+@worlds(ROOT, USER, NO_USERNS, NO_LANDLOCK)
+def test_nothing_gets_out(world: World, directory: Path, outside: Outside) -> None:
+    """Of all attempts to get out of a jail, exactly those succeed that the level's notes name."""
+    with running(tree_for(outside), directory, world) as node:
+        info = node.ready()
+        said = node.workers()["jailed"]["info"]
+        results = said["results"]
+        reached = {name: text for name, (outcome, text) in results.items() if outcome == "reached"}
+        assert set(results) == set(attempts()) and len(results) >= 40
+        assert set(reached) == REACHABLE[world.name], reached
+        assert info["level"] == world.level == said["level"]
+        assert bool(info["level_notes"]) == (world.level != "full")
+        assert node.workers()["victim"]["state"] == "running" and node.workers()["victim"]["restarts"] == 0
+        assert outside.sleeper.poll() is None
+        assert (outside.outside / "secret").read_text() == "sesame"
+        facts = said["facts"]
+        assert [fd for fd, _ in facts["fds"]] == [0, 1, 2, 3], facts["fds"]
+        assert [kind for _, kind in facts["fds"]] == [stat.S_IFCHR, stat.S_IFIFO, stat.S_IFIFO, stat.S_IFSOCK]
+        assert facts["capabilities"] == [0] * 6
+        assert facts["no_new_privs"] == 1 and facts["dumpable"] == 0
+        assert "SECRET_KEY" not in facts["environ"]
+        assert facts["session"][0] == facts["session"][1]
+        assert facts["uid"] == world.user
+
+
+@worlds(NO_USERNS)
+def test_strong_without_sockets_makes_no_unix_socket(world: World, directory: Path, outside: Outside) -> None:
+    """Where paths of sockets cannot be told apart, a profile without socket directories may make no socket at all."""
+    with running(tree_for(outside, sockets=[]), directory, world) as node:
+        node.ready()
+        results = node.workers()["jailed"]["info"]["results"]
+        assert results["foreign_unix_socket"][0] == "refused", results["foreign_unix_socket"]
+        assert results["foreign_unix_datagram"][0] == "refused"
+
+
+@worlds(ROOT, USER, NO_USERNS, NO_LANDLOCK)
+def test_the_profile_gives_what_it_says(world: World, directory: Path, outside: Outside) -> None:
+    """Inside a jail the given directories, the given sockets, late imports, time zones and SQLite work."""
+    tree = tree_for(outside)
+    tree["children"][2]["start"] = "escapes:use_what_is_given"
+    with running(tree, directory, world) as node:
+        node.ready()
+        results = node.workers()["jailed"]["info"]["results"]
+        assert {name: text for name, (outcome, text) in results.items() if outcome != "reached"} == {}
+        assert results["read"][1] == "sesame" and results["forked"][1] == "7"
+        assert (directory / "write/renamed").read_text() == "made"
+
+
+@worlds(ROOT, USER, NO_USERNS)
+def test_exec_profile_runs_programs(world: World, directory: Path) -> None:
+    """With `exec: true` a child may run programs and stop them."""
+    child = {"id": "a", "start": "escapes:programs", "confine": {"exec": True}}
+    with running({"id": "t", "strategy": "one_for_one", "children": [child]}, directory, world) as node:
+        node.ready()
+        info = node.workers()["a"]["info"]
+        assert info == {"output": "from a program\n", "error": "", "code": 0, "killed": -9}
+
+
+@worlds(ROOT, USER, NO_USERNS)
+def test_network_profile_reaches_the_machine(world: World, directory: Path, outside: Outside) -> None:
+    """With `network: host` a child may use TCP and look up names."""
+    confine = {"network": "host"}
+    child = {"id": "a", "start": "escapes:network", "args": {"port": outside.given["port"]}, "confine": confine}
+    with running({"id": "t", "strategy": "one_for_one", "children": [child]}, directory, world) as node:
+        node.ready()
+        assert node.workers()["a"]["info"]["addresses"] >= 1
+
+
+@worlds(NO_USERNS, NOTHING)
+def test_lower_levels_say_what_is_missing(world: World, directory: Path) -> None:
+    """Below full the notes name what is missing and the remedy, and the status has them as data."""
+    child = {"id": "a", "start": "children:idle", "confine": {}}
+    with running({"id": "t", "strategy": "one_for_one", "children": [child]}, directory, world) as node:
+        info = node.ready()
+        notes = " ".join(info["level_notes"])
+        assert info["level"] == world.level
+        assert "user namespaces are refused" in notes and "max_user_namespaces" in notes
+        assert ("Landlock is not available" in notes) == (world is NOTHING)
+        assert node.status()["node"]["level"] == world.level
+        assert node.status()["node"]["level_notes"] == info["level_notes"]
+
+
+def test_least_level_is_enforced(directory: Path) -> None:
+    """A confined child is not started where the machine allows less than is demanded, and the reason is said."""
+    tree = {
+        "id": "t",
+        "strategy": "one_for_one",
+        "options": {"least_level": "strong"},
+        "children": [{"id": "a", "start": "children:idle", "confine": {}}],
+    }
+    with running(tree, directory, NOTHING) as node:
+        assert node.wait() == 3
+        assert "confinement level none is below the least allowed, strong" in node.output
+
+
+def test_a_missing_directory_is_named(directory: Path) -> None:
+    """A profile that gives a directory which is not there fails the start and names the directory."""
+    confine = {"filesystem": {"read": [str(directory / "nowhere")]}}
+    tree = {
+        "id": "t",
+        "strategy": "one_for_one",
+        "children": [{"id": "a", "start": "children:idle", "confine": confine}],
+    }
+    with running(tree, directory) as node:
+        assert node.wait() == 3
+        assert "nowhere" in node.output and "does not exist" in node.output
