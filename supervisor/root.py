@@ -145,6 +145,7 @@ class Root:
             live = self.state.supervisors.get(self.tree.root.id)
             if live is not None and live.started:
                 self._is_ready = True
+                self._write_status()  # whoever hears that we are ready finds a status that says so
                 if self.on_ready is not None:
                     count = sum(process.ready for process in self.processes.values())
                     self.on_ready({"level": self.level, "level_notes": list(self.level_notes), "processes": count})
@@ -604,7 +605,9 @@ class Root:
         }
 
     def _write_status(self) -> None:
-        self._status_timer = None
+        if self._status_timer is not None:
+            self.timers.cancel(self._status_timer)
+            self._status_timer = None
         if self.status_path is None:
             return
         began = time.perf_counter()

@@ -57,10 +57,14 @@ class Ability:
             notes.append(
                 "Landlock is not available: add `landlock` to the kernel's lsm= list, or use Linux 5.13 or later"
             )
-        elif self.landlock < 6:
+            if not self.namespaces:
+                notes.append(
+                    "still reachable from a confined process: files in a directory that is given for its sockets"
+                )
+        elif self.landlock < 6 and self.namespaces:
             notes.append(
-                f"Landlock ABI {self.landlock} is older than 6 (Linux 6.12): signals and abstract unix sockets are "
-                "refused by seccomp and the network namespace alone"
+                f"still reachable with Landlock ABI {self.landlock} (6 comes with Linux 6.12): abstract unix sockets, "
+                "from a confined process that is given a socket directory"
             )
         if self.seccomp:
             notes.append(f"seccomp filters do not work here ({self.seccomp})")

@@ -47,13 +47,15 @@ NAMESPACE_FLAGS = (
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 
-ALWAYS = (
+ALWAYS = (  # noqa: SIM905 - groups with their reasons are easier to check than seventy quoted words
     # other namespaces, other roots
     "unshare setns mount umount2 pivot_root chroot mount_setattr open_tree open_tree_attr move_mount fsopen fsconfig "
     "fsmount fspick statmount listmount listns "
     # other processes
     "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp move_pages "
     "migrate_pages rt_tgsigqueueinfo rt_sigqueueinfo "
+    # queues and memory by name, shared with whoever knows the name
+    "msgget semget shmget mq_open "
     # kernel interfaces with a long record of holes
     "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd keyctl add_key request_key "
     # the machine
@@ -62,14 +64,15 @@ ALWAYS = (
     "vhangup personality modify_ldt uselib nfsservctl ustat sysfs _sysctl lookup_dcookie "
     # files by handle, past every path rule
     "name_to_handle_at open_by_handle_at fanotify_init "
-).split()  # noqa: SIM905 - groups with their reasons are easier to check than seventy quoted lines
+).split()
 EXEC = ["execve", "execveat"]
 OTHERS_PIDS = ["pidfd_open", "pidfd_send_signal"]
-METADATA = (
+METADATA = (  # noqa: SIM905 - as above
     "chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat setxattr lsetxattr setxattrat removexattr "
     "lremovexattr removexattrat file_setattr utime utimes futimesat"
-).split()  # noqa: SIM905 - as above
+).split()
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+SCHED_OTHER = 0
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,17 @@ def build(rules: Rules, arch: str) -> Program:
         skip: list[Instruction] = [(JEQ, 1, 0, 0)] if zero else []
         on(name, [argument(index), *skip, (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
 
-    if not rules.signals:
+    if rules.signals:  # Landlock keeps signals in the family, but kill(-1) would say "done" without having done it
+        on("kill", [argument(0), (JEQ, 0, 1, 0xFFFFFFFF), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+    else:
         only_itself("kill", 0, zero=True)  # 0 is its own process group, in a session of its own
         only_itself("tgkill", 0, zero=False)
         only_itself("tkill", 0, zero=False)
     if not rules.exec:  # limits, priorities and placement of other processes of the same user
-        for name in ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setattr", "sched_setparam"):
+        for name in ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam"):
             only_itself(name, 0, zero=True)
+        # libzmq sets its I/O thread, whose id is not the process's, to the ordinary policy and aborts when it may not.
+        on("sched_setscheduler", [argument(1), (JEQ, 0, 1, SCHED_OTHER), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
         only_itself("setpriority", 1, zero=True)
         only_itself("ioprio_set", 1, zero=True)
     out.append((RET, 0, 0, ALLOW))
