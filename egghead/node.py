@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,6 +124,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
 
     `announce` is called once, when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}.
     """
+    from egghead import nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
     from supervisor import Root, TreeError, load_tree
 
@@ -163,7 +163,19 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                 _write_private(place.node, json.dumps(node))
                 announce(node | {"seconds": time.monotonic() - began})
 
-            return Root(tree, hook=hook, on_ready=ready, status_path=place.status).run()
+            with nodelog.opened(paths.log_file(settings.records)) as lines:
+                root = Root(
+                    tree,
+                    hook=hook,
+                    on_ready=ready,
+                    status_path=place.status,
+                    least_level=settings.config.confinement or "strong",
+                    on_line=lines.of_process,
+                )
+                code = root.run()
+                if code != 0:
+                    log.error("the node gave up: %s", root.reason)
+                return code
     finally:
         os.close(lock)
 
@@ -219,10 +231,6 @@ def _flock(kind: int) -> bytes:
 
 def default_tree() -> Path:
     return Path(__file__).with_name("tree.yaml")
-
-
-def stderr_log(level: int = logging.INFO) -> None:
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
 
 
 def die_with_parent() -> None:

@@ -127,7 +127,8 @@ class Root:
         following = self.timers.next()
         timeout = None if following is None else max(0.0, following - time.monotonic())
         for key, mask in self.selector.select(timeout):
-            if key.fileobj in self.selector.get_map():  # an earlier one of this batch may have closed it
+            current = self.selector.get_map().get(key.fd)
+            if current is not None and current.data is key.data:  # an earlier one of this batch may have closed it
                 key.data(mask)
         for callback in self.timers.due(time.monotonic()):
             callback()

@@ -23,9 +23,9 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
 
     Logs go to stderr; the READY line on stdout says what is running and how to talk to it.
     """
-    from egghead import node
+    from egghead import node, nodelog
 
-    node.stderr_log(10 if verbose else 20)
+    nodelog.to_stderr(verbose)
     if ephemeral:
         node.die_with_parent()
     config, config_path = load_config()

@@ -7,6 +7,7 @@ here: an adapter turns these shapes into its own and back. `docs/interfaces.md`,
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +16,9 @@ from egghead.llm.errors import BadRequest
 
 Mode = Literal["open", "mention", "huddle", "jam", "peer"]
 StopReason = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
+
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
@@ -118,9 +122,8 @@ def event_data(event: Event) -> dict[str, Any]:
 def estimate_tokens(text: str) -> int:
     """Tokens of a text without a tokenizer: four thirds of its words, and one for each sign of a script that does not
     put spaces between words. An estimate; a provider that counts is believed instead."""
-    spaced = len(text.split())
-    unspaced = sum(1 for char in text if char >= "\u0e00" and not char.isspace())
-    return spaced * 4 // 3 + unspaced
+    unspaced = 0 if text.isascii() else len(_UNSPACED.findall(text))
+    return len(text.split()) * 4 // 3 + unspaced
 
 
 def estimate_input(request: Request) -> int:

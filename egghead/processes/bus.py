@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+
 from ipc.bus import Bus
 from supervisor import Context
 
 
 def main(context: Context) -> None:
+    # One descriptor for each peer and client: as many as this user may have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     given = context.handover["bus"]
     bus = Bus(
         given["directory"],

@@ -23,14 +23,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ipc import Address, Peer
+from ipc import Address, Peer, PeerDown
 from supervisor.aio import AsyncControl
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.process")
 
 CONNECT_TIMEOUT = 20.0  # seconds for the bus to welcome us; the tree's start_timeout is longer
+ABSENT = 1.0  # seconds without a listening bus after which a start is given up
 STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
 BEAT_EVERY = 4.0  # seconds between beats; a `heartbeat` in the tree file should be at least three times this
 
@@ -73,7 +76,17 @@ class Service:
     async def connect(self, timeout: float = CONNECT_TIMEOUT) -> None:
         """Join the bus. Raises ipc.Forbidden when the credential is refused, TimeoutError when nobody answers."""
         if not self._connected:
-            await self.peer.connect(timeout=timeout)
+            joining = asyncio.ensure_future(self.peer.connect(timeout=timeout))
+            watching = asyncio.ensure_future(_absence(self.peer.address.directory))
+            try:
+                await asyncio.wait({joining, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if not joining.done():
+                    raise PeerDown("bus", f"nobody listens in {self.peer.address.directory}")
+                joining.result()
+            finally:
+                joining.cancel()
+                watching.cancel()
+                await asyncio.gather(joining, watching, return_exceptions=True)
             self._connected = True
 
     async def announce(self) -> None:
@@ -121,6 +134,20 @@ class Service:
             self.fail(error)
         else:
             logger.error("task %s failed", task.get_name(), exc_info=error)
+
+
+async def _absence(directory: str) -> None:
+    """Returns when nobody has listened at the bus's socket for ABSENT seconds. A bus that is only slow does listen.
+
+    A supervisor starts one child at a time: a process that waited long for a dead bus would keep their common
+    supervisor from starting that bus.
+    """
+    since: float | None = None
+    while since is None or time.monotonic() - since < ABSENT:
+        await asyncio.sleep(0.2)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            found = probe.connect_ex(f"{directory}/bus")
+        since = (since or time.monotonic()) if found in (errno.ENOENT, errno.ECONNREFUSED) else None
 
 
 def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY) -> None:

@@ -90,9 +90,9 @@ def _zygote(root: int, status: Path) -> tuple[str, int] | None:
     for worker in workers(json.loads(status.read_text())["tree"]):
         if worker["state"] == "running" and worker["pid"]:
             with contextlib.suppress(psutil.Error):
-                parent = psutil.Process(worker["pid"]).ppid()
-                if parent != root:
-                    return "zygote", parent
+                parent = psutil.Process(worker["pid"]).parent()
+                if parent is not None and parent.pid != root and root in [p.pid for p in parent.parents()]:
+                    return "zygote", parent.pid
     return None
 
 

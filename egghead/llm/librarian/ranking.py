@@ -9,6 +9,7 @@ The weights were chosen on the judged questions in tests/librarian, from the mid
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,7 @@ from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 SURE = 0.42  # evidence from which a note is quoted as the answer
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
+WINDOW = 12  # passages of a section that are read together
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
 
 
@@ -60,29 +62,81 @@ class _Note:
     """What is the same for every question: a note's passages and words, kept between questions."""
 
     passages: tuple[Passage, ...]
-    words: tuple[tuple[str, ...], ...]
+    words: tuple[frozenset[str], ...]  # of each passage
+    lengths: tuple[int, ...]
+    sections: tuple[tuple[int, ...], ...]  # places of the passages of each section
     headings: Mapping[tuple[str, ...], frozenset[str]]
     title: frozenset[str]
     path: frozenset[str]
     counts: Mapping[str, int]
     length: int
-    vocabulary: Vocabulary
+    everything: frozenset[str]
 
 
 @lru_cache(maxsize=64)
 def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     found = passages(body)
-    words = tuple(tuple(tokens(passage.text)) for passage in found)
+    words = [tokens(passage.text) for passage in found]
     headings = {p.headings: frozenset(w for h in p.headings for w in tokens(h)) for p in found}
-    counts: dict[str, int] = {}
-    for passage_words in words:
-        for word in passage_words:
-            counts[word] = counts.get(word, 0) + 1
+    counts = Counter(word for passage_words in words for word in passage_words)
     heads = frozenset([*tokens(title), *joined(title), *(word for tag in tags for word in tokens(tag))])
     name = id.replace("-", " ").replace("_", " ")
     path = frozenset([*tokens(name), *joined(name)])
-    everything = {*counts, *heads, *path, *(word for names in headings.values() for word in names)}
-    return _Note(found, words, headings, heads, path, counts, sum(counts.values()) or 1, Vocabulary(everything))
+    sections: dict[int, list[int]] = {}
+    for at, passage in enumerate(found):
+        sections.setdefault(passage.section, []).append(at)
+    return _Note(
+        passages=found,
+        words=tuple(frozenset(passage_words) for passage_words in words),
+        lengths=tuple(len(passage_words) for passage_words in words),
+        sections=tuple(tuple(places) for places in sections.values()),
+        headings=headings,
+        title=heads,
+        path=path,
+        counts=counts,
+        length=sum(counts.values()) or 1,
+        everything=frozenset(counts).union(heads, path, *headings.values()),
+    )
+
+
+class _Question:
+    """The terms against all words of what was found: which word stands for which term, and how rare each term is."""
+
+    def __init__(
+        self, terms: Sequence[Term], language: str, notes: Sequence[_Note], unread: Sequence[Candidate]
+    ) -> None:
+        self.terms = terms
+        glimpses = [frozenset(tokens(f"{c.title} {c.snippet}")) for c in unread]
+        vocabulary = Vocabulary(frozenset().union(*(note.everything for note in notes), *glimpses))
+        self.lookup: dict[str, list[tuple[int, float]]] = {}
+        for place, term in enumerate(terms):
+            for word, sure in vocabulary.forms(term, language).items():
+                self.lookup.setdefault(word, []).append((place, sure))
+        self._known = self.lookup.keys()
+        total = len(notes) + len(glimpses)
+        holding = [0] * len(terms)
+        for words in (*(note.everything for note in notes), *glimpses):
+            for place, sure in enumerate(self.cover(words)):
+                holding[place] += sure > 0
+        # How telling each term is among what was found: in all of it, hardly; in one note, very.
+        self.weight = [
+            term.weight * (0.25 + math.log(1 + (total - held + 0.5) / (held + 0.5)))
+            for term, held in zip(terms, holding, strict=True)
+        ]
+        self.total = sum(self.weight) or 1.0
+
+    def cover(self, words: frozenset[str]) -> list[float]:
+        """How surely each term is among these words."""
+        found = [0.0] * len(self.terms)
+        for word in self._known & words:
+            for place, sure in self.lookup[word]:
+                if sure > found[place]:
+                    found[place] = sure
+        return found
+
+    def worth(self, cover: Sequence[float]) -> float:
+        """The weight of what is covered, as a share of the question's."""
+        return sum(weight * sure for weight, sure in zip(self.weight, cover, strict=True)) / self.total
 
 
 def read(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[Reading]:
@@ -91,106 +145,95 @@ def read(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) 
     if not bodies or not terms:
         return []
     notes = [_note(c.id, c.title, c.tags, c.body or "") for c in bodies]
-    forms = [{term: note.vocabulary.forms(term, language) for term in terms} for note in notes]
-    idf = _rarity(candidates, terms, language, forms)
+    question = _Question(terms, language, notes, [c for c in candidates if c.body is None])
     mean = sum(note.length for note in notes) / len(notes)
     engine = max(c.found for c in candidates) or None
-    readings = [
-        _read(candidate, note, terms, found, idf, mean, engine)
-        for candidate, note, found in zip(bodies, notes, forms, strict=True)
-    ]
+    readings = [_read(c, note, question, mean, engine) for c, note in zip(bodies, notes, strict=True)]
     return sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id))
 
 
-Forms = Mapping[Term, Mapping[str, float]]
+def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, engine: float | None) -> Reading:
+    titled, pathed = question.cover(note.title), question.cover(note.path)
+    passages = [question.cover(words) for words in note.words]
+    headings = {names: question.cover(words) for names, words in note.headings.items()}
 
-
-def _rarity(
-    candidates: Sequence[Candidate], terms: Sequence[Term], language: str, forms: Sequence[Forms]
-) -> dict[Term, float]:
-    """How telling each term is among what was found: in all of it, hardly; in one note, very. Notes that were not read
-    are known by their title and snippet."""
-    unread = [Vocabulary(tokens(f"{c.title} {c.snippet}")) for c in candidates if c.body is None]
-    total = len(forms) + len(unread)
-    rarity = {}
-    for term in terms:
-        holding = sum(1 for found in forms if found[term]) + sum(1 for v in unread if v.forms(term, language))
-        rarity[term] = 0.25 + math.log(1 + (total - holding + 0.5) / (holding + 0.5))
-    return rarity
-
-
-def _read(
-    candidate: Candidate,
-    note: _Note,
-    terms: Sequence[Term],
-    forms: Forms,
-    idf: Mapping[Term, float],
-    mean: float,
-    found: float | None,
-) -> Reading:
-    weight = {term: term.weight * idf[term] for term in terms}
-    total = sum(weight.values()) or 1.0
-    plain_total = sum(term.weight for term in terms) or 1.0
-
-    bm25 = title = 0.0
-    for term in terms:
-        count = sum(note.counts.get(word, 0) * sure for word, sure in forms[term].items())
-        bm25 += weight[term] * count * (K1 + 1) / (count + K1 * (1 - B + B * note.length / mean))
-        title += weight[term] * _best(forms[term], note.title) + 0.5 * weight[term] * _best(forms[term], note.path)
-
-    scored = _passages(note, weight, forms)
-    stretch, covered = _stretch(note, terms, weight, forms)
-    about = {term: max(_best(forms[term], note.title), 0.8 * _best(forms[term], note.path)) for term in terms}
+    scored = _passages(note, question, passages, headings)
+    stretch, covered = _stretch(note, question, passages, headings)
+    about = [max(title, 0.8 * path) for title, path in zip(titled, pathed, strict=True)]
+    anywhere = question.cover(note.everything)
+    plain = sum(term.weight for term in question.terms) or 1.0
     share = sum(
-        term.weight * max(sure, about[term], 0.5 * _best(forms[term], note.counts)) for term, sure in covered.items()
+        term.weight * max(here, there, 0.5 * somewhere)
+        for term, here, there, somewhere in zip(question.terms, covered, about, anywhere, strict=True)
     )
+    named = min(1.0, question.worth([t + 0.5 * p for t, p in zip(titled, pathed, strict=True)]))
     score = (
-        1.0 * stretch / total
-        + 1.0 * max((s.score for s in scored), default=0.0) / total
-        + 0.15 * bm25 / total
-        + 0.5 * min(title / total, 1.0)
-        + 0.5 * _title_share(candidate.title, terms, forms)
+        1.0 * stretch
+        + 1.0 * max((s.score for s in scored), default=0.0)
+        + 0.15 * _bm25(note, question, mean)
+        + 0.5 * named
+        + 0.5 * _title_share(candidate.title, question)
         + 0.2 / (2 + candidate.rank)
         + 1.3 * candidate.found
     )
-    met = {term for term in terms if covered[term] or about[term]}
-    return Reading(candidate, score, share / plain_total, _evidence(terms, met, share / plain_total, found), scored)
+    met = [here > 0 or there > 0 for here, there in zip(covered, about, strict=True)]
+    return Reading(candidate, score, share / plain, _evidence(question.terms, met, share / plain, engine), scored)
 
 
-def _evidence(terms: Sequence[Term], met: set[Term], covered: float, found: float | None) -> float:
+def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine: float | None) -> float:
     """How much speaks for the notes having an answer at all, about 0..1: the engine's best, what the note covers, and
     that more than one carrying word is met; against it, that a name which was asked for is nowhere in the note."""
-    strong = [term for term in terms if term.weight >= 0.7]
-    several = min(3, sum(term in met for term in strong)) / 3 if strong else covered
-    unmet = any(term.name and term not in met for term in terms)
-    engine = covered if found is None else found  # an engine that gives no score is no witness
-    return 0.5 * engine + 0.25 * covered + 0.25 * several - 0.3 * unmet
+    strong = [is_met for term, is_met in zip(terms, met, strict=True) if term.weight >= 0.7]
+    several = min(3, sum(strong)) / 3 if strong else covered
+    unmet = any(term.name and not is_met for term, is_met in zip(terms, met, strict=True))
+    witness = covered if engine is None else engine  # an engine that gives no score is no witness
+    return 0.5 * witness + 0.25 * covered + 0.25 * several - 0.3 * unmet
 
 
-def _title_share(title: str, terms: Sequence[Term], forms: Forms) -> float:
+def _bm25(note: _Note, question: _Question, mean: float) -> float:
+    counts = [0.0] * len(question.terms)
+    for word in question.lookup.keys() & note.counts.keys():
+        for place, sure in question.lookup[word]:
+            counts[place] += note.counts[word] * sure
+    norm = K1 * (1 - B + B * note.length / mean)
+    return question.worth([count * (K1 + 1) / (count + norm) for count in counts])
+
+
+def _title_share(title: str, question: _Question) -> float:
     """How much of the title the question says: a title of two words that are both asked for is a good sign."""
-    asked = {word for term in terms for word, sure in forms[term].items() if sure >= 0.6}
     words = [word for word in tokens(title) if len(word) > 2 or not word.isascii()]
-    return sum(word in asked for word in words) / len(words) if words else 0.0
+    asked = sum(any(sure >= 0.6 for _, sure in question.lookup.get(word, ())) for word in words)
+    return asked / len(words) if words else 0.0
 
 
-def _best(found: Mapping[str, float], words: frozenset[str] | Mapping[str, int]) -> float:
-    return max((sure for word, sure in found.items() if word in words), default=0.0)
-
-
-def _passages(note: _Note, weight: Mapping[Term, float], forms: Forms) -> tuple[Scored, ...]:
+def _passages(
+    note: _Note,
+    question: _Question,
+    covers: Sequence[Sequence[float]],
+    headings: Mapping[tuple[str, ...], Sequence[float]],
+) -> tuple[Scored, ...]:
     """Each passage: its own words, its headings' at half, and a little of its neighbours'."""
-    hits = [{term: sure for term in weight if (sure := _best(forms[term], frozenset(words)))} for words in note.words]
     scored = []
-    for at, (passage, words) in enumerate(zip(note.passages, note.words, strict=True)):
-        score = sum(weight[term] * sure for term, sure in hits[at].items())
-        heading = note.headings[passage.headings]
-        score += 0.5 * sum(weight[t] * _best(forms[t], heading) for t in weight if t not in hits[at])
-        for near in (at - 1, at + 1):
-            if 0 <= near < len(hits) and note.passages[near].section == passage.section:
-                score += 0.2 * sum(weight[t] * sure for t, sure in hits[near].items() if t not in hits[at])
-        scored.append(Scored(passage, score * _worth(passage, len(words)), at))
+    own = [question.worth(cover) for cover in covers]
+    heads = {names: question.worth(cover) for names, cover in headings.items()}
+    for at, passage in enumerate(note.passages):
+        near = [
+            other
+            for other in (at - 1, at + 1)
+            if 0 <= other < len(covers) and own[other] and note.passages[other].section == passage.section
+        ]
+        score = own[at]
+        if heads[passage.headings]:
+            score += 0.5 * question.worth(_beyond(headings[passage.headings], covers[at]))
+        for other in near:
+            score += 0.2 * question.worth(_beyond(covers[other], covers[at]))
+        scored.append(Scored(passage, score * _worth(passage, note.lengths[at]), at))
     return tuple(scored)
+
+
+def _beyond(cover: Sequence[float], known: Sequence[float]) -> list[float]:
+    """What a cover adds to another: only terms that the other has not at all."""
+    return [0.0 if had else sure for sure, had in zip(cover, known, strict=True)]
 
 
 def _worth(passage: Passage, length: int) -> float:
@@ -206,26 +249,27 @@ def _worth(passage: Passage, length: int) -> float:
 
 
 def _stretch(
-    note: _Note, terms: Sequence[Term], weight: Mapping[Term, float], forms: Forms
-) -> tuple[float, dict[Term, float]]:
+    note: _Note,
+    question: _Question,
+    covers: Sequence[Sequence[float]],
+    headings: Mapping[tuple[str, ...], Sequence[float]],
+) -> tuple[float, list[float]]:
     """The best section: how much of the question's weight it covers under its headings, more when it is covered close
-    together. Returns that weight and, for each term, how surely the section has it."""
-    best, best_cover = 0.0, dict.fromkeys(terms, 0.0)
-    sections: dict[int, list[int]] = {}
-    for at, passage in enumerate(note.passages):
-        sections.setdefault(passage.section, []).append(at)
-    for places in sections.values():
-        for start in range(0, len(places), 6):
-            window = places[start : start + 12]  # a long section is read in overlapping stretches
-            words = frozenset(word for at in window for word in note.words[at])
-            heading = note.headings[note.passages[window[0]].headings]
-            cover = {term: max(_best(forms[term], words), 0.9 * _best(forms[term], heading)) for term in terms}
-            close = max(
-                sum(weight[term] * _best(forms[term], frozenset(note.words[at])) for term in terms) for at in window
-            )
-            score = 0.65 * sum(weight[term] * cover[term] for term in terms) + 0.35 * close
+    together. Returns that share and, for each term, how surely the section has it."""
+    best, best_cover = 0.0, [0.0] * len(question.terms)
+    own = [question.worth(cover) for cover in covers]
+    for places in note.sections:
+        for start in range(0, len(places), WINDOW // 2):
+            window = places[start : start + WINDOW]  # a long section is read in overlapping stretches
+            close = max(own[at] for at in window)
+            heading = headings[note.passages[window[0]].headings]
+            cover = [0.9 * sure for sure in heading]
+            for at in window:
+                if own[at]:
+                    cover = [max(a, b) for a, b in zip(cover, covers[at], strict=True)]
+            score = 0.65 * question.worth(cover) + 0.35 * close
             if score > best:
                 best, best_cover = score, cover
-            if start + 12 >= len(places):
+            if start + WINDOW >= len(places):
                 break
     return best, best_cover

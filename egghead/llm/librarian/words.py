@@ -31,6 +31,7 @@ _PREFIXES = {
 
 EXACT, INFLECTED, COMPOUND, LOOSE, TYPO = 1.0, 0.9, 0.6, 0.55, 0.7
 WEAK_WEIGHT = 0.35
+MAX_WORD = 64  # letters of a word that are compared; longer ones are keys, hashes and URLs
 SYNONYM = 0.65  # what a synonym found is worth of the word itself
 
 
@@ -57,18 +58,33 @@ def _spellings(word: str) -> tuple[str, ...]:
 def tokens(text: str) -> list[str]:
     """The folded words of a text in order. Runs of a script without spaces come as overlapping pairs of signs (a
     single sign as itself), so that both sides of a comparison are cut alike."""
+    if text.isascii():
+        return _ascii_tokens(text)
     found: list[str] = []
     for match in WORD.finditer(text):
         word = match[0]
-        folded = fold(word)
+        folded = fold(word)[:MAX_WORD]
         if not folded:
             continue
         if UNSPACED.match(word):
-            found += pairs(folded)
+            found += pairs(fold(word))
         else:
             found.append(folded)
-            if word[1:] != word[1:].lower() and not word.isupper():
+            if word[1:] != word[1:].lower():
                 found += _camel(word)
+    return found
+
+
+_ASCII = re.compile("[A-Za-z0-9]+")
+
+
+def _ascii_tokens(text: str) -> list[str]:
+    found: list[str] = []
+    for word in _ASCII.findall(text):
+        lower = word.lower()
+        found.append(lower[:MAX_WORD])
+        if lower != word and lower[1:] != word[1:]:
+            found += _camel(word)
     return found
 
 
@@ -80,7 +96,7 @@ def joined(text: str) -> list[str]:
 
 def _camel(word: str) -> list[str]:
     """The parts of groupBy or GitHub, which people write as two words."""
-    parts = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", word)
+    parts = [] if word.isupper() else re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", word)
     return [part.lower() for part in parts if len(part) > 2] if len(parts) > 1 else []
 
 
@@ -96,7 +112,7 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
     stops, weak = stop_words(language), weak_words()
     found: dict[str, Term] = {}
     for start, word in _words(question, language):
-        folded = fold(word)
+        folded = fold(word)[:MAX_WORD]
         if UNSPACED.match(word):
             for pair in pairs(folded):
                 found.setdefault(pair, Term(pair, _pair_weight(pair), surface=pair))
@@ -271,8 +287,9 @@ class Vocabulary:
     def __init__(self, words: Iterable[str]) -> None:
         self.words = frozenset(words)
         self._starts: dict[str, list[str]] = {}
-        for word in sorted(self.words):
+        for word in self.words:
             self._starts.setdefault(word[:2], []).append(word)
+        self._all = "\n".join(["", *sorted(self.words), ""])
 
     def forms(self, term: Term, language: str) -> Mapping[str, float]:
         """Every word that may stand for the term → how surely (0 to 1)."""
@@ -281,26 +298,45 @@ class Vocabulary:
             for word, sure in self._forms(spelling, language).items():
                 found[word] = max(found.get(word, 0.0), sure)
         for other in term.alternatives:
-            for word, sure in self._forms(other, language).items():
+            for word, sure in self._begins(other, language).items():
                 found[word] = max(found.get(word, 0.0), sure * SYNONYM)
         return found
 
     def _forms(self, asked: str, language: str) -> dict[str, float]:
         if UNSPACED.match(asked):
             return {asked: EXACT} if asked in self.words else {}
-        candidates: Iterable[str] = self._starts.get(asked[:2], ())
+        found = self._begins(asked, language)
         if len(asked) >= 4:
-            # A compound or a prefix can hide the word anywhere: look at all, cheap tests first.
-            small = asked[:-2] if len(asked) >= 7 else asked
-            inside = [w for w in self.words if len(w) >= 4 and w[:2] != asked[:2] and (small in w or w in asked)]
-            candidates = [*candidates, *inside]
-        if language in _PREFIXES:
-            candidates = self.words
-        found = {word: sure for word in candidates if (sure := related(asked, word, language))}
+            for word in self._around(asked):
+                sure = related(asked, word, language)
+                if sure:
+                    found[word] = sure
         return found or self._typos(asked)
 
+    def _begins(self, asked: str, language: str) -> dict[str, float]:
+        """Forms with the same beginning; in scripts with prefixes, any."""
+        words: Iterable[str] = self.words if language in _PREFIXES else self._starts.get(asked[:2], ())
+        return {word: sure for word in words if (sure := related(asked, word, language))}
+
+    def _around(self, asked: str) -> set[str]:
+        """Words that hold this one, and words that it holds: the other halves of compounds."""
+        small = asked[:-2] if len(asked) >= 7 else asked
+        found = set()
+        at = self._all.find(small)
+        while at >= 0:
+            end = self._all.index("\n", at)
+            found.add(self._all[self._all.rindex("\n", 0, at) + 1 : end])
+            at = self._all.find(small, end)
+        found.update(
+            asked[start:end]
+            for start in range(len(asked) - 3)
+            for end in range(start + 4, len(asked) + 1)
+            if asked[start:end] in self.words
+        )
+        return found
+
     def _typos(self, asked: str) -> dict[str, float]:
-        if len(asked) < 5:
+        if not 5 <= len(asked) <= MAX_WORD:
             return {}
         first = (w for start, words in self._starts.items() if start[:1] == asked[:1] for w in words)
         return {word: TYPO for word in first if len(word) >= 5 and within_one_edit(asked, word)}

@@ -1,0 +1,89 @@
+"""The node's log: one line an event, time, level, process, logger, text; a rotated file, and stderr for who watches.
+
+The processes write such lines on their stderr (`processes.common`); the root passes them on as they are and gives its
+own the same form. What a process prints besides (a traceback, native code) gets the head it lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_BYTES = 5 * 1024 * 1024
+KEPT = 3
+FORM = "%(asctime)s.%(msecs)03dZ %(levelname)s node %(name)s %(message)s"
+TIME = "%Y-%m-%dT%H:%M:%S"
+LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+PROCESS_LINES = "egghead.lines"
+
+
+def _formatter() -> logging.Formatter:
+    formatter = logging.Formatter(FORM, TIME)
+    formatter.converter = time.gmtime
+    return formatter
+
+
+def to_stderr(verbose: bool) -> None:
+    """What a person at `egghead serve` sees: warnings, and with `verbose` everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineOrOwn())
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    # A full or closed stderr must not stop a node, nor print a traceback about itself for each line.
+    logging.raiseExceptions = False
+
+
+class _LineOrOwn(logging.Formatter):
+    """Lines of processes as they came, the root's own with the same head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = _formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.name == PROCESS_LINES else self._own.format(record)
+
+
+class Lines:
+    """The sink of what processes print."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger(PROCESS_LINES)
+
+    def of_process(self, name: str, line: str) -> None:
+        found = LINE.match(line)
+        level = logging.getLevelName(found[1]) if found else logging.WARNING
+        if not found:
+            now = time.time()
+            stamp = time.strftime(TIME, time.gmtime(now))
+            line = f"{stamp}.{int(now * 1000) % 1000:03d}Z WARNING {name} stderr {line}"
+        self._logger.log(level, "%s", line)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Lines]:
+    """The log file at `path`, rotated; when it cannot be written the node runs without it and says so."""
+    logger = logging.getLogger()
+    logger.setLevel(logging.INFO)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
+    except OSError as error:
+        logging.getLogger("egghead.node").warning("no log file: cannot write %s: %s", path, error.strerror)
+        yield Lines()
+        return
+    handler.setFormatter(_LineOrOwn())
+    logger.addHandler(handler)
+    try:
+        yield Lines()
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
