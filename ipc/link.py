@@ -7,6 +7,7 @@ the edge, so after each send the socket is asked again whether something can be 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import struct
 from collections.abc import Callable
@@ -129,6 +130,13 @@ class Link:
         self._descriptor = descriptor
         if descriptor >= 0:
             self._hangup.register(descriptor, select.POLLHUP | select.POLLRDHUP)
+
+    def connect_again(self) -> None:
+        """Try again after a refused handshake: libzmq gives an endpoint up for good when that happens."""
+        if not self._dealer.closed:
+            with contextlib.suppress(zmq.ZMQError):
+                self._dealer.disconnect(self._address.bus)
+            self._dealer.connect(self._address.bus)
 
     def _empty(self) -> None:
         """Give what the old connection still brought before its end is told."""

@@ -60,6 +60,9 @@ class Peer:
 
     def __init__(self, address: Address | str | os.PathLike[str], *, name: str, credential: str) -> None:
         self.address = address if isinstance(address, Address) else Address(address)
+        if not 0 < len(name.encode()) <= 255 or not 0 < len(credential.encode()) <= 255:
+            # Without them libzmq would not authenticate at all, and wait for ever.
+            raise LocalProtocolError(f"peer {name!r} needs a name and a credential of 1 to 255 bytes")
         self._user = name
         self._credential = credential
         self._welcome: wire.Welcome | None = None
@@ -79,7 +82,7 @@ class Peer:
         self._monitors: weakref.WeakValueDictionary[int, Monitor] = weakref.WeakValueDictionary()
         self._published: dict[str, tuple[int, float]] = {}
         self._sent = self._marked = self._acked = 0
-        self._received_room: list[asyncio.Future[None]] = []
+        self._room_waiters: list[asyncio.Future[None]] = []
         self._slow_until = 0.0
         self._welcomed: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -151,7 +154,7 @@ class Peer:
         self._loop = asyncio.get_running_loop()
         self._welcomed = self._loop.create_future()
         self._closed = self._loop.create_future()
-        self._patience = self._loop.time() + min(timeout, _PATIENCE)
+        self._patience = self._loop.time() + min(timeout / 2, _PATIENCE)
         self._link = Link(self.address, self._user, self._credential, self)
         try:
             await asyncio.wait_for(asyncio.shield(self._welcomed), timeout)
@@ -169,6 +172,7 @@ class Peer:
         self._check()
         self._announced = True
         await self.send(wire.Announce())
+        await self._flush()
 
     async def wait_closed(self) -> None:
         """Return when the peer was closed; raises the reason when the bus refused it for good."""
@@ -202,6 +206,7 @@ class Peer:
             except (IpcError, TimeoutError):
                 log.debug("%s leaves without a goodbye", self._name)
         self._shut(PeerDown("bus", f"{self._name} was closed"))
+        self._goodbye = None
 
     async def __aenter__(self) -> Peer:
         if self._link is None:
@@ -276,11 +281,23 @@ class Peer:
         assert self._loop is not None and self._welcome is not None
         while self._up and self._sent - self._acked > self._welcome.window:
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._received_room.append(waiter)
+            self._room_waiters.append(waiter)
             try:
                 await asyncio.wait_for(waiter, TIMEOUT)
             except TimeoutError:
                 raise Overloaded(f"the bus has not read {self._sent - self._acked} bytes for {TIMEOUT:g} s") from None
+
+    async def _flush(self) -> None:
+        """Return when the bus has read everything that was sent. Raises PeerDown("bus")."""
+        assert self._loop is not None and self._link is not None
+        self._marked = total = self._sent
+        self._link.send(wire.encode(wire.Mark(total)), None)
+        while self._acked < total:
+            if not self._up:
+                raise PeerDown("bus", "the connection was lost")
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._room_waiters.append(waiter)
+            await asyncio.wait_for(waiter, TIMEOUT)
 
     async def _pace(self) -> None:
         assert self._loop is not None
@@ -465,17 +482,16 @@ class Peer:
 
     def link_refused(self) -> None:
         """The handshake was refused."""
-        self._refuse(Forbidden(f"the bus does not know {self._user!r} with this credential"))
+        error = Forbidden(f"the bus does not know {self._user!r} with this credential")
+        self._refuse(error, self._link.connect_again if self._welcome is not None and self._link is not None else None)
 
-    def _refuse(self, error: IpcError, retry: bool = False) -> None:
-        """Fail, or try again for a while where an older connection may be in the way."""
+    def _refuse(self, error: IpcError, again: Callable[[], None] | None = None) -> None:
+        """Fail, or try `again` for a while: a bus that was started again, or an older connection, may be in the way."""
         assert self._loop is not None
         if self._patience is None:
             self._patience = self._loop.time() + _PATIENCE
-        again = retry or self._welcome is not None
-        if again and self._loop.time() < self._patience:
-            if retry:
-                self._loop.call_later(_AGAIN, self.link_up)
+        if again is not None and self._loop.time() < self._patience:
+            self._loop.call_later(_AGAIN, again)
             return
         log.error("%s: %s", self._user, error)
         # Not from inside the drain of the very socket that is to be closed.
@@ -548,12 +564,10 @@ class Peer:
 
     def _on_rejected(self, rejected: wire.Rejected, _payload: bytes | None) -> None:
         if rejected.code == "version":
-            self._patience = 0.0
             self._refuse(VersionMismatch(wire.VERSION, rejected.version, rejected.text))
         elif rejected.code == "connected":
-            self._refuse(Forbidden(rejected.text), retry=True)
+            self._refuse(Forbidden(rejected.text), self.link_up)
         elif rejected.code == "stale":
-            self._patience = 0.0
             self._refuse(Forbidden(rejected.text))
         else:
             log.error("%s: the bus objects: %s", self._name, rejected.text)
@@ -651,7 +665,7 @@ class Peer:
         self._wake_room()
 
     def _wake_room(self) -> None:
-        waiting, self._received_room = self._received_room, []
+        waiting, self._room_waiters = self._room_waiters, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
