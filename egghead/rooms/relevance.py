@@ -67,8 +67,11 @@ STOP_WORDS: dict[str, frozenset[str]] = {
 
 def words(text: str) -> list[str]:
     """The words of a text, folded; pieces of two characters where a script has no spaces."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if _UNSPACED.search(folded) is None:
+        return _WORD.findall(folded)
     found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+    for word in _WORD.findall(folded):
         at = 0
         for run in _UNSPACED.finditer(word):
             if run.start() > at:

@@ -1,0 +1,223 @@
+"""Admission, group commit and publishing of one log, without a bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egghead.rooms.entries import EntryError
+from egghead.rooms.gate import TurnClosed
+from egghead.rooms.keeper import Conflict, Keeper
+from egghead.rooms.log import LogBroken, LogFull, RoomLog
+
+ADA = "clients/ada-1"
+
+
+def say(text: str, **more: Any) -> dict[str, Any]:
+    """A message."""
+    return {"kind": "message", "author": "ada", "text": text, **more}
+
+
+def turn(number: int = 1, incarnation: int = 5, attempt: int = 1) -> dict[str, Any]:
+    """A turn of scout."""
+    what = {"kind": "turn_started", "turn": f"r.{number}", "round": "r", "agent": "scout", "mode": "open"}
+    return {**what, "attempt": attempt, "incarnation": incarnation}
+
+
+def spoken(number: int = 1, **more: Any) -> dict[str, Any]:
+    """Scout's answer."""
+    return {"kind": "message", "turn": f"r.{number}", "author": "Scout", "text": "yes", "usage": {}, **more}
+
+
+class Kept:
+    """A keeper at work and what it published."""
+
+    def __init__(self, path: str) -> None:
+        self.published: list[dict[str, Any]] = []
+        self.log = RoomLog(path)
+        self.keeper = Keeper("lab", self.log, self._publish)
+        self.task = asyncio.create_task(self.keeper.run())
+
+    async def _publish(self, entry: dict[str, Any]) -> None:
+        self.published.append(entry)
+
+
+@contextlib.asynccontextmanager
+async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
+    """A keeper on an empty log."""
+    found = Kept(str(tmp_path / "lab.jsonl"))
+    try:
+        yield found
+    finally:
+        found.task.cancel()
+        await asyncio.gather(found.task, return_exceptions=True)
+        found.log.close()
+
+
+async def test_appends_at_the_same_time_are_one_order_for_everybody(tmp_path: Path) -> None:
+    """A hundred appends at once get consecutive seqs, are on disk, and are published in that order."""
+    async with kept(tmp_path) as k:
+        results = await asyncio.gather(*(k.keeper.append([say(str(n)), say("x")], ADA) for n in range(100)))
+        assert sorted(one["seq"] for result in results for one in result["entries"]) == list(range(1, 201))
+        assert all(result["entries"][1]["seq"] == result["entries"][0]["seq"] + 1 for result in results)
+        assert [one["seq"] for one in k.published] == list(range(1, 201))
+        assert k.log.read(0, 500) == k.published
+
+
+async def test_the_same_append_twice_is_one_entry(tmp_path: Path) -> None:
+    """An id that is in the log is answered with the stored entry, also at the same moment and after opening again."""
+    async with kept(tmp_path) as k:
+        first, second = await asyncio.gather(*(k.keeper.append([say("x", id="m1")], ADA) for _ in range(2)))
+        assert first["entries"] == second["entries"]
+        assert k.log.last == 1
+    async with kept(tmp_path) as k:
+        again = await k.keeper.append([say("x", id="m1")], ADA, expect=0)
+        assert again["entries"] == first["entries"]
+        assert len(k.published) == 0
+
+
+async def test_an_id_is_not_taken_over_by_somebody_else(tmp_path: Path) -> None:
+    """Another caller's id, another kind's id and half a batch of known ids are refused."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([say("x", id="m1")], ADA)
+        for entries, caller in (
+            ([say("y", id="m1")], "clients/eve-1"),
+            ([{"kind": "continued", "id": "m1"}], ADA),
+            ([say("x", id="m1"), say("y", id="m2")], ADA),
+        ):
+            with pytest.raises(EntryError, match="m1"):
+                await k.keeper.append(entries, caller)
+        assert k.log.last == 1
+
+
+async def test_expect_is_compare_and_set(tmp_path: Path) -> None:
+    """Of two decisions on the same log one is made and the other is told where the log is."""
+    async with kept(tmp_path) as k:
+        one, two = await asyncio.gather(
+            *(k.keeper.append([turn(n)], "coordinator", expect=0) for n in (1, 2)), return_exceptions=True
+        )
+        assert isinstance(one, dict)
+        assert isinstance(two, Conflict)
+        assert two.last == 1
+
+
+async def test_a_batch_is_all_or_nothing(tmp_path: Path) -> None:
+    """When one entry of a batch is refused none is stored."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([turn()], "coordinator")
+        with pytest.raises(TurnClosed, match=r"r\.2"):
+            await k.keeper.append([spoken(1), spoken(2)], "agents/scout", 5)
+        assert k.log.last == 1
+
+
+@pytest.mark.parametrize(
+    ("caller", "incarnation", "why"),
+    [
+        ("agents/bob", 5, "belongs to 'scout'"),
+        ("agents/scout", 4, "incarnation 5"),
+        ("agents/scout", 6, "incarnation 5"),
+    ],
+)
+async def test_only_the_life_that_has_the_turn_may_speak_in_it(
+    tmp_path: Path, caller: str, incarnation: int, why: str
+) -> None:
+    """Another agent, an earlier life and a later life are refused."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([turn()], "coordinator")
+        with pytest.raises(TurnClosed, match=why):
+            await k.keeper.append([spoken()], caller, incarnation)
+
+
+async def test_a_turn_is_answered_once(tmp_path: Path) -> None:
+    """After the answer nothing more comes into the turn, and after its end nothing at all, not even after a restart."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([turn()], "coordinator")
+        await k.keeper.append([spoken(id="r.1.m")], "agents/scout", 5)
+        with pytest.raises(TurnClosed, match="answer already"):
+            await k.keeper.append([spoken(id="other")], "agents/scout", 5)
+    async with kept(tmp_path) as k:
+        with pytest.raises(TurnClosed, match="answer already"):
+            await k.keeper.append([{"kind": "action", "turn": "r.1", "action": "passed"}], "agents/scout", 5)
+        end = {"kind": "turn_ended", "turn": "r.1", "agent": "scout", "outcome": "spoke"}
+        await k.keeper.append([end], "coordinator")
+        with pytest.raises(TurnClosed, match="not open"):
+            await k.keeper.append([spoken()], "agents/scout", 5)
+
+
+async def test_the_second_attempt_belongs_to_the_new_life(tmp_path: Path) -> None:
+    """Once the turn is given again, what the dead life still had under way is refused."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([turn(), turn(incarnation=6, attempt=2)], "coordinator")
+        with pytest.raises(TurnClosed):
+            await k.keeper.append([spoken()], "agents/scout", 5)
+        assert (await k.keeper.append([spoken()], "agents/scout", 6))["last"] == 3
+
+
+async def test_a_handoff_carries_the_life_that_leaves(tmp_path: Path) -> None:
+    """The room stamps the incarnation of a handoff from the bus, whatever the agent says."""
+    async with kept(tmp_path) as k:
+        handoff = {"kind": "handoff", "record": "deliberations/scout/1", "incarnation": 99}
+        stored = await k.keeper.append([handoff], "agents/scout", 5)
+        assert stored["entries"][0]["incarnation"] == 5
+
+
+async def test_a_full_disk_refuses_everybody_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the write fails all of its appends are refused, nothing is published, and the next one works."""
+    async with kept(tmp_path) as k:
+        real = os.write
+
+        def full(fd: int, data: Any) -> int:
+            if fd == k.log._fd:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", full)
+        results = await asyncio.gather(*(k.keeper.append([say(str(n))], ADA) for n in range(5)), return_exceptions=True)
+        assert all(isinstance(result, LogFull) for result in results)
+        monkeypatch.setattr(os, "write", real)
+        assert (await k.keeper.append([say("now")], ADA))["last"] == 1
+        assert [one["text"] for one in k.published] == ["now"]
+
+
+async def test_a_failed_sync_ends_the_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync error ends the process's work and tells the callers; nothing is acknowledged or published."""
+    async with kept(tmp_path) as k:
+
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(LogBroken):
+            await k.keeper.append([say("x")], ADA)
+        with pytest.raises(LogBroken):
+            await k.task
+        assert k.published == []
+
+
+async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) -> None:
+    """An append whose caller is cancelled is still stored once, and the one behind it is answered."""
+    async with kept(tmp_path) as k:
+        gone = asyncio.create_task(k.keeper.append([say("gone")], ADA))
+        stays = asyncio.create_task(k.keeper.append([say("stays")], ADA))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert (await stays)["entries"][0]["text"] == "stays"
+        assert [one["text"] for one in k.published] == ["gone", "stays"]
+
+
+async def test_readers_are_told_whether_there_is_more(tmp_path: Path) -> None:
+    """Pages say where the log ends, whether more follows, and which log it is."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([say(str(n), id=f"m{n}") for n in range(5)], ADA)
+        page = k.keeper.since(1, ADA, 2)
+        assert ([one["seq"] for one in page["entries"]], page["last"], page["more"]) == ([2, 3], 5, True)
+        assert k.keeper.since(5, ADA) == {"entries": [], "last": 5, "more": False, "first": "m0"}
+        with pytest.raises(EntryError):
+            k.keeper.since(-1, ADA)
