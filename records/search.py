@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-from records import index_sql
+from records import index_sql, synonyms
 from records.model import Hit
 from records.query import Query
 from records.snippets import excerpt
@@ -24,6 +24,7 @@ MAX_TERMS = 40
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 90  # terms of a passage
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
+SYNONYM = 0.55
 _LARGE = 3000  # notes
 
 
@@ -106,7 +107,8 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
     _join_neighbours(db, folded, skip, chosen, frequency)
     whole = any(not is_gram(term.word) for term in chosen)
     for term in chosen:
-        term.weight = math.log(1 + (total - term.docs + 0.5) / (term.docs + 0.5)) + 0.05
+        # The root: a plain idf lets one odd word of a long question outweigh its subject.
+        term.weight = math.log(1 + (total - term.docs + 0.5) / (term.docs + 0.5)) ** 0.6 + 0.05
         if is_gram(term.word):
             # Pairs across a word boundary say nothing; when nobody has them they must not count against a note.
             term.weight *= 0.0 if not term.forms else (0.25 if is_weak_gram(term.word) else (0.6 if whole else 0.8))
@@ -152,6 +154,9 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
         _prefixes(db, found, word, term, 24, frequency)
     if len(term) >= 4 and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
+    for other in sorted(synonyms.table().get(term, ())):
+        if _docs(db, other, frequency):
+            found.forms.setdefault(other, SYNONYM)
     if not found.forms and len(word) >= 4 and not word.isdigit():
         _typos(db, found, word, total, frequency)
     if not found.forms and len(word) >= 7:
@@ -368,7 +373,7 @@ def _judge(
             everywhere[place] = max(everywhere.get(place, 0.0), quality * value)
     note.coverage = round(min(1.0, _share(everywhere, planned, weight)), 4)
     tag_share = _share(tagged, planned, weight)
-    note.score = 0.30 * note.coverage + 0.25 * best_name + 0.27 * passage + 0.14 * bm25 + 0.04 * tag_share
+    note.score = 0.20 * note.coverage + 0.33 * best_name + 0.27 * passage + 0.14 * bm25 + 0.04 * tag_share
 
 
 def _best_passage(
@@ -403,7 +408,7 @@ def _best_passage(
                 if here:
                     often = counts.get(place, 0.0)
                     value += (
-                        term.weight * here * (0.82 + 0.18 * often / (often + 1.0) + (0.08 if place in head else 0.0))
+                        term.weight * here * (0.7 + 0.3 * often / (often + 1.0) + (0.2 if place in head else 0.0))
                     )
             if value > best + 1e-9:
                 best = value
