@@ -146,7 +146,9 @@ def directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(tree: dict[str, Any], directory: Path, world: World = ROOT) -> Iterator[Node]:
+def running(
+    tree: dict[str, Any], directory: Path, world: World = ROOT, environment: dict[str, str] | None = None
+) -> Iterator[Node]:
     """Start a root for this tree in this world. Whatever the test does, nothing of it is left afterwards."""
     path = directory / "p"
     if not path.exists():  # a copy that every user can read; the checkout may lie below a private home
@@ -176,6 +178,7 @@ def running(tree: dict[str, Any], directory: Path, world: World = ROOT) -> Itera
             "PYTHONPATH": str(path),
             "SECRET_KEY": "sesame",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **(environment or {}),
         },
         **identity,
     )
@@ -192,7 +195,8 @@ def running(tree: dict[str, Any], directory: Path, world: World = ROOT) -> Itera
                 process.kill()
                 process.wait(5)
         assert process.stdout is not None
-        process.stdout.close()
+        if not process.stdout.closed:
+            process.stdout.close()
         wait_until(lambda: not strays(directory), f"nothing left of {directory}: {strays(directory)}", 5)
 
 

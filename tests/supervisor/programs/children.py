@@ -1,6 +1,8 @@
 """Children that behave and children that do not, chosen by entry point and arguments. Standard library only."""
 
+import asyncio
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -145,40 +147,36 @@ def watcher(context):
             print("saw", message, flush=True)
 
 
-def daemon(context, path, confined=False):
-    """Leaves a daemonised grandchild (double fork, new session, everything closed), then idles. Says its pid in `path`."""
+def daemon(context, path):
+    """Leaves a daemonised grandchild (double fork, new session, descriptors closed) that holds a lock, then idles."""
     daemonise(path)
-    while not os.path.exists(path) or not os.path.getsize(path):
-        time.sleep(0.005)
     context.ready()
     wait_for_stop(context)
 
 
 def daemonise(path):
+    read, write = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            os.closerange(3, 256)
-            # The pid as the machine sees it: /proc there is the machine's or the namespace's, NSpid is no help inside.
-            with open(path, "w") as file:
-                file.write("alive")
-            stop = os.open(path + ".lock", os.O_CREAT | os.O_RDWR)
-            import fcntl
-
-            fcntl.flock(stop, fcntl.LOCK_EX)
+            lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.write(write, b"x")
+            os.closerange(3, lock)
+            os.closerange(lock + 1, 256)
             while True:
                 time.sleep(1000)
         os._exit(0)
+    os.close(write)
     os.wait()
+    os.read(read, 1)
+    os.close(read)
 
 
 def daemon_and_die(context, path):
     """Leaves a daemon behind and dies."""
     daemonise(path)
-    while not os.path.exists(path + ".lock"):
-        time.sleep(0.005)
     context.ready()
-    time.sleep(0.1)
     os._exit(3)
 
 
@@ -202,6 +200,53 @@ def environment(context):
     """Says what it was given."""
     context.ready(environ=dict(os.environ), handover=context.handover, name=context.name, supervisor=context.supervisor)
     wait_for_stop(context)
+
+
+def controller(context):
+    """The asyncio face: starts, asks, stops children and prints what changes."""
+    from supervisor.aio import AsyncControl, ControlError
+
+    async def main():
+        control = AsyncControl(context)
+
+        async def print_changes():
+            async for change in control.changes():
+                print("change", type(change).__name__, getattr(change, "name", ""), flush=True)
+
+        printing = asyncio.create_task(print_changes())
+        context.ready()
+        await control.start_child("pool", {"id": "a/b", "args": {}})
+        print("children", await control.which_children("pool"), flush=True)
+        print("counts", await control.count_children("pool"), flush=True)
+        for attempt in (
+            control.start_child("pool", {"id": "a/b", "args": {}}),
+            control.start_child("other", {"id": "x"}),
+            control.start_child("pool", {"idd": "x"}),
+            control.terminate_child("pool", "nobody"),
+        ):
+            try:
+                await attempt
+            except ControlError as error:
+                print("error", error.code, error.detail, flush=True)
+        await control.terminate_child("pool", "a/b")
+        print("children", await control.which_children("pool"), flush=True)
+        await control.stop.wait()
+        print("asked to stop", flush=True)
+        printing.cancel()
+        control.close()
+
+    asyncio.run(main())
+
+
+def board(context):
+    """Prints the notices it gets."""
+    context.ready(handover=context.handover)
+    while True:
+        select.select([context], [], [])
+        for message in context.receive():
+            if "stop" in message:
+                return
+            print("heard", message, flush=True)
 
 
 def thread_left(context):

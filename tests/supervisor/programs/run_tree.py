@@ -9,6 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
+from supervisor.hook import Handover
 from supervisor.root import Root
 from supervisor.spec import Backoff, ChildSpec, Files, Park, Profile, SupervisorSpec, Tree
 
@@ -43,11 +44,25 @@ def supervisor(given):
     return SupervisorSpec(**given)
 
 
+class Hook:
+    """Gives every child a word, and tells the child `board` of each launch before it happens."""
+
+    def launching(self, child):
+        if child.args.get("refuse"):
+            raise ValueError("not today")
+        return Handover({"word": f"for {child.name}"}, [("board", {"launching": child.name, "n": child.incarnation})])
+
+    def exited(self, child, reason):
+        print(f"HOOK exited {child.name}: {reason}", flush=True)
+
+
 def main():
     directory = Path(sys.argv[1])
     given = json.loads((directory / "tree.json").read_text())
     options = given.pop("options", {})
     logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stdout)
+    if options.pop("hook", False):
+        options["hook"] = Hook()
     preload = tuple(given.pop("preload", ()))
     root = Root(
         Tree(supervisor(given), preload=preload),

@@ -1,0 +1,207 @@
+"""Whoever is killed, by whatever signal, in whatever order: nothing is left, and what should be there comes back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.supervisor.harness import (
+    NO_USERNS,
+    ROOT,
+    USER,
+    World,
+    alive,
+    directory,
+    running,
+    strays,
+    wait_until,
+    worlds,
+)
+
+__all__ = ["directory"]
+
+pytestmark = pytest.mark.kernel
+
+
+def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
+
+
+def held(path: Path) -> bool:
+    """The daemon that locked this file lives."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def daemon_tree(directory: Path, confined: bool) -> dict[str, Any]:
+    (directory / "w").mkdir()
+    (directory / "w").chmod(0o777)
+    child: dict[str, Any] = {"id": "d", "start": "children:daemon", "args": {"path": str(directory / "w/lock")}}
+    if confined:
+        child["confine"] = {"filesystem": {"write": [str(directory / "w")]}}
+    return one_for_one(child, {"id": "a", "start": "children:idle"})
+
+
+@pytest.mark.parametrize("confined", [False, True], ids=["open", "confined"])
+@worlds(ROOT, USER, NO_USERNS)
+def test_root_killed_nothing_is_left(world: World, confined: bool, directory: Path) -> None:
+    """When the root is killed every process is gone within a second, daemonised grandchildren too."""
+    with running(daemon_tree(directory, confined), directory, world) as node:
+        node.ready()
+        child = node.pid("d")
+        if world.isolated:  # elsewhere an orphan cannot be told from another's and is killed at once
+            assert held(directory / "w/lock")
+        node.process.kill()
+        wait_until(lambda: not held(directory / "w/lock"), "the daemon's end", 1)
+        wait_until(lambda: not alive(child), "the child's end", 1)
+        wait_until(lambda: not strays(directory), "everybody's end", 1)
+
+
+@pytest.mark.parametrize("confined", [False, True], ids=["open", "confined"])
+@worlds(ROOT, USER, NO_USERNS)
+def test_zygote_killed_tree_comes_back(world: World, confined: bool, directory: Path) -> None:
+    """When the zygote is killed all children and daemons are gone within a second, and the whole tree starts again."""
+    with running(daemon_tree(directory, confined), directory, world) as node:
+        node.ready()
+        before = {name: node.pid(name) for name in ("d", "a")}
+        os.kill(node.launcher(), signal.SIGKILL)
+        for pid in before.values():
+            wait_until(lambda pid=pid: not alive(pid), "the old child's end", 1)
+        node.until(lambda: all(node.pid(name) != pid for name, pid in before.items()), "new children")
+        worker = node.workers()["a"]
+        assert worker["restarts"] == 1 and "launcher" in worker["last_exit"]["reason"]
+        os.kill(node.launcher(), signal.SIGKILL)
+        node.until(lambda: node.workers()["a"]["restarts"] == 2 and node.pid("a"), "children again")
+
+
+@worlds(ROOT, NO_USERNS)
+def test_root_and_zygote_killed(world: World, directory: Path) -> None:
+    """Zygote, then root: no child survives."""
+    with running(one_for_one(*({"id": f"c{n}", "start": "children:idle"} for n in range(5))), directory, world) as node:
+        node.ready()
+        pids = [node.pid(f"c{n}") for n in range(5)]
+        os.kill(node.launcher(), signal.SIGKILL)
+        node.process.kill()
+        wait_until(lambda: not any(alive(pid) for pid in pids), "the children's end", 1)
+
+
+@worlds(ROOT, USER, NO_USERNS)
+def test_a_dead_child_takes_its_daemons_along(world: World, directory: Path) -> None:
+    """What a child has started and left behind is killed before its end is reported, and nobody else's."""
+    tree = daemon_tree(directory, False)
+    path = directory / "w/other"
+    tree["children"].append(
+        {"id": "x", "start": "children:daemon_and_die", "args": {"path": str(path)}, "restart": "temporary"}
+    )
+    with running(tree, directory, world) as node:
+        node.ready()
+        node.until(lambda: "x" not in node.workers() or node.workers()["x"]["state"] == "terminated", "the end of x")
+        assert not held(path)
+        if world.isolated:
+            assert held(directory / "w/lock")
+
+
+@worlds(ROOT, USER, NO_USERNS)
+def test_a_killed_child_is_restarted_alone(world: World, directory: Path) -> None:
+    """SIGKILL on one child: that child comes back with a new incarnation, the other one does not notice."""
+    children = [{"id": "a", "start": "children:idle", "confine": {}}, {"id": "b", "start": "children:idle"}]
+    with running(one_for_one(*children), directory, world) as node:
+        node.ready()
+        a, b = node.pid("a"), node.pid("b")
+        old = node.workers()["a"]["incarnation"]
+        os.kill(a, signal.SIGKILL)
+        node.until(lambda: node.pid("a") != a, "a restart")
+        worker = node.workers()["a"]
+        assert worker["incarnation"] > old and worker["restarts"] == 1
+        assert worker["last_exit"]["signal"] == "SIGKILL" and worker["last_exit"]["step"] == ""
+        assert node.pid("b") == b
+
+
+def test_a_stopped_zygote_is_replaced(directory: Path) -> None:
+    """A zygote that is stopped (SIGSTOP) does not stop the root: it is held for hung, killed and replaced."""
+    with running(one_for_one({"id": "a", "start": "children:idle"}), directory) as node:
+        node.ready()
+        zygote, child = node.launcher(), node.pid("a")
+        os.kill(zygote, signal.SIGSTOP)
+        os.kill(child, signal.SIGKILL)
+        node.until(lambda: "the zygote hangs" in node.output, "the verdict", 15)
+        node.until(lambda: node.workers()["a"]["state"] == "running" and node.pid("a") != child, "a new child")
+        assert not alive(zygote)
+
+
+def test_hundred_restarts_leave_nothing(directory: Path) -> None:
+    """After a hundred restarts the root has as many descriptors as before, and there is no zombie."""
+    with running(one_for_one({"id": "a", "start": "children:idle"}, intensity=1000), directory) as node:
+        node.ready()
+        before = len(os.listdir(f"/proc/{node.process.pid}/fd"))
+        zygote_before = len(os.listdir(f"/proc/{node.launcher()}/fd"))
+        for _ in range(100):
+            pid = node.pid("a")
+            os.kill(pid, signal.SIGKILL)
+            node.until(lambda pid=pid: node.workers()["a"].get("pid") not in (None, pid), "a restart")
+        node.pid("a")
+        assert len(os.listdir(f"/proc/{node.process.pid}/fd")) == before
+        assert len(os.listdir(f"/proc/{node.launcher()}/fd")) == zygote_before
+        assert len(strays(directory)) == 3, "root, zygote, child"
+        assert len(node.workers()["a"]["deaths"]) == 20
+
+
+def test_sigterm_while_loading(directory: Path) -> None:
+    """SIGTERM while the application is still being loaded ends the root with code 0 and leaves nothing."""
+    tree = one_for_one({"id": "a", "start": "children:idle"}, preload=["slow_import"])
+    with running_with_module(tree, directory, "slow_import", "import time\ntime.sleep(60)\n") as node:
+        wait_until(lambda: len(strays(directory)) >= 2, "a zygote")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.wait(8) == 0
+
+
+def test_a_module_that_does_not_import(directory: Path) -> None:
+    """A module that does not import ends the root with code 3 and its traceback, before anything is started."""
+    tree = one_for_one({"id": "a", "start": "children:idle"}, preload=["broken_import"])
+    with running_with_module(tree, directory, "broken_import", "raise LookupError('no such thing')\n") as node:
+        assert node.wait() == 3
+        assert "broken_import" in node.output and "LookupError: no such thing" in node.output
+        assert "no such thing" in node.status()["node"]["ended"]["reason"]
+
+
+def running_with_module(tree: dict[str, Any], directory: Path, name: str, source: str) -> Any:
+    """Like `running`, with one more module on the path."""
+    modules = directory / "modules"
+    modules.mkdir(exist_ok=True)
+    (modules / f"{name}.py").write_text(source)
+    return running(tree, directory, environment={"PYTHONPATH": f"{directory / 'p'}:{modules}"})
+
+
+def test_second_signal_kills_at_once(directory: Path) -> None:
+    """The first SIGTERM stops in order, the second one does not wait for anybody."""
+    with running(one_for_one({"id": "a", "start": "children:stubborn", "shutdown": 60}), directory) as node:
+        node.ready()
+        pid = node.pid("a")
+        node.process.send_signal(signal.SIGTERM)
+        node.until(lambda: node.workers()["a"]["state"] == "stopping", "stopping")
+        assert alive(pid)
+        node.process.send_signal(signal.SIGINT)
+        assert node.wait(5) == 0
+        assert not alive(pid)
+
+
+def test_closed_stdout_is_survived(directory: Path) -> None:
+    """A root whose stdout is closed goes on supervising."""
+    with running(one_for_one({"id": "a", "start": "children:idle"}), directory) as node:
+        node.ready()
+        pid = node.pid("a")
+        assert node.process.stdout is not None
+        node.process.stdout.close()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: node.workers()["a"].get("pid") not in (None, pid), "a restart")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.process.wait(10) in (0, 120)  # 120: Python itself could not flush stdout
