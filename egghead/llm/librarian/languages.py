@@ -314,16 +314,25 @@ _LATIN = (  # the order settles ties
 
 
 def _vote(text: str, codes: tuple[str, ...]) -> str:
-    words = [fold(word) for word in WORD.findall(text)]
-    lowered = text.lower()
-    best, most = codes[0], 0.0
-    for code in codes:
-        stops = stop_words(code)
-        votes = sum(1.0 for word in words if word in stops)
-        votes += sum(0.6 for char in lowered if char in _LETTERS.get(code, ""))
-        if votes > most + 1e-9:
-            best, most = code, votes
-    return best
+    votes = {code: _votes(text, code) for code in codes}
+    return max(codes, key=lambda code: (round(votes[code], 6), -codes.index(code)))
+
+
+def _votes(text: str, code: str) -> float:
+    stops, letters = stop_words(code), _LETTERS.get(code, "")
+    words = sum(1.0 for word in WORD.findall(text) if fold(word) in stops)
+    return words + sum(0.6 for char in text.lower() if char in letters)
+
+
+def foreign(question: str, asked_in: str, written_in: str) -> bool:
+    """Whether a note in one language is surely not in the question's: what they have in common is then chance. A
+    question too short to tell is at home everywhere."""
+    if asked_in == written_in:
+        return False
+    if asked_in not in _LATIN or written_in not in _LATIN:
+        return (asked_in in _LATIN) == (written_in in _LATIN)  # a name in Latin letters is at home in any script
+    own = _votes(question, asked_in)
+    return own >= 2 and _votes(question, written_in) < 0.4 * own
 
 
 def phrase(language: str, name: str) -> str:

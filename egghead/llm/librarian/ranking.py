@@ -14,12 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from egghead.llm.librarian.languages import detect, foreign
 from egghead.llm.librarian.passages import Passage, passages
 from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 
 SURE = 0.42  # evidence from which a note is quoted as the answer
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
+GLANCE = 1500  # characters that tell a note's language
+FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
 WINDOW = 12  # passages of a section that are read together
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
 
@@ -71,6 +74,7 @@ class _Note:
     counts: Mapping[str, int]
     length: int
     everything: frozenset[str]
+    language: str
 
 
 @lru_cache(maxsize=64)
@@ -96,6 +100,7 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
         counts=counts,
         length=sum(counts.values()) or 1,
         everything=frozenset(counts).union(heads, path, *headings.values()),
+        language=detect(" ".join(passage.text for passage in found if passage.kind != "code")[:GLANCE]),
     )
 
 
@@ -103,9 +108,10 @@ class _Question:
     """The terms against all words of what was found: which word stands for which term, and how rare each term is."""
 
     def __init__(
-        self, terms: Sequence[Term], language: str, notes: Sequence[_Note], unread: Sequence[Candidate]
+        self, text: str, terms: Sequence[Term], language: str, notes: Sequence[_Note], unread: Sequence[Candidate]
     ) -> None:
         self.terms = terms
+        self.foreign = {note.language: foreign(text, language, note.language) for note in notes}
         glimpses = [frozenset(tokens(f"{c.title} {c.snippet}")) for c in unread]
         vocabulary = Vocabulary(frozenset().union(*(note.everything for note in notes), *glimpses))
         self.lookup: dict[str, list[tuple[int, float]]] = {}
@@ -139,16 +145,16 @@ class _Question:
         return sum(weight * sure for weight, sure in zip(self.weight, cover, strict=True)) / self.total
 
 
-def read(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[Reading]:
+def read(question: str, candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[Reading]:
     """The notes that were read, best first. Ties by the engine's rank, then by id."""
     bodies = [c for c in candidates if c.body is not None]
     if not bodies or not terms:
         return []
     notes = [_note(c.id, c.title, c.tags, c.body or "") for c in bodies]
-    question = _Question(terms, language, notes, [c for c in candidates if c.body is None])
+    asked = _Question(question, terms, language, notes, [c for c in candidates if c.body is None])
     mean = sum(note.length for note in notes) / len(notes)
     engine = max(c.found for c in candidates) or None
-    readings = [_read(c, note, question, mean, engine) for c, note in zip(bodies, notes, strict=True)]
+    readings = [_read(c, note, asked, mean, engine) for c, note in zip(bodies, notes, strict=True)]
     return sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id))
 
 
@@ -177,7 +183,10 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         + 1.3 * candidate.found
     )
     met = [here > 0 or there > 0 for here, there in zip(covered, about, strict=True)]
-    return Reading(candidate, score, share / plain, _evidence(question.terms, met, share / plain, engine), scored)
+    evidence = _evidence(question.terms, met, share / plain, engine)
+    if question.foreign[note.language]:
+        score, evidence = score - 3 * FOREIGN, evidence - FOREIGN
+    return Reading(candidate, score, share / plain, evidence, scored)
 
 
 def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine: float | None) -> float:

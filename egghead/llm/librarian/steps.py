@@ -91,7 +91,7 @@ def _ask(case: _Case) -> Step:
     if found and bodies and not texts:
         return Step(text=f"I could not read the notes that I found: {_first_line(bodies[0][1].content)}")
     candidates = [replace(c, body=texts[c.id]) if c.id in texts else c for c in found]
-    answer = compose(read(candidates, wanted, language), language)
+    answer = compose(read(question, candidates, wanted, language), language)
     return Step(text=answer or _silent(case, language))
 
 
