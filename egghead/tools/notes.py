@@ -14,7 +14,7 @@ from egghead.tools.ports import Refusal
 from egghead.tools.registry import BadArguments, Plan, Tool, Work, says, tool
 from egghead.tools.results import Output, as_json
 from egghead.tools.sections import NoSuchPart, lines, section
-from egghead.tools.targets import RESERVED, merged, needed, place, request
+from egghead.tools.targets import RESERVED, merged, needed, request
 
 Class = Literal["durable", "inbox", "deliberation", "transcript", "agent", "skill"]
 Id = Annotated[str, says("the note's id, such as projects/garden; a title or alias works too", min_length=1)]
@@ -40,18 +40,28 @@ async def _find(work: Work, id: str) -> dict[str, Any]:
         return dict(await work.ask("store", "get", id=resolved))
 
 
-def _row(work: Work, row: Mapping[str, Any], paths: Mapping[str, str]) -> bool:
-    record = {**row, "path": paths.get(str(row["id"])) or row.get("path") or str(row["id"])}
-    return work.may(request("records.read", record))
-
-
 async def _visible(work: Work, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that the caller may read. A caller that may read everything costs nothing."""
+    """The rows that the caller may read. A caller that may read everything costs nothing; for any other, what a row
+    does not say of its note is looked up, and a note that cannot be looked up is not shown."""
     if work.may(ANY_READ) or not rows:
         return [dict(row) for row in rows]
-    known = await work.ask("index", "paths", ids=[str(row["id"]) for row in rows])
-    paths = dict(known) if isinstance(known, Mapping) else {}
-    return [dict(row) for row in rows if _row(work, row, paths)]
+    known = await work.ask("index", "paths", ids=sorted({str(row["id"]) for row in rows}))
+    paths: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
+    seen: dict[str, bool] = {}
+    for row in rows:
+        id = str(row["id"])
+        if id not in seen:
+            whole = {**row, "path": paths.get(id)} if "class" in row and id in paths else await _maybe(work, id)
+            seen[id] = whole is not None and work.may(request("records.read", whole))
+    return [dict(row) for row in rows if seen[str(row["id"])]]
+
+
+async def _maybe(work: Work, id: str) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = await work.ask("store", "get", id=id)
+    except Refusal:
+        return None
+    return found
 
 
 def _reading(work: Work) -> tuple[Request, ...]:
@@ -168,7 +178,7 @@ async def list_records(
     limit: Limit = 100,
 ) -> Plan:
     async def execute() -> Output:
-        found = await work.ask("index", "list", **{"class": class_}, tag=tag, prefix=prefix, order=None, limit=limit)
+        found = await work.ask("index", "list", **{"class": class_}, tag=tag, prefix=prefix, order="id", limit=limit)
         rows = await _visible(work, found)
         return Output(as_json({"records": rows}), f"listed {_count(len(rows), 'note')}", _ids(rows))
 
@@ -193,10 +203,12 @@ async def _linked(work: Work, id: str, method: str, words: str, **params: Any) -
     async def execute() -> Output:
         found = await work.ask("index", method, id=str(record["id"]), **params)
         rows = [row for row in found if isinstance(row, Mapping)]
-        known = [row for row in rows if row.get("id")]
-        seen = {str(row["id"]) for row in await _visible(work, known)}
-        kept = [dict(row) for row in rows if not row.get("id") or str(row["id"]) in seen]
-        return Output(as_json({method: kept}), f"{words} [[{record['id']}]]: {len(kept)}", tuple(sorted(seen)))
+        ends = {str(row[end]) for row in rows for end in ("id", "source") if row.get(end)}
+        seen = {str(row["id"]) for row in await _visible(work, [{"id": end} for end in sorted(ends)])}
+        # A link that leads nowhere names no note; one that leaves a hidden note would tell what stands in it.
+        kept = [dict(row) for row in rows if all(not row.get(end) or str(row[end]) in seen for end in ("id", "source"))]
+        leads = tuple(sorted({str(row["id"]) for row in kept if row.get("id")}))
+        return Output(as_json({method: kept}), f"{words} [[{record['id']}]]: {len(kept)}", leads)
 
     return Plan((request("records.read", record),), execute)
 
@@ -384,5 +396,3 @@ TOOLS: dict[str, Tool] = {
         delete_record,
     )
 }
-
-__all__ = ["TOOLS", "place"]

@@ -1,0 +1,454 @@
+"""The reference monitor over real notes: each denial, each way around it that was thought of, each tool."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egghead.agents.record import agent_id
+from egghead.capabilities.grants import parse_grant
+from egghead.tools.monitor import Denied, Monitor, Result
+from tests.tools.notes import RealNotes
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Iterator[RealNotes]:
+    """A store with a few notes."""
+    found = RealNotes(tmp_path / "notes") if (tmp_path / "notes").mkdir() is None else None
+    assert found is not None
+    found.write("garden.md", "# Garden\n\nRoses by [[projects/wall]].\n\n## Water\n\nEvery day.\n\n## Soil\n\nClay.\n")
+    found.write("projects/wall.md", "---\ntags: [stone]\n---\n# Wall\n\nDry stone.\n")
+    found.write("secret/plan.md", "---\nclass: deliberation\n---\n# Plan\n\nRoses at night. [[garden]]\n")
+    yield found
+    found.close()
+
+
+async def run(notes: RealNotes, agent: str, tool: str, **arguments: Any) -> Result:
+    return await Monitor(notes.ask).run(agent, tool, arguments)
+
+
+def grant_in(remedy: str) -> str:
+    words = shlex.split(remedy)
+    assert words[:3] == ["egghead", "agents", "grant"]
+    return words[4]
+
+
+# -- the gates
+
+
+async def test_the_menu_offers_what_could_pass(notes: RealNotes) -> None:
+    """A tool is offered only if some input of it could pass; inert grants are notes with their reason."""
+    monitor = Monitor(notes.ask)
+    notes.agent("reader", "records.read{paths=[projects/**]}")
+    notes.agent("nobody")
+    notes.agent("surfer", "net.get{hosts=[x.org]}", "records.raed")
+    names = [tool["name"] for tool in (await monitor.menu("reader"))["tools"]]
+    assert "get_record" in names and "create_record" not in names and "delete_record" not in names
+    assert (await monitor.menu("nobody")) == {"tools": [], "notes": []}
+    menu = await monitor.menu("surfer")
+    assert menu["tools"] == [] and menu["notes"][0] == "net.get{hosts=[x.org]}: not available yet"
+    assert "did you mean 'records.read'?" in menu["notes"][1]
+
+
+async def test_the_builtins_have_what_the_package_says(notes: RealNotes) -> None:
+    """index reads and writes without a record of its own; a record of its id takes its place, with its grants."""
+    monitor = Monitor(notes.ask)
+    assert "create_record" in [tool["name"] for tool in (await monitor.menu("index"))["tools"]]
+    assert (await run(notes, "index", "get_record", id="garden")).outcome == "ok"
+    notes.agent("index")
+    assert (await monitor.menu("index"))["tools"] == []
+    assert (await run(notes, "index", "get_record", id="garden")).outcome == "denied"
+
+
+async def test_absent_scope_and_unknown_tool(notes: RealNotes) -> None:
+    """Each denial has its code, a sentence, and a command whose grant allows the call."""
+    notes.agent("scout", "records.read{paths=[projects/**]}")
+    for tool, arguments, code in [
+        ("get_record", {"id": "garden"}, "scope_violation"),
+        ("create_record", {"title": "x", "body": "y"}, "capability_absent"),
+        ("delete_record", {"id": "garden"}, "capability_absent"),
+    ]:
+        result = await run(notes, "scout", tool, **arguments)
+        assert result.outcome == "denied" and result.denial is not None and result.denial.code == code
+        assert result.denial.remedy in result.content
+        parse_grant(grant_in(result.denial.remedy))
+    unknown = await run(notes, "scout", "get_recrod", id="x")
+    assert unknown.denial is not None and unknown.denial.code == "unknown_tool" and "'get_record'" in unknown.content
+
+
+async def test_the_remedy_allows_the_call(notes: RealNotes) -> None:
+    """Granting what the denial names makes the same call pass, at the very next call."""
+    notes.agent("scout", "records.read")
+    result = await run(notes, "scout", "create_record", title="New", body="x")
+    assert result.denial is not None
+    notes.agent("scout", "records.read", grant_in(result.denial.remedy))
+    assert (await run(notes, "scout", "create_record", title="New", body="x")).outcome == "ok"
+    result = await run(notes, "scout", "edit_record", id="garden", old="Clay", new="Sand")
+    assert result.denial is not None
+    notes.agent("scout", "records.read", grant_in(result.denial.remedy))
+    assert (await run(notes, "scout", "edit_record", id="garden", old="Clay", new="Sand")).outcome == "ok"
+
+
+async def test_a_revoked_grant_is_gone_at_once(notes: RealNotes) -> None:
+    """Grants are read at each call."""
+    notes.agent("scout", "records.read")
+    assert (await run(notes, "scout", "get_record", id="garden")).outcome == "ok"
+    notes.agent("scout")
+    assert (await run(notes, "scout", "get_record", id="garden")).outcome == "denied"
+
+
+@pytest.mark.parametrize("case", ["down", "gone", "broken", "not an agent"])
+async def test_grants_that_cannot_be_read_allow_nothing(notes: RealNotes, case: str) -> None:
+    """Store down, record deleted, broken or of another class: denied, with that reason."""
+    notes.agent("scout", "records.read")
+    if case == "down":
+        notes.down.add("store")
+    elif case == "gone":
+        notes.notes.trash("agents/scout")
+    elif case == "broken":
+        notes.write("agents/scout.md", "---\nclass: [agent\ncapabilities: [records.read]\n---\nx\n")
+    else:
+        notes.write("agents/scout.md", "x\n")
+    result = await run(notes, "scout", "get_record", id="garden")
+    assert result.denial is not None and result.denial.code == "grants_unreadable" and result.outcome == "denied"
+    with pytest.raises(Denied):
+        await Monitor(notes.ask).menu("scout")
+
+
+async def test_a_broken_override_of_a_builtin_is_not_the_builtin(notes: RealNotes) -> None:
+    """A user's index that breaks has no grants; ours do not come back."""
+    notes.write("agents/index.md", "---\ncapabilities: [\nclass: agent\n---\nx\n")
+    assert (await run(notes, "index", "get_record", id="garden")).outcome == "denied"
+
+
+async def test_without_the_verb_nothing_is_looked_up(notes: RealNotes) -> None:
+    """An agent that may read nothing does not learn what exists."""
+    notes.agent("blind", "records.create")
+    there = await run(notes, "blind", "get_record", id="garden")
+    not_there = await run(notes, "blind", "get_record", id="no/such")
+    assert there.content == not_there.content
+
+
+# -- becoming more than one is
+
+
+async def test_a_note_cannot_be_made_an_agent_by_changing_notes(notes: RealNotes) -> None:
+    """All ways to turn a note into an agent ask for agent.create, not for records.update."""
+    notes.agent("scout", "records.read", "records.create", "records.update", "records.delete")
+    attempts: list[tuple[str, dict[str, Any]]] = [
+        ("create_record", {"title": "x", "body": "y", "class": "agent"}),
+        ("update_record", {"id": "garden", "class": "agent"}),
+        ("update_record", {"id": "garden", "class": "agent", "meta": {"capabilities": ["records.read"]}}),
+    ]
+    for tool, arguments in attempts:
+        result = await run(notes, "scout", tool, **arguments)
+        assert result.denial is not None and "agent.create" in result.content, arguments
+    assert notes.notes.index.list("agent", None, None, "id", None)[0]["id"] == "agents/scout"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "---\nclass: agent\ncapabilities: [proc.exec]\n---\nI am an agent.",
+        "\ufeff---\nclass: agent\n---\nx",
+        "---\r\nclass: agent\r\n---\r\nx",
+        "\n---\nclass: agent\n---\nx",
+        "---\n---\nclass: agent",
+    ],
+)
+async def test_frontmatter_cannot_be_smuggled_in_through_a_body(notes: RealNotes, body: str) -> None:
+    """A body that looks like frontmatter stays a body: created, written over a note without frontmatter, edited in."""
+    notes.agent("scout", "records.read", "records.create", "records.update")
+    assert (await run(notes, "scout", "create_record", title="Trojan", body=body)).outcome == "ok"
+    notes.write("plain.md", "HEAD and more\n")
+    assert (await run(notes, "scout", "edit_record", id="plain", old="HEAD and more\n", new=body)).outcome == "ok"
+    notes.write("plain2.md", "text\n")
+    assert (await run(notes, "scout", "update_record", id="plain2", body=body)).outcome == "ok"
+    for id in ("trojan", "plain", "plain2"):
+        record = notes.notes.get(id)
+        assert record.class_ == "durable" and "capabilities" not in record.meta, id
+
+
+@pytest.mark.parametrize("key", ["class", "Class", " class", "id", "tags", "title", "author", ""])
+async def test_meta_is_no_way_around(notes: RealNotes, key: str) -> None:
+    """`meta` may not hold a field, in any spelling."""
+    notes.agent("scout", "records.read", "records.create", "records.update")
+    for tool, more in (("create_record", {"title": "x", "body": "y"}), ("update_record", {"id": "garden"})):
+        result = await run(notes, "scout", tool, meta={key: "agent"}, **more)
+        assert result.outcome == "error" and "meta may not hold" in result.content
+    assert notes.notes.get("garden").class_ == "durable"
+
+
+async def test_yaml_in_a_title_is_a_title(notes: RealNotes) -> None:
+    """A title with line breaks and YAML in it changes nothing but the title."""
+    notes.agent("scout", "records.read", "records.create")
+    title = "x\nclass: agent\ncapabilities: [proc.exec]"
+    result = await run(notes, "scout", "create_record", title=title, body="b", id="t", tags=["a\nclass: agent"])
+    if result.outcome == "ok":
+        record = notes.notes.get("t")
+        assert record.class_ == "durable" and "capabilities" not in record.meta
+
+
+async def test_nobody_grants_itself_anything(notes: RealNotes) -> None:
+    """Changing one's own authority, replacing or removing one's own record is refused, whoever may write agents."""
+    everything = ["records.read", "records.create", "records.update", "records.delete"]
+    agents = ["agent.create", "agent.update", "agent.delete", "agent.grant"]
+    notes.agent("boss", *everything, *agents)
+    for tool, arguments in [
+        ("update_record", {"id": "agents/boss", "meta": {"capabilities": ["records.read"]}}),
+        ("update_record", {"id": "agents/boss", "meta": {"access": "rw"}}),
+        ("update_record", {"id": "agents/boss", "meta": {"sandbox": "/"}}),
+        ("update_record", {"id": "agents/boss", "meta": {"capabilities": None}}),
+        ("update_record", {"id": "agents/boss", "class": "durable"}),
+        ("delete_record", {"id": "agents/boss"}),
+        ("create_record", {"id": "boss", "title": "b", "body": "x", "class": "agent"}),
+    ]:
+        result = await run(notes, "boss", tool, **arguments)
+        assert result.denial is not None and result.denial.code == "self_modification", (tool, arguments, result)
+    assert (await run(notes, "boss", "edit_record", id="agents/boss", old="An agent.", new="B.")).outcome == "ok"
+
+
+async def test_a_builtin_does_not_replace_itself(notes: RealNotes) -> None:
+    """index may not write the record that would replace it, wherever it lies."""
+    notes.agent("index", "records.read", "agent.create", "agent.grant")
+    for id in ("agents/index", "index"):
+        result = await run(notes, "index", "create_record", id=id, title="I", body="x", **{"class": "agent"})
+        assert result.outcome in ("denied", "error") and agent_id(id) == "index"
+
+
+async def test_a_peer_gets_no_more_than_its_maker_has(notes: RealNotes) -> None:
+    """Authority written for another is a part of one's own, whatever key it comes in by, defaults included."""
+    notes.agent("boss", "agent.create", "agent.update", "agent.grant", "records.create{paths=[inbox/**]}")
+    excess: list[dict[str, Any]] = [
+        {"capabilities": ["records.create"]},
+        {"capabilities": ["proc.exec{*}"]},
+        {"capabilities": [{"records.create": {"paths": ["inbox/**", "x"]}}]},
+        {"access": "rw"},
+        {"sandbox": "/"},
+        {},
+    ]
+    for meta in excess:
+        arguments = {"id": "agents/peer", "title": "P", "body": "x", "class": "agent", "meta": meta}
+        result = await run(notes, "boss", "create_record", **arguments)
+        assert result.denial is not None and result.denial.code == "exceeds_grantor_authority", meta
+    meta = {"capabilities": [{"records.create": {"paths": ["inbox/a/*"]}}]}
+    arguments = {"id": "agents/peer", "title": "P", "body": "x", "class": "agent", "meta": meta}
+    assert (await run(notes, "boss", "create_record", **arguments)).outcome == "ok"
+    result = await run(notes, "boss", "update_record", id="agents/peer", meta={"capabilities": ["records.create"]})
+    assert result.denial is not None and result.denial.code == "exceeds_grantor_authority"
+
+
+async def test_writing_authority_needs_agent_grant(notes: RealNotes) -> None:
+    """agent.update changes an agent's words, not what it may do; agent.create alone makes one with the default."""
+    notes.agent("boss", "records.read", "agent.create", "agent.update")
+    notes.agent("peer", "records.read")
+    for meta in ({"capabilities": []}, {"access": "r"}, {"sandbox": "/tmp/x"}, {"capabilities": None}):
+        result = await run(notes, "boss", "update_record", id="agents/peer", meta=meta)
+        assert result.denial is not None and "agent.grant" in result.content, meta
+    assert (await run(notes, "boss", "update_record", id="agents/peer", title="Pia", tags=["x"])).outcome == "ok"
+    made = await run(notes, "boss", "create_record", id="agents/q", title="Q", body="x", **{"class": "agent"})
+    assert made.outcome == "ok"
+
+
+async def test_authority_that_slept_in_a_note_is_seen(notes: RealNotes) -> None:
+    """Keys written into a note while it was a note count when it becomes an agent."""
+    notes.agent("boss", "records.read", "records.update", "agent.create")
+    assert (
+        await run(notes, "boss", "update_record", id="garden", meta={"capabilities": ["fs.read{*}"]})
+    ).outcome == "ok"
+    result = await run(notes, "boss", "update_record", id="garden", **{"class": "agent"})
+    assert result.denial is not None and "agent.grant" in result.content
+
+
+async def test_scoped_ids_of_agents(notes: RealNotes) -> None:
+    """agent.update for some agents is for those."""
+    notes.agent("boss", "agent.update{ids=[team/*]}", "records.read")
+    notes.agent("team/a", "records.read")
+    notes.agent("other", "records.read")
+    assert (await run(notes, "boss", "update_record", id="agents/team/a", title="A")).outcome == "ok"
+    assert (await run(notes, "boss", "update_record", id="agents/other", title="A")).outcome == "denied"
+    assert (await run(notes, "boss", "delete_record", id="agents/team/a")).outcome == "denied"
+
+
+async def test_a_class_scope_holds_before_and_after(notes: RealNotes) -> None:
+    """Moving a note into or out of a class needs both classes; a skill by its place is a skill."""
+    notes.agent("scout", "records.read", "records.update{classes=[inbox]}", "records.create{classes=[durable]}")
+    notes.write("inbox/a.md", "---\nclass: inbox\n---\nx\n")
+    assert (await run(notes, "scout", "update_record", id="inbox/a", body="y")).outcome == "ok"
+    assert (await run(notes, "scout", "update_record", id="inbox/a", **{"class": "durable"})).outcome == "denied"
+    assert (await run(notes, "scout", "update_record", id="garden", **{"class": "inbox"})).outcome == "denied"
+    assert (await run(notes, "scout", "create_record", id="skills/x", title="S", body="b")).outcome == "denied"
+
+
+async def test_a_path_scope_goes_by_the_file(notes: RealNotes) -> None:
+    """An id that claims another place does not open it."""
+    notes.agent("scout", "records.read{paths=[open/**]}")
+    notes.write("secret/b.md", "---\nid: open/b\n---\nhidden\n")
+    assert (await run(notes, "scout", "get_record", id="open/b")).outcome == "denied"
+    assert (await run(notes, "scout", "get_record_body", id="open/b")).outcome == "denied"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("search_records", {"query": "roses night wall stone"}),
+        ("list_records", {}),
+        ("recent_records", {}),
+        ("find_backlinks", {"id": "projects/wall"}),
+        ("find_links", {"id": "projects/wall", "depth": 3}),
+    ],
+)
+async def test_reads_leave_out_what_may_not_be_seen(notes: RealNotes, tool: str, arguments: dict[str, Any]) -> None:
+    """Lists and searches show a scoped reader its notes and not one word of the others."""
+    notes.write("projects/wall.md", "---\ntags: [stone]\n---\n# Wall\n\nDry stone. [[secret/plan]]\n")
+    notes.agent("scout", "records.read{paths=[projects/**]}")
+    result = await run(notes, "scout", tool, **arguments)
+    assert result.outcome == "ok" and "at night" not in result.content and "Garden" not in result.content
+    assert all(id.startswith("projects/") for id in result.records)
+    notes.agent("classy", "records.read{classes=[durable]}")
+    result = await run(notes, "classy", tool, **{**arguments, **({"id": "garden"} if "id" in arguments else {})})
+    assert result.outcome == "ok" and "secret/plan" not in result.content
+
+
+# -- the tools
+
+
+async def test_search_and_read(notes: RealNotes) -> None:
+    """The contract of docs/interfaces.md: hits as JSON, a body as text, fields as JSON."""
+    found = await run(notes, "index", "search_records", query="roses", limit=5)
+    hits = json.loads(found.content)["hits"]
+    assert found.records[0] == hits[0]["id"] and {"id", "title", "class", "tags", "snippet", "score"} <= set(hits[0])
+    body = await run(notes, "index", "get_record_body", id="garden")
+    assert body.content.startswith("# Garden") and body.records == ("garden",) and body.summary == "read [[garden]]"
+    fields = json.loads((await run(notes, "index", "get_record", id="garden")).content)
+    assert fields["outline"][1] == {"level": 2, "text": "Water"} and "Roses" in fields["preview"]
+    assert fields["size"]["lines"] == 11 and fields["revision"]
+
+
+async def test_parts_of_a_body(notes: RealNotes) -> None:
+    """A section ends at the next heading of its level; lines count from 1; a miss names what is there."""
+    section = await run(notes, "index", "get_record_body", id="garden", section="water")
+    assert section.content == "## Water\n\nEvery day.\n"
+    assert (await run(notes, "index", "get_record_body", id="garden", lines="5-7")).content == section.content
+    assert (await run(notes, "index", "get_record_body", id="garden", lines=11)).outcome == "error"
+    assert (await run(notes, "index", "get_record_body", id="garden", lines="11-")).content == "Clay.\n"
+    missing = await run(notes, "index", "get_record_body", id="garden", section="Watre")
+    assert missing.outcome == "error" and "did you mean 'Water'?" in missing.content
+    assert "the note has 11 lines" in (await run(notes, "index", "get_record_body", id="garden", lines="40-50")).content
+
+
+async def test_ids_as_models_write_them(notes: RealNotes) -> None:
+    """A wikilink in brackets and a unique last segment find the note; a wrong id is an error that says so."""
+    assert (await run(notes, "index", "get_record_body", id="[[garden]]")).records == ("garden",)
+    assert (await run(notes, "index", "get_record_body", id="wall")).records == ("projects/wall",)
+    assert "no/such" in (await run(notes, "index", "get_record", id="no/such")).content
+
+
+async def test_links(notes: RealNotes) -> None:
+    """Links and backlinks of a note."""
+    links = json.loads((await run(notes, "index", "find_links", id="garden")).content)["links"]
+    assert [row["id"] for row in links] == ["projects/wall"]
+    backlinks = await run(notes, "index", "find_backlinks", id="garden")
+    assert [row["id"] for row in json.loads(backlinks.content)["backlinks"]] == ["secret/plan"]
+
+
+async def test_write_change_edit_trash(notes: RealNotes) -> None:
+    """The life of a note by tools: made with its author, changed, edited, trashed; ids come back."""
+    notes.agent("scout", "records.read", "records.create", "records.update", "records.delete")
+    made = await run(notes, "scout", "create_record", title="Hot Bed", body="Dung.", tags=["compost"])
+    assert made.records == ("hot-bed",) and notes.notes.get("hot-bed").author == "agents/scout"
+    again = await run(notes, "scout", "create_record", title="Hot Bed", body="Dung.")
+    assert again.outcome == "error" and "exists already" in again.content
+    changed = await run(notes, "scout", "update_record", id="hot-bed", tags=["heat"], meta={"depth": 40})
+    assert notes.notes.get("hot-bed").tags == ("heat",) and notes.notes.get("hot-bed").meta["depth"] == 40
+    assert json.loads(changed.content)["revision"] == notes.notes.get("hot-bed").revision
+    assert (await run(notes, "scout", "edit_record", id="hot-bed", old="Dung", new="Straw")).outcome == "ok"
+    assert "Straw." in notes.notes.get("hot-bed").body
+    twice = await run(notes, "scout", "edit_record", id="garden", old="a", new="b")
+    assert twice.outcome == "error" and "times" in twice.content
+    assert (await run(notes, "scout", "delete_record", id="hot-bed")).records == ("hot-bed",)
+    assert (await run(notes, "scout", "get_record", id="hot-bed")).outcome == "error"
+
+
+async def test_a_note_that_changed_is_not_overwritten(notes: RealNotes) -> None:
+    """A stale revision is an error that says to read again; a change between look and write is a conflict."""
+    notes.agent("scout", "records.read", "records.update")
+    stale = notes.notes.get("garden").revision
+    notes.write("garden.md", "# Garden\n\nBy hand.\n")
+    result = await run(notes, "scout", "update_record", id="garden", body="Mine.", revision=stale)
+    assert result.outcome == "error" and "read it again" in result.content
+
+    async def meddling(target: str, method: str, /, **params: Any) -> Any:
+        if method == "update":
+            notes.write("garden.md", "---\nclass: deliberation\n---\n# Garden\n\nBy another hand.\n")
+        return await notes.ask(target, method, **params)
+
+    result = await Monitor(meddling).run("scout", "update_record", {"id": "garden", "body": "Mine."})
+    assert result.outcome == "error" and "Conflict" in result.content
+    assert "By another hand." in notes.notes.get("garden").body
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("search_records", {}, "query"),
+        ("search_records", {"query": "x", "limit": 0}, "limit"),
+        ("search_records", {"qery": "x"}, "did you mean 'query'?"),
+        ("search_records", {"query": "x", "class": "agnet"}, "class"),
+        ("get_record", {"id": ""}, "id"),
+        ("get_record", {"id": ["x"]}, "id"),
+        ("update_record", {"id": "garden"}, "nothing to change"),
+        ("create_record", {"title": "!!!", "body": "x"}, "give an id"),
+        ("create_record", {"title": "x", "body": "x", "id": "../x"}, "id"),
+    ],
+)
+async def test_bad_arguments_are_errors_to_learn_from(
+    notes: RealNotes, tool: str, arguments: dict[str, Any], says: str
+) -> None:
+    """What does not fit comes back as an error that names the argument."""
+    notes.agent("scout", "records.read", "records.create", "records.update")
+    result = await run(notes, "scout", tool, **arguments)
+    assert result.outcome == "error" and says in result.content
+
+
+@pytest.mark.parametrize("junk", [None, 5, "x", [], [1], {"query": None}, {1: 2}])
+async def test_any_input_is_an_answer(notes: RealNotes, junk: Any) -> None:
+    """Whatever a model sends as input gives a result, never an exception."""
+    assert (await Monitor(notes.ask).run("index", "search_records", junk)).outcome in ("ok", "error")
+
+
+async def test_null_means_not_given(notes: RealNotes) -> None:
+    """Models that write null for every optional argument are understood."""
+    result = await run(notes, "index", "search_records", query="roses", tags=None, limit=None, **{"class": None})
+    assert result.outcome == "ok" and result.records
+
+
+async def test_an_absent_index_is_an_error_and_an_absent_store_after_the_gate_too(notes: RealNotes) -> None:
+    """What does not answer is named; a write whose outcome is unknown says so."""
+    notes.agent("scout", "records.read", "records.create")
+    notes.down.add("index")
+    result = await run(notes, "scout", "search_records", query="x")
+    assert result.outcome == "error" and "index does not answer" in result.content
+
+    async def failing(target: str, method: str, /, **params: Any) -> Any:
+        if method == "create":
+            notes.down.add("store")
+        return await notes.ask(target, method, **params)
+
+    result = await Monitor(failing).run("scout", "create_record", {"title": "x", "body": "y"})
+    assert result.outcome == "error" and "unknown" in result.content
+
+
+async def test_large_results_are_cut(notes: RealNotes) -> None:
+    """A huge note comes as head and tail with what is missing between; the rest is read by range."""
+    notes.write("big.md", "".join(f"line {n} ü\n" for n in range(30_000)))
+    result = await run(notes, "index", "get_record_body", id="big")
+    assert len(result.content.encode()) < 121_000 and "left out here; read the rest by lines" in result.content
+    assert result.content.startswith("line 0 ") and result.content.endswith("line 29999 ü\n")
+    part = await run(notes, "index", "get_record_body", id="big", lines="15000-15001")
+    assert part.content == "line 14999 ü\nline 15000 ü\n"
