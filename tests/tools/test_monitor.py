@@ -312,7 +312,7 @@ async def test_reads_leave_out_what_may_not_be_seen(notes: RealNotes, tool: str,
     assert all(id.startswith("projects/") for id in result.records)
     notes.agent("classy", "records.read{classes=[durable]}")
     result = await run(notes, "classy", tool, **{**arguments, **({"id": "garden"} if "id" in arguments else {})})
-    assert result.outcome == "ok" and "secret/plan" not in result.content
+    assert result.outcome == "ok" and "at night" not in result.content and "secret/plan" not in result.records
 
 
 # -- the tools
