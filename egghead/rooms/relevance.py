@@ -39,10 +39,10 @@ STOP_WORDS: dict[str, frozenset[str]] = {
             jag kan kann kein keine man mit mijn mir mit med met nach nicht niet noch nog nur och oder of og om op
             på sie sich sind som te till til und uns van vi voor von vom wie was wat war wel wenn werden wir wird
             wo zijn zu zum zur über å är er ikke inte hvad hvordan vad hur mig dig bitte auch aber alle meine wer""",
-        "romance": """a ai al alla alle au aux avec ce ces che chi ci com comment como con cosa da dans das de dei del
-            della des di do dos du e el elle em en es essa esse est este et eu fait gli há i il io is je la las le
+        "romance": """a ai al alla alle au aux avec ce ces che chi ci com comment como con cosa cuándo cómo da dans das de dei del
+            della des di do dos du dónde e el elle em en es essa esse est este et eu fait gli há i il io is je la las le
             les lo los lui ma mais mas me mes mi mon na ne nel ni no non nos nous o ou où para pas pe per perché
-            pero plus por pour qual que quel quelle qué quem qui quoi sa se ses si sobre son su sur sus te tu um
+            pero plus por pour qual que quel quelle qué quem qui quién quoi sa se ses si sobre son su sur sus te tu um
             un una une uno uns vos vous y à è é ça și sunt este cum care în la cu del als els amb""",
         "slavic": """a aby ale ani bo by byl być było był co czy dla do gdzie i ich jak jako je jest jestem jeszcze już
             k kde kdo ma mi mne moje może můj na nad nas není nie o od po pod pro przez se si są ta tak także ten
