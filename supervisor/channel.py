@@ -35,6 +35,7 @@ class Channel:
         self._out: deque[bytes] = deque()
         self._waiting = 0
         self._in = bytearray()
+        self._fault = ""
         sock.setblocking(False)
 
     def fileno(self) -> int:
@@ -82,8 +83,18 @@ class Channel:
         except OSError:
             return False
 
+    @property
+    def faulty(self) -> bool:
+        """The next `receive` will raise."""
+        return bool(self._fault)
+
     def receive(self) -> list[dict[str, Any]]:
-        """The messages that have arrived, at most a portion's worth. Sets `ended` at the end. Raises ChannelFault."""
+        """The messages that have arrived, at most a portion's worth. Sets `ended` at the end.
+
+        Raises ChannelFault, but only after what came before the fault has been given.
+        """
+        if self._fault:
+            raise ChannelFault(self._fault)
         try:
             data = self.socket.recv(PORTION)
         except BlockingIOError:
@@ -96,17 +107,20 @@ class Channel:
         self._in += data
         *lines, rest = self._in.split(b"\n")
         self._in = bytearray(rest)
-        if len(rest) > LINE_LIMIT:
-            raise ChannelFault(f"sent a message of more than {LINE_LIMIT} bytes")
-        messages = []
+        messages: list[dict[str, Any]] = []
         for line in lines:
             try:
                 message = json.loads(line)
             except (ValueError, RecursionError):
                 message = None
             if not isinstance(message, dict):
-                raise ChannelFault(f"sent what is no message: {bytes(line[:80])!r}")
+                self._fault = f"sent what is no message: {bytes(line[:80])!r}"
+                break
             messages.append(message)
+        if len(rest) > LINE_LIMIT:
+            self._fault = self._fault or f"sent a message of more than {LINE_LIMIT} bytes"
+        if self._fault and not messages:
+            raise ChannelFault(self._fault)
         return messages
 
     def close(self) -> None:

@@ -369,7 +369,6 @@ class Root:
         )
         self.processes[process.number] = process
         self.by_path[action.path] = process
-        self.by_name[action.name] = process
         with theirs:
             try:
                 if self.launcher is None:  # the policy does not know yet that everything is lost
@@ -415,6 +414,7 @@ class Root:
             "handover": handover.data,
         }
         process.channel.send({"boot": boot})
+        self.by_name[action.name] = process  # not before: what others are told for it must not come before its name
         if spec.observe:
             process.channel.send({"snapshot": self.desk.snapshot()})
         slot = self.sampler.slot(process)
@@ -439,6 +439,8 @@ class Root:
             if mask & selectors.EVENT_READ:
                 for message in process.channel.receive():
                     self.desk.handle(process, message)
+                if process.channel.faulty:
+                    process.channel.receive()
         except ChannelFault as error:
             self.kill(process, str(error))
         if process.channel.ended:

@@ -113,7 +113,7 @@ def planned(context, marker=None):
     wait_for_stop(context)
 
 
-def flood(context, lines=20000, width=100):
+def flood(context, lines=6000, width=100):
     """Prints far more than anybody wants to read."""
     context.ready()
     for number in range(lines):
