@@ -20,12 +20,15 @@ from typing import Any, Protocol
 
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import OpenTurn, Session, call_id, messages
+from egghead.tools.results import capped
 
 logger = logging.getLogger("egghead.agents")
 
 MAX_ROUNDS = 20
 MAX_CONCURRENT = 5
 MAX_LISTED_FAILURES = 5
+MAX_TEXT = 200_000  # bytes of one message; a room takes no more than 256 Ki characters
+MAX_NAME = 200  # characters of a tool's name, which a model may make up
 PASS = "/pass"
 
 CONCLUDE = f"(That was the last of {MAX_ROUNDS} rounds of tools. Answer now with what you have; ask for no more tools.)"
@@ -244,7 +247,7 @@ async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, A
 
 
 async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, Any]:
-    tool, arguments = str(use["name"]), use.get("input") or {}
+    tool, arguments = str(use["name"])[:MAX_NAME], use.get("input") or {}
     read_only = turn.menu.reads(tool)
     started = {
         "id": f"{turn.given.turn}.{call}.s",
@@ -366,7 +369,7 @@ def _message(turn: Turn, text: str, cut: bool) -> dict[str, Any]:
         "kind": "message",
         "turn": turn.given.turn,
         "author": turn.spec.title,
-        "text": text,
+        "text": capped(text, MAX_TEXT),
         "usage": {**turn.usage, "context": turn.context},
     }
     return {**entry, "cut": True} if cut else entry

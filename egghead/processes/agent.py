@@ -60,7 +60,7 @@ class Seat:
         self.dirty = False
         self.turn: Turn | None = None
         self.taking: asyncio.Task[Ending] | None = None
-        self.taken: set[tuple[str, int]] = set()
+        self.taken: tuple[str, int] | None = None
 
     @property
     def busy(self) -> bool:
@@ -123,7 +123,7 @@ class AgentProcess:
         rooms = set(self.seats)
         with contextlib.suppress(IpcError):
             listed = await self.peer.call("lobby", "list", timeout=10.0)
-            rooms |= {str(row["room"]) if isinstance(row, Mapping) else str(row) for row in listed}
+            rooms |= {str(row["room"]) for row in listed if "error" not in row}
         for room in sorted(rooms):
             with contextlib.suppress(IpcError):
                 await self._look_at(room)
@@ -162,17 +162,20 @@ class AgentProcess:
         try:
             while seat.dirty and not self.closing:
                 seat.dirty = False
-                await self._catch_up(seat)
-                given = seat.session.open
-                if given is None or given.incarnation != self.incarnation:
-                    continue
-                key = (given.turn, given.attempt)
-                if key not in seat.taken:
-                    seat.taken = {key}
-                    await self._take(seat, given)
-                    seat.dirty = True
+                menu, _ = await asyncio.gather(self._menu(), self._catch_up(seat))
+                while (given := self._mine(seat)) is not None:
+                    seat.taken = (given.turn, given.attempt)
+                    await self._take(seat, given, menu)
+                    await self._catch_up(seat)
         except LeftOpen as left:
             logger.info("room=%s: %s", seat.room, left)
+
+    def _mine(self, seat: Seat) -> OpenTurn | None:
+        """The open turn that is given to this life of the agent and that it has not taken."""
+        given = seat.session.open
+        if given is None or given.incarnation != self.incarnation or seat.taken == (given.turn, given.attempt):
+            return None
+        return given
 
     async def _catch_up(self, seat: Seat) -> None:
         """Fold what is new in the room; waits while the room is down. A room that was dropped and opened anew is
@@ -195,10 +198,9 @@ class AgentProcess:
             if not page.get("more"):
                 return
 
-    async def _take(self, seat: Seat, given: OpenTurn) -> None:
+    async def _take(self, seat: Seat, given: OpenTurn, menu: Menu) -> None:
         ports = _Ports(self, seat.room, given)
         seat.halt = asyncio.Event()
-        menu = await self._menu()
         system = system_prompt(
             self.spec,
             seat.session,

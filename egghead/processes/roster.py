@@ -319,7 +319,7 @@ class Roster:
             except AWAY as error:
                 logger.info("waiting for the lobby: %s", error)
                 await asyncio.sleep(backoff.take())
-        rooms = [str(row["room"]) if isinstance(row, Mapping) else str(row) for row in listed if _live(row)]
+        rooms = [str(row["room"]) for row in listed if "error" not in row]
         await asyncio.gather(*(self._muster(self._seats(room)) for room in rooms))
 
     async def _watch_rooms(self) -> None:
@@ -345,7 +345,9 @@ class Roster:
             try:
                 await self._catch_up(seats)
                 parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
-                entries = muster(seats.state, self.desired, parked, only)
+                found = muster(seats.state, self.desired, parked, only)
+                # A swap under way tells what changed itself, once the new process runs.
+                entries = [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.acting]
                 for at in range(0, len(entries), 200):
                     await append_reliably(self.peer, seats.room, entries[at : at + 200], APPEND_DEADLINE)
             except IpcError as error:
@@ -394,7 +396,3 @@ class Roster:
                 logger.info("cards were not published: %s", error)
                 self.changed.set()
                 await asyncio.sleep(1.0)
-
-
-def _live(row: Any) -> bool:
-    return not isinstance(row, Mapping) or bool(row.get("live", True))
