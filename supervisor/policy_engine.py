@@ -10,11 +10,9 @@ nothing. `REPORTS` is the whole table of child state x report.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from supervisor import policy_rules as rules
 from supervisor import policy_whole as whole
@@ -23,10 +21,7 @@ from supervisor.policy_events import (
     EXIT_START,
     EXIT_STOPPED,
     Action,
-    ArmTimer,
     Boot,
-    CancelTimer,
-    Code,
     Event,
     Exit,
     Exited,
@@ -44,7 +39,7 @@ from supervisor.policy_events import (
     SupervisorExit,
     Timer,
 )
-from supervisor.policy_requests import answer
+from supervisor.policy_requests import answer, receive
 from supervisor.policy_state import (
     Child,
     ChildExit,
@@ -54,13 +49,12 @@ from supervisor.policy_state import (
     State,
     Status,
     Supervisor,
-    TimerTarget,
     TryAgain,
     fresh_child,
 )
+from supervisor.policy_working import Report, ReportKind, Working
 from supervisor.spec import ChildSpec, SupervisorSpec
 
-ReportKind = Literal["ready", "start_failed", "exited", "stopped"]
 Outcome = Literal["started", "failed", "died", "gone", "ignored"]
 REPORT_KINDS: tuple[ReportKind, ...] = ReportKind.__args__  # type: ignore[attr-defined]
 
@@ -77,18 +71,6 @@ REPORTS: Mapping[Status, Mapping[ReportKind, Outcome]] = {
 }
 
 
-class Report(NamedTuple):
-    """A report on a child, from the shell or from a supervisor below."""
-
-    supervisor: str
-    id: str
-    incarnation: int
-    kind: ReportKind
-    reason: ExitReason = "crash"
-    planned: bool = False
-    detail: str = ""
-
-
 def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Action, ...]]:
     """What happens next. `now`: monotonic seconds; must not decrease. Never raises for an event of these types."""
     if state.phase == "done":
@@ -101,35 +83,8 @@ def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Action,
     return machine.result(), tuple(machine.actions)
 
 
-class Machine:
-    """A working copy of one state for the length of one `decide`. Nothing outside this package keeps one."""
-
-    def __init__(self, state: State, now: float) -> None:
-        self.now = now
-        self.tree = state.tree
-        self.phase = state.phase
-        self.reason = state.reason
-        self.next_incarnation = state.next_incarnation
-        self.serial = state.serial
-        self.supervisors: dict[str, Supervisor] = dict(state.supervisors)
-        self.starts: dict[str, int] = dict(state.starts)
-        self.timers: dict[str, TimerTarget] = dict(state.timers)
-        self.actions: list[Action] = []
-        self.reports: deque[Report] = deque()  # from supervisors to their parents
-        self.awake: deque[str] = deque()  # supervisors whose mailbox may have something to do
-        self.copied: set[str] = set()  # supervisors whose children are already a copy of our own
-
-    def result(self) -> State:
-        return State(
-            self.tree,
-            self.next_incarnation,
-            self.phase,
-            MappingProxyType(self.supervisors),
-            MappingProxyType(self.starts),
-            MappingProxyType(self.timers),
-            self.serial,
-            self.reason,
-        )
+class Machine(Working):
+    """What each event does to a working copy of the state. Lives for one `decide`."""
 
     # ---- the loop ----------------------------------------------------------------------------------------------
 
@@ -148,7 +103,7 @@ class Machine:
             case Stopped(path, incarnation, step):
                 self.hear(path, incarnation, "stopped", detail=step)
             case Request():
-                self.request(event)
+                receive(self, event)
             case Timer(id):
                 self.timer(id)
             case StopTree(reason, at_once):
@@ -205,69 +160,6 @@ class Machine:
                 self.begin_exit(path, reason, "shutdown")
             case Request():
                 answer(self, path, message)
-
-    # ---- state -------------------------------------------------------------------------------------------------
-
-    def put(self, supervisor: Supervisor) -> None:
-        self.supervisors[supervisor.path] = supervisor
-
-    def child(self, path: str, id: str) -> Child:
-        return self.supervisors[path].children[id]
-
-    def _children(self, path: str) -> dict[str, Child]:
-        """This decide's own copy of the children of a supervisor; made once, not once a change."""
-        supervisor = self.supervisors[path]
-        if path not in self.copied:
-            self.copied.add(path)
-            self.put(replace(supervisor, children=dict(supervisor.children)))
-        return self.supervisors[path].children  # type: ignore[return-value]
-
-    def set_child(self, path: str, child: Child) -> None:
-        self._children(path)[child.spec.id] = child
-
-    def drop_child(self, path: str, id: str) -> None:
-        child = self._children(path).pop(id)
-        self.disarm(child)
-        self.starts.pop(child.path, None)
-
-    def set_job(self, path: str, lane: str, job: Job | None) -> None:
-        jobs = dict(self.supervisors[path].jobs)
-        if job is None:
-            jobs.pop(lane, None)
-            self.awake.append(path)
-        else:
-            jobs[lane] = job
-        self.put(replace(self.supervisors[path], jobs=jobs))
-
-    def job_lane(self, path: str, id: str) -> str:
-        supervisor = self.supervisors[path]
-        return id if supervisor.spec.dynamic and "" not in supervisor.jobs else ""
-
-    def post(self, path: str, message: Message) -> None:
-        supervisor = self.supervisors[path]
-        self.put(replace(supervisor, mailbox=(*supervisor.mailbox, message)))
-        self.awake.append(path)
-
-    def reply(self, number: int | None, code: Code, value: object = None, detail: str = "") -> None:
-        if number is not None:
-            self.actions.append(Reply(number, code, value, detail))
-
-    def unserved(self, number: int | None, why: str) -> None:
-        """Answer a call that nobody is left to deal with."""
-        if number is not None:
-            self.actions.append(Reply(number, "error", None, why, unserved=True))
-
-    def arm(self, path: str, id: str, purpose: Literal["start", "retry", "again", "kill"], delay: float) -> None:
-        self.serial += 1
-        child = self.child(path, id)
-        timer = f"{purpose}:{child.path}#{self.serial}"
-        self.timers[timer] = TimerTarget(path, id, purpose)
-        self.set_child(path, replace(child, timer=timer))
-        self.actions.append(ArmTimer(timer, self.now + delay))
-
-    def disarm(self, child: Child) -> None:
-        if child.timer and self.timers.pop(child.timer, None) is not None:
-            self.actions.append(CancelTimer(child.timer))
 
     # ---- reports -----------------------------------------------------------------------------------------------
 
@@ -593,7 +485,7 @@ class Machine:
             )
         )
 
-    # ---- timers and requests ------------------------------------------------------------------------
+    # ---- timers ------------------------------------------------------------------------
 
     def timer(self, id: str) -> None:
         target = self.timers.pop(id, None)
@@ -611,23 +503,3 @@ class Machine:
             self.post(target.supervisor, TryAgain(target.id, counted=target.purpose == "again"))
         elif target.purpose == "kill":
             whole.kill_below(self, child.path, "killed")
-
-    def request(self, request: Request) -> None:
-        path = self.find(request.supervisor)
-        if path is None:
-            code: Code = "not_found" if not self.known(request.supervisor) else "error"
-            why = "there is no supervisor" if code == "not_found" else "not running: supervisor"
-            self.reply(request.number, code, detail=f"{why} {request.supervisor!r}")
-        elif self.phase != "up":
-            self.reply(request.number, "error", detail="the tree is stopping or starting again")
-        else:
-            self.post(path, request)
-
-    def find(self, supervisor: str) -> str | None:
-        """The path of the live supervisor with this id or path."""
-        if supervisor in self.supervisors:
-            return supervisor
-        return next((path for path, live in self.supervisors.items() if live.spec.id == supervisor), None)
-
-    def known(self, supervisor: str) -> bool:
-        return any(supervisor in (path, spec.id) for path, spec in self.tree.supervisors())

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from supervisor import policy_rules as rules
+from supervisor.errors import nearest
 from supervisor.policy_events import Method, Request
 from supervisor.policy_state import Child, Job, Supervisor, fresh_child
 from supervisor.policy_view import children_of, counts
@@ -18,6 +19,26 @@ from supervisor.spec import AnySpec, ChildSpec, process_name, walk
 
 if TYPE_CHECKING:
     from supervisor.policy_engine import Machine
+
+
+def receive(machine: Machine, request: Request) -> None:
+    """Put a call in the mailbox of its supervisor, named by id or by path, or reply why there is none."""
+    path = _live(machine, request.supervisor)
+    if path is not None and machine.phase == "up":
+        machine.post(path, request)
+    elif path is not None:
+        machine.reply(request.number, "error", detail="the tree is stopping or starting again")
+    elif any(request.supervisor in (path, spec.id) for path, spec in machine.tree.supervisors()):
+        machine.reply(request.number, "error", detail=f"supervisor {request.supervisor!r} is not running")
+    else:
+        known = nearest(request.supervisor, (spec.id for _, spec in machine.tree.supervisors()))
+        machine.reply(request.number, "not_found", detail=f"there is no supervisor {request.supervisor!r}{known}")
+
+
+def _live(machine: Machine, supervisor: str) -> str | None:
+    if supervisor in machine.supervisors:
+        return supervisor
+    return next((path for path, live in machine.supervisors.items() if live.spec.id == supervisor), None)
 
 
 def answer(machine: Machine, path: str, request: Request) -> None:
