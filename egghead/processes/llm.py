@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from egghead.llm.errors import LlmError
+from egghead.llm.librarian import warm_up
 from egghead.llm.provider import Provider
 from egghead.llm.registry import Registry
 from egghead.llm.shapes import Event, Request, Stop, event_data, request_from
@@ -32,6 +33,7 @@ def main(context: Context) -> None:
 
 
 async def setup(service: Service) -> None:
+    warm_up()  # the first person to ask does not wait for our tables
     gateway = Gateway(Registry.from_config(service.config, os.environ))
     service.expose({"complete": gateway.complete, "models": gateway.models})
     service.on_stop(gateway.aclose)

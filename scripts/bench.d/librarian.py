@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from egghead.llm.librarian import Librarian
+from egghead.llm.librarian import Librarian, warm_up
 from egghead.llm.librarian.answer import count_words
+from egghead.llm.librarian.languages import PHRASES, phrase
 from egghead.llm.shapes import event_data, request_from
 from records import Notes
 
@@ -45,6 +46,7 @@ class Tally:
     read: int = 0
     unanswerable: int = 0
     honest: int = 0
+    silent: int = 0
     invented: int = 0
     unread: int = 0
     words: int = 0
@@ -86,6 +88,7 @@ def sets(records: Path | None, questions: Path | None) -> Iterator[tuple[str, Pa
 
 def measure(records: Path, questions: list[dict[str, Any]]) -> Tally:
     tally = Tally()
+    warm_up()
     with opened(records) as notes:
         known = {record["id"] for record in shelf(notes)}
         for question in questions:
@@ -122,8 +125,10 @@ def ask(notes: Notes, known: set[str], question: dict[str, Any], tally: Tally) -
     wanted = set(question["answers"])
     if question.get("unanswerable"):
         tally.unanswerable += 1
-        tally.honest += not cited
-        if cited:
+        silent = any(text.startswith(phrase(code, "silent")) for code in PHRASES)
+        tally.honest += silent or not cited
+        tally.silent += not cited
+        if not silent and cited:
             tally.wrong.append(f"  answered  {question['q']} -> {cited}")
         return
     tally.answerable += 1
@@ -181,6 +186,7 @@ def table(name: str, tally: Tally) -> list[dict[str, Any]]:
         row("any cited right", share(tally.any, tally.answerable), "%", "≥ 90"),
         row("a right note read", share(tally.read, tally.answerable), "%"),
         row(f"says that the notes do not, of {tally.unanswerable}", share(tally.honest, tally.unanswerable), "%"),
+        row("… and cites nothing as near", share(tally.silent, tally.unanswerable), "%"),
         row("citations of notes that do not exist", tally.invented, "", "0"),
         row("citations of notes not read", tally.unread, "", "0"),
         row("words of the longest answer", tally.words, "words", "< 120"),

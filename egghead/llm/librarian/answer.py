@@ -83,7 +83,7 @@ def _choose(scored: Sequence[Scored], budget: int) -> list[Passage]:
     best = max(scored, key=lambda s: (s.score, -s.at))
     chosen = {best.at}
     left = budget - count_words(best.passage.text)
-    leads = best.passage.text.rstrip().endswith((":", "："))
+    leads = _introduces(best.passage)
 
     def fits(at: int) -> bool:
         nonlocal left
@@ -121,10 +121,23 @@ def _choose(scored: Sequence[Scored], budget: int) -> list[Passage]:
         words = count_words(other.passage.text)
         if other.score < 0.72 * best.score or left < 12:
             break
-        if other.at not in chosen and words <= left and other.passage.kind != "code":
+        plain = other.passage.kind != "code" and not _introduces(other.passage)
+        if other.at not in chosen and words <= left and plain:
             left -= words
             chosen.add(other.at)
-    return [scored[at].passage for at in sorted(chosen)]
+    # A sentence that introduces what is not quoted says nothing.
+    order = [scored[at].passage for at in sorted(chosen)]
+    followers = [*order[1:], None]
+    return [p for p, after in zip(order, followers, strict=True) if p is best.passage or not _idle(p, after)]
+
+
+def _idle(passage: Passage, after: Passage | None) -> bool:
+    led = after is not None and after.section == passage.section and after.kind != "sentence"
+    return _introduces(passage) and not led
+
+
+def _introduces(passage: Passage) -> bool:
+    return passage.text.rstrip().endswith((":", "："))
 
 
 def _lead(scored: Sequence[Scored], best: Scored) -> int | None:
@@ -134,7 +147,7 @@ def _lead(scored: Sequence[Scored], best: Scored) -> int | None:
         if passage.section != best.passage.section:
             return None
         if passage.kind == "sentence":
-            return at if passage.text.rstrip().endswith((":", "：")) else None
+            return at if _introduces(passage) else None
     return None
 
 

@@ -1,0 +1,180 @@
+"""The process `llm` on a real bus, and the gateway with providers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egghead.llm.provider import Model
+from egghead.llm.registry import ADAPTERS, Entry, Registry
+from egghead.llm.shapes import Event, Request, Stop, Text, Usage
+from egghead.processes.llm import Gateway
+from ipc import RemoteError
+from ipc.testing import RunningBus, running_bus
+from tests.rooms import stage
+
+
+class Endless:
+    """A provider that never ends by itself and tells when it was closed."""
+
+    name = "endless"
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self.said = 0
+
+    def models(self) -> tuple[Model, ...]:
+        return (Model("endless/one", "endless"),)
+
+    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        try:
+            while True:
+                self.said += 1
+                yield Text("word ")
+                await asyncio.sleep(0)
+        finally:
+            self.closed.set()
+
+    async def aclose(self) -> None:
+        return None
+
+
+class Told:
+    """A provider that says what model it was asked for, then stops."""
+
+    name = "told"
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def models(self) -> tuple[Model, ...]:
+        return tuple(Model(f"{self.entry.name}/{name}", self.entry.name) for name in self.entry.models)
+
+    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        yield Text(model)
+        yield Stop("end_turn", Usage(1, 1))
+
+    async def aclose(self) -> None:
+        return None
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    hello = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    return {"model": "", "messages": hello, "mode": "open", "turn": "t1", "room": "default", **changes}
+
+
+@contextlib.asynccontextmanager
+async def gateway(registry: Registry) -> AsyncIterator[tuple[RunningBus, Gateway]]:
+    async with running_bus() as bus:
+        served = Gateway(registry)
+        await bus.peer("llm", expose={"complete": served.complete, "models": served.models})
+        yield bus, served
+
+
+async def stream(bus: RunningBus, name: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    peer = await bus.peer(name)
+    async with peer.stream("llm", "complete", request=given, timeout=20) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+async def test_an_agent_streams_a_completion() -> None:
+    """Plain data of the contract: text pieces, then a stop with usage."""
+    async with gateway(Registry()) as (bus, served):
+        events = await stream(bus, "agents/scout", request(agent="scout"))
+        assert {event["type"] for event in events[:-1]} == {"text"} and len(events) > 5
+        assert events[-1]["type"] == "stop" and events[-1]["reason"] == "end_turn"
+        assert set(events[-1]["usage"]) == {"input", "output", "cached_read", "cached_write"}
+        assert served.running == {}
+
+
+async def test_leaving_the_stream_stops_the_provider() -> None:
+    """A reader that goes away closes the provider's generator, at once."""
+    provider = Endless()
+    registry = Registry([Entry("endless", "endless")], adapters={"endless": lambda entry: provider})
+    async with gateway(registry) as (bus, served):
+        peer = await bus.peer("agents/scout")
+        async with peer.stream("llm", "complete", request=request(model="endless/one"), timeout=20) as chunks:
+            async for chunk in chunks:
+                assert chunk == {"type": "text", "text": "word "}
+                break
+        async with asyncio.timeout(5):
+            await provider.closed.wait()
+        said = provider.said
+        await peer.call("llm", "models", timeout=5)
+        assert provider.said == said
+        assert served.running == {}
+
+
+async def test_a_slow_reader_slows_the_provider() -> None:
+    """Nothing is piled up for a reader that does not read."""
+    provider = Endless()
+    registry = Registry([Entry("endless", "endless")], adapters={"endless": lambda entry: provider})
+    async with gateway(registry) as (bus, _):
+        peer = await bus.peer("agents/scout")
+        async with peer.stream("llm", "complete", request=request(model="endless/one"), timeout=20) as chunks:
+            async for _chunk in chunks:
+                break
+            for _ in range(50):
+                await peer.call("llm", "models", timeout=5)
+            assert provider.said < 2000
+
+
+@pytest.mark.parametrize(
+    ("given", "type_", "words"),
+    [
+        ({"model": "anthropic/claude-x"}, "ProviderMissing", "cannot speak to yet"),
+        ({"model": "antropic/claude-x"}, "UnknownProvider", "did you mean 'anthropic'?"),
+        ({"model": "local/libarian"}, "UnknownModel", "did you mean 'librarian'?"),
+        ({"modell": "x"}, "BadRequest", "did you mean 'model'?"),
+        ({"messages": 3}, "BadRequest", "messages"),
+        ({"agent": "other"}, "BadRequest", "in the name of 'other'"),
+    ],
+)
+async def test_refusals_have_a_type_and_a_remedy(given: dict[str, Any], type_: str, words: str) -> None:
+    """What cannot be done arrives as a RemoteError that a person can act on."""
+    async with gateway(Registry()) as (bus, _):
+        with pytest.raises(RemoteError) as caught:
+            await stream(bus, "agents/scout", request(**given))
+        assert caught.value.type == type_
+        assert words in str(caught.value)
+
+
+async def test_models_are_listed_with_the_default_first() -> None:
+    """What `egghead llm list` shows: name, provider, default, window, note."""
+    adapters = {**ADAPTERS, "told": Told}
+    registry = Registry([Entry("told", "mine", "sk-secret", models=("a", "b"))], default="mine/b", adapters=adapters)
+    async with gateway(registry) as (bus, _):
+        peer = await bus.client("ada")
+        models = await peer.call("llm", "models", timeout=5)
+        assert [model["name"] for model in models] == ["mine/b", "local/librarian", "mine/a"]
+        assert [model["default"] for model in models] == [True, False, False]
+        assert "sk-secret" not in json.dumps(models)
+        events = await stream(bus, "agents/scout", request())
+        assert events[0] == {"type": "text", "text": "b"}
+
+
+async def test_the_process_serves_until_it_is_asked_to_stop(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real entry point in a process of its own: READY, a completion, an orderly end; its key is in no log line."""
+    monkeypatch.setitem(stage.STARTS, "llm", "egghead.processes.llm:main")
+    monkeypatch.setitem(os.environ, "ANTHROPIC_API_KEY", "sk-very-secret")
+    async with running_bus() as bus:
+        scene = stage.Stage(bus, short_dir, {"llm": [], "default_model": "local/librarian"})
+        try:
+            child = await scene.start("llm", "llm")
+            assert "local/librarian" in json.dumps(child.ready.result())
+            events = await stream(bus, "agents/scout", request())
+            assert events[-1]["type"] == "stop"
+            with pytest.raises(RemoteError, match="cannot speak to yet"):
+                await stream(bus, "agents/other", request(model="anthropic/claude-x"))
+            assert await scene.stop("llm") == 0
+            assert "sk-very-secret" not in scene.stderr()
+            assert "end_turn" in scene.stderr()
+        finally:
+            await scene.close()
