@@ -7,7 +7,8 @@ that is wrongly dropped costs the answer. How words are cut and compared is the 
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections import Counter
+from functools import cache, lru_cache
 
 from egghead.llm.librarian.fold import WORD, fold
 
@@ -292,18 +293,19 @@ def unspaced_stop(language: str) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, words))) if words else None
 
 
+@lru_cache(maxsize=512)
 def detect(text: str) -> str:
     """The language of a text as an ISO 639-1 code; "en" when nothing tells. Total, deterministic."""
-    counts = {code: len(pattern.findall(text)) for code, pattern in _SCRIPTS}
-    letters = sum(char.isalpha() for char in text) or 1
-    for code, _ in _SCRIPTS:
-        # A single borrowed sign in a Latin sentence does not make it Japanese; Japanese is mostly Han with some kana.
-        if counts[code] * 10 >= letters * (1 if code == "ja" else 3):
-            return code
-    if len(_CYRILLIC.findall(text)) * 2 > letters:
-        return _vote(text, ("ru", "uk", "bg"))
-    if len(_ARABIC.findall(text)) * 2 > letters:
-        return _vote(text, ("ar", "fa"))
+    if not text.isascii():
+        letters = sum(map(str.isalpha, text)) or 1
+        for code, pattern in _SCRIPTS:
+            # A single borrowed sign in a Latin sentence does not make it Japanese; Japanese is mostly Han with some kana.
+            if len(pattern.findall(text)) * 10 >= letters * (1 if code == "ja" else 3):
+                return code
+        if len(_CYRILLIC.findall(text)) * 2 > letters:
+            return _vote(text, ("ru", "uk", "bg"))
+        if len(_ARABIC.findall(text)) * 2 > letters:
+            return _vote(text, ("ar", "fa"))
     return _vote(text, _LATIN)
 
 
@@ -314,14 +316,19 @@ _LATIN = (  # the order settles ties
 
 
 def _vote(text: str, codes: tuple[str, ...]) -> str:
-    votes = {code: _votes(text, code) for code in codes}
+    words, letters = _counted(text)
+    votes = {code: _votes(words, letters, code) for code in codes}
     return max(codes, key=lambda code: (round(votes[code], 6), -codes.index(code)))
 
 
-def _votes(text: str, code: str) -> float:
-    stops, letters = stop_words(code), _LETTERS.get(code, "")
-    words = sum(1.0 for word in WORD.findall(text) if fold(word) in stops)
-    return words + sum(0.6 for char in text.lower() if char in letters)
+def _counted(text: str) -> tuple[Counter[str], Counter[str]]:
+    words = Counter(fold(word) for word in WORD.findall(text))
+    return words, Counter(char for char in text.lower() if not char.isascii())
+
+
+def _votes(words: Counter[str], letters: Counter[str], code: str) -> float:
+    common = sum(words[word] for word in stop_words(code) & words.keys())
+    return common + 0.6 * sum(letters[char] for char in _LETTERS.get(code, "") if char in letters)
 
 
 def foreign(question: str, asked_in: str, written_in: str) -> bool:
@@ -331,8 +338,9 @@ def foreign(question: str, asked_in: str, written_in: str) -> bool:
         return False
     if asked_in not in _LATIN or written_in not in _LATIN:
         return (asked_in in _LATIN) == (written_in in _LATIN)  # a name in Latin letters is at home in any script
-    own = _votes(question, asked_in)
-    return own >= 2 and _votes(question, written_in) < 0.4 * own
+    words, letters = _counted(question)
+    own = _votes(words, letters, asked_in)
+    return own >= 2 and _votes(words, letters, written_in) < 0.4 * own
 
 
 def phrase(language: str, name: str) -> str:

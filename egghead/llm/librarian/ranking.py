@@ -21,7 +21,7 @@ from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 SURE = 0.42  # evidence from which a note is quoted as the answer
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
-GLANCE = 1500  # characters that tell a note's language
+GLANCE = 800  # characters that tell a note's language
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
 WINDOW = 12  # passages of a section that are read together
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
