@@ -290,7 +290,7 @@ class _Builder:
                 self.profiles[name] = Profile(profile.filesystem, profile.network, profile.exec, profile.sockets, name)
 
     def _child(self, node: Node, parent: str) -> AnySpec | None:
-        keys = {key.value for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
+        keys = self.reader.names(node)
         where = f"a child of {parent!r}"
         if "strategy" in keys or ("start" not in keys and {"children", "template"} & keys):
             values = self.reader.keys(node, _SUPERVISOR, where, {**_ROOT_ONLY, **_only(_WORKER, "a worker")})

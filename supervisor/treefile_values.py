@@ -44,6 +44,7 @@ class Reader:
         self.file = file
         self.variables = variables
         self.faults: list[Fault] = []
+        self._pairs: dict[int, list[tuple[yaml.ScalarNode, Node]]] = {}  # by id of a node; the tree keeps nodes alive
 
     def fault(self, node: Node | None, message: str, path: str = "") -> None:
         mark = node.start_mark if node is not None else None
@@ -102,6 +103,8 @@ class Reader:
         """The entries of a mapping: text keys, no key twice, merge keys resolved."""
         if not isinstance(node, yaml.MappingNode):
             raise BadValue(f"expected a mapping, not {shape(node)}", node)
+        if id(node) in self._pairs:
+            return self._pairs[id(node)]
         explicit = {id(key) for key, _ in node.value}
         try:
             self.loader.flatten_mapping(node)
@@ -119,7 +122,14 @@ class Reader:
             if id(key) in explicit:
                 written.add(key.value)
             seen[key.value] = (key, value)
-        return list(seen.values())
+        return self._pairs.setdefault(id(node), list(seen.values()))
+
+    def names(self, node: Node) -> set[str]:
+        """The keys of a mapping; none for anything else."""
+        try:
+            return {key.value for key, _ in self.pairs(node)}
+        except BadValue:
+            return set()
 
     def keys(self, node: Node, known: Mapping[str, Key[Any]], what: str, hints: Mapping[str, str]) -> dict[str, Any]:
         """Read a mapping by its table of keys: every fault in it is found, absent keys are left out."""
