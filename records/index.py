@@ -21,6 +21,7 @@ from records.errors import IndexBroken, InvalidValue
 from records.ids import id_of
 from records.model import Hit, Record
 from records.query import search_query
+from records.search import Memory
 from records.text import analyse, fold, raw_words
 
 Upsert = Record | Mapping[str, Any]
@@ -39,7 +40,7 @@ class Index:
         self.read_only = read_only
         self.rebuilt: str | None = None
         self._lock = threading.RLock()
-        self._frequency: dict[str, int] = {}
+        self._memory = Memory()
         self._version = -1
         self._db = self._open()
 
@@ -118,7 +119,7 @@ class Index:
             self._db.close()
             self._remove()
             self.rebuilt = reason
-            self._frequency.clear()
+            self._memory.forget()
             self._db = self._connect()
             self._create(self._db)
 
@@ -143,7 +144,7 @@ class Index:
                     raise IndexBroken(f"the index is damaged: {error}") from error
                 raise
             finally:
-                self._frequency.clear()
+                self._memory.forget()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -306,15 +307,17 @@ class Index:
         if limit <= 0:
             return []
         with self._reading() as db:
-            return search.run(db, search_query(query), class_, tuple(tags), min(limit, 500), since, self._count(db))
+            return search.run(
+                db, search_query(query), class_, tuple(tags), min(limit, 500), since, self._remembered(db)
+            )
 
-    def _count(self, db: sqlite3.Connection) -> dict[str, int]:
-        """The cache of document frequencies, emptied when another connection has written."""
+    def _remembered(self, db: sqlite3.Connection) -> Memory:
+        """What earlier searches learned, unless another connection has written since."""
         version = db.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
             self._version = version
-            self._frequency.clear()
-        return self._frequency
+            self._memory.forget()
+        return self._memory
 
     def get(self, id_: str) -> dict[str, Any] | None:
         """A note's row as `Record.to_dict()` has it, body too (`wikilinks` without positions of code), or None."""

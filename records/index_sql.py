@@ -106,15 +106,15 @@ def quoted(term: str) -> str:
     return '"' + term.replace('"', '""') + '"'
 
 
-def match(any_of: list[str], all_of: list[list[str]], none_of: list[list[str]]) -> str:
-    """An FTS5 expression: some of `any_of`, every phrase of `all_of`, no phrase of `none_of`. Empty when it can match nothing."""
-    parts = []
-    if any_of:
-        parts.append("(" + " OR ".join(quoted(term) for term in any_of) + ")")
-    parts += [quoted(" ".join(phrase)) for phrase in all_of]
+def match(groups: list[list[str]], phrases: list[list[str]], without: list[list[str]]) -> str:
+    """An FTS5 expression: a term of each group, every phrase, no phrase of `without`. Empty when it can match nothing."""
+    if any(not group for group in groups):
+        return ""
+    parts = ["(" + " OR ".join(quoted(term) for term in group) + ")" for group in groups]
+    parts += [quoted(" ".join(phrase)) for phrase in phrases]
     text = " AND ".join(parts)
     if not text:
         return ""
-    for phrase in none_of:
+    for phrase in without:
         text = f"({text}) NOT {quoted(' '.join(phrase))}"
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ CANDIDATES = 48
 MAX_TERMS = 40
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 90  # terms of a passage
+ALL_OF = 4  # as many words are looked for together first
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
 _LARGE = 3000  # notes
@@ -46,6 +48,7 @@ class _Note:
     class_: str
     tags: list[str]
     updated: str
+    revision: str
     aliases: list[str]
     path: str
     outline: list[Any]
@@ -59,9 +62,9 @@ class _Note:
 
 def run(
     db: sqlite3.Connection, query: Query, class_: str | None, tags: tuple[str, ...], limit: int, since: str | None,
-    frequency: dict[str, int],
+    memory: Memory,
 ) -> list[Hit]:  # fmt: skip
-    """Hits, best first. `frequency` caches document counts of terms between calls."""
+    """Hits, best first."""
     where, values = index_sql.filters(
         class_=class_ or query.class_,
         tags=tuple(fold(tag) for tag in (*tags, *query.tags)),
@@ -69,20 +72,26 @@ def run(
         folder=query.folder,
         since=since,
     )
-    total = int(db.execute("SELECT count(*) FROM notes").fetchone()[0]) if "" not in frequency else frequency[""]
-    frequency[""] = total
+    if memory.total < 0:
+        memory.total = int(db.execute("SELECT count(*) FROM notes").fetchone()[0])
+    total, frequency = memory.total, memory.docs
     planned = plan(db, query, total, frequency)
     phrases = [found for phrase in query.phrases if (found := terms(phrase))]
     without = [found for word in query.excluded if (found := terms(word))]
-    finders = _finders(planned, total)
-    expression = index_sql.match(finders, phrases, without)
-    if not expression:
+    if not planned and not phrases:
         return _listed(db, where, values, limit) if where != "1" and not query.text.strip() else []
     wanted = max(CANDIDATES, limit + limit // 2)
-    notes = _candidates(db, expression, where, values, wanted)
+    notes: list[_Note] = []
+    if 1 < len(planned) <= ALL_OF and total >= _LARGE:
+        # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
+        every = [list(term.forms) for term in planned]
+        notes = _candidates(db, index_sql.match(every, phrases, without), where, values, wanted)
+    if len(notes) < limit:
+        expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
+        notes = _candidates(db, expression, where, values, wanted) if expression else notes
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
-    judge(notes, planned)
+    judge(notes, planned, memory)
     notes.sort(key=lambda note: (-round(note.score, 6), note.id))
     return [_hit(note, planned) for note in notes[:limit]]
 
@@ -295,15 +304,15 @@ def _candidates(
 ) -> list[_Note]:  # fmt: skip
     condition = "" if where == "1" else f" AND EXISTS(SELECT 1 FROM notes n WHERE n.note = fts.rowid AND {where})"
     rows = db.execute(
-        f"SELECT f.note, f.value, n.id, n.title, n.class, n.tags, n.updated, n.aliases, n.path, n.outline, t.body "
+        f"SELECT f.note, f.value, n.id, n.title, n.class, n.tags, n.updated, n.revision, n.aliases, n.path, n.outline, t.body "
         f"FROM (SELECT rowid AS note, bm25(fts, 8.0, 4.0, 3.0, 4.0, 1.0) AS value FROM fts WHERE fts MATCH ?{condition} "
         f"ORDER BY value, rowid LIMIT ?) f JOIN notes n USING(note) JOIN texts t USING(note)",
         (expression, *values, wanted),
     )
     return [
-        _Note(note, id_, title, kind, json.loads(tags), updated, json.loads(aliases), path, json.loads(outline),
+        _Note(note, id_, title, kind, json.loads(tags), updated, revision, json.loads(aliases), path, json.loads(outline),
               body[:READ], -float(value))
-        for note, value, id_, title, kind, tags, updated, aliases, path, outline, body in rows
+        for note, value, id_, title, kind, tags, updated, revision, aliases, path, outline, body in rows
     ]  # fmt: skip
 
 
@@ -323,7 +332,7 @@ def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -
 # --- ranking ---
 
 
-def judge(notes: list[_Note], planned: list[Term]) -> None:
+def judge(notes: list[_Note], planned: list[Term], memory: Memory) -> None:
     """Set score, coverage and best passage of each candidate."""
     weight = sum(term.weight for term in planned) or 1.0
     lookup: dict[str, list[tuple[int, float]]] = {}
@@ -332,10 +341,13 @@ def judge(notes: list[_Note], planned: list[Term]) -> None:
             lookup.setdefault(form, []).append((place, quality))
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     for note in notes:
-        _judge(note, planned, lookup, weight, note.bm25 / top)
+        _judge(note, memory.cut(note), planned, lookup, weight, note.bm25 / top)
 
 
-def _found(tokens: list[str], lookup: dict[str, list[tuple[int, float]]]) -> dict[int, float]:
+Lookup = dict[str, list[tuple[int, float]]]
+
+
+def _found(tokens: Iterable[str], lookup: Lookup) -> dict[int, float]:
     """Query terms that stand among tokens, with the quality of the best form."""
     found: dict[int, float] = {}
     for token in tokens:
@@ -349,56 +361,48 @@ def _share(found: dict[int, float], planned: list[Term], weight: float) -> float
     return sum(planned[place].weight * quality for place, quality in found.items()) / weight
 
 
-def _judge(
-    note: _Note, planned: list[Term], lookup: dict[str, list[tuple[int, float]]], weight: float, bm25: float
-) -> None:
-    title = terms(note.title)
-    last = terms(note.path.rpartition("/")[2].rpartition(".")[0])
-    names = [terms(alias) for alias in note.aliases]
-    folders = terms(note.path.rpartition("/")[0])
+def _judge(note: _Note, cut: _Cut, planned: list[Term], lookup: Lookup, weight: float, bm25: float) -> None:
     best_name = 0.0
     in_names: dict[int, float] = {}
-    for name in (title, last, *names):
+    for name in cut.names:
         found = _found(name, lookup)
         for place, quality in found.items():
             in_names[place] = max(in_names.get(place, 0.0), quality)
         if name:
             said = len({token for token in name if token in lookup}) / len(set(name))
             best_name = max(best_name, _share(found, planned, weight) * (0.55 + 0.45 * said))
-    tagged = _found(terms(" ".join(note.tags)) + folders, lookup)
-    passage, in_body = _best_passage(note, planned, lookup, weight, in_names)
+    tagged = _found(cut.labels, lookup)
+    passage, in_body = _best_passage(note, cut, planned, lookup, in_names)
     everywhere = dict(in_body)
     for extra, value in ((in_names, 1.0), (tagged, 0.9)):
         for place, quality in extra.items():
             everywhere[place] = max(everywhere.get(place, 0.0), quality * value)
     note.coverage = round(min(1.0, _share(everywhere, planned, weight)), 4)
     tag_share = _share(tagged, planned, weight)
-    note.score = 0.20 * note.coverage + 0.33 * best_name + 0.27 * passage + 0.14 * bm25 + 0.04 * tag_share
+    # Weights found on two judged sets (tests/librarian); flat around these values.
+    note.score = 0.20 * note.coverage + 0.33 * best_name + 0.27 * passage / weight + 0.14 * bm25 + 0.04 * tag_share
 
 
 def _best_passage(
-    note: _Note, planned: list[Term], lookup: dict[str, list[tuple[int, float]]], weight: float, named: dict[int, float]
+    note: _Note, cut: _Cut, planned: list[Term], lookup: Lookup, named: dict[int, float]
 ) -> tuple[float, dict[int, float]]:
-    """How much of the query one passage says (its headings and, at a discount, the title count), and what the body says."""
+    """Weight of the query that one passage says (its headings and, at a discount, names count), and what the body says."""
     everywhere: dict[int, float] = {}
     best = -1.0
-    trail: list[tuple[int, str]] = []
-    for start, end, level, heading in _sections(note):
-        if level:
-            trail = [entry for entry in trail if entry[0] < level]
-            trail.append((level, heading))
-        # The first heading is the title again.
-        head = _found([token for _, text in trail for token in terms(text)], lookup) if level else {}
-        tokens = analyse(note.body[start:end]).split()
-        for low in range(0, max(1, len(tokens)), WINDOW // 2):
-            window = tokens[low : low + WINDOW]
+    head: dict[int, float] = {}
+    for section in cut.sections:
+        head = _found(section.head, lookup)
+        tokens = section.text.split()
+        hits = [(at, token) for at, token in enumerate(tokens) if token in lookup]
+        for low in range(0, max(1, len(tokens) - WINDOW // 2), WINDOW // 2):
             counts: dict[int, float] = {}
             found: dict[int, float] = {}
-            for token in window:
-                for place, quality in lookup.get(token, ()):
-                    counts[place] = counts.get(place, 0.0) + quality
-                    if quality > found.get(place, 0.0):
-                        found[place] = quality
+            for at, token in hits:
+                if low <= at < low + WINDOW:
+                    for place, quality in lookup[token]:
+                        counts[place] = counts.get(place, 0.0) + quality
+                        if quality > found.get(place, 0.0):
+                            found[place] = quality
             for place, quality in found.items():
                 if quality > everywhere.get(place, 0.0):
                     everywhere[place] = quality
@@ -407,16 +411,78 @@ def _best_passage(
                 here = max(found.get(place, 0.0), head.get(place, 0.0), 0.5 * named.get(place, 0.0))
                 if here:
                     often = counts.get(place, 0.0)
-                    value += (
-                        term.weight * here * (0.7 + 0.3 * often / (often + 1.0) + (0.2 if place in head else 0.0))
-                    )
+                    value += term.weight * here * (0.7 + 0.3 * often / (often + 1.0) + (0.2 if place in head else 0.0))
             if value > best + 1e-9:
                 best = value
-                note.section = heading
-                note.span = _window_span(start, end, low, len(tokens))
-            if low + WINDOW >= len(tokens):
+                note.section = section.heading
+                note.span = _window_span(section.start, section.end, low, len(tokens))
+            if not hits:
                 break
-    return max(0.0, best) / weight, everywhere
+    return max(0.0, best), everywhere
+
+
+@dataclass(slots=True, frozen=True)
+class _Section:
+    start: int
+    end: int
+    heading: str
+    head: tuple[str, ...]  # terms of the heading and of those above it
+    text: str  # terms, joined: a tenth of the memory of a list
+
+
+@dataclass(slots=True, frozen=True)
+class _Cut:
+    """A note cut into terms, as ranking reads it."""
+
+    names: tuple[tuple[str, ...], ...]  # title, last part of the path, aliases
+    labels: tuple[str, ...]  # tags and folders
+    sections: tuple[_Section, ...]
+    size: int
+
+
+class Memory:
+    """What a connection remembers between searches: document counts, and the notes it cut last. Bounded; drop it when
+    the index changed (`forget`), since counts are of one state; cut notes are known by revision and stay."""
+
+    def __init__(self, limit: int = 12_000_000) -> None:
+        self.docs: dict[str, int] = {}
+        self.total = -1
+        self._limit = limit
+        self._size = 0
+        self._cuts: dict[tuple[int, str], _Cut] = {}
+
+    def forget(self) -> None:
+        """The index has changed."""
+        self.docs.clear()
+        self.total = -1
+
+    def cut(self, note: _Note) -> _Cut:
+        """The note's terms, from memory or made now."""
+        key = (note.note, note.revision)
+        cut = self._cuts.pop(key, None)
+        if cut is None:
+            cut = _cut(note)
+            self._size += cut.size
+        self._cuts[key] = cut  # at the end: the first is the one not used for longest
+        while self._size > self._limit and len(self._cuts) > 1:
+            self._size -= self._cuts.pop(next(iter(self._cuts))).size
+        return cut
+
+
+def _cut(note: _Note) -> _Cut:
+    last = note.path.rpartition("/")[2].rpartition(".")[0]
+    names = tuple(tuple(terms(name)) for name in (note.title, last, *note.aliases))
+    labels = tuple(terms(" ".join(note.tags)) + terms(note.path.rpartition("/")[0]))
+    sections = []
+    trail: list[tuple[int, tuple[str, ...]]] = []
+    for start, end, level, heading in _sections(note):
+        if level:
+            trail = [entry for entry in trail if entry[0] < level]
+            trail.append((level, tuple(terms(heading))))
+        head = tuple(term for _, text in trail for term in text)
+        sections.append(_Section(start, end, heading, head, analyse(note.body[start:end])))
+    size = 500 + sum(len(section.text) + 200 for section in sections)
+    return _Cut(names, labels, tuple(sections), size)
 
 
 def _sections(note: _Note) -> list[tuple[int, int, int, str]]:
@@ -424,11 +490,12 @@ def _sections(note: _Note) -> list[tuple[int, int, int, str]]:
     marks = [
         (int(position), int(level), str(text)) for level, text, position in note.outline if position < len(note.body)
     ]
+    marks = marks[:400]
     out = []
     if not marks or marks[0][0] > 0:
         out.append((0, marks[0][0] if marks else len(note.body), 0, ""))
-    for place, (position, level, text) in enumerate(marks[:400]):
-        end = marks[place + 1][0] if place + 1 < min(len(marks), 400) else len(note.body)
+    for place, (position, level, text) in enumerate(marks):
+        end = marks[place + 1][0] if place + 1 < len(marks) else len(note.body)
         out.append((position, end, level, text))
     return out
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from records.markdown import plain
-from records.text import raw_words, terms
+from records.text import stands_for, terms, word_spans
 
 LENGTH = 220
 _FURNITURE = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#{1,6}|\|)?\s*(?:\[[ xX]\]\s*)?")
@@ -15,37 +15,26 @@ _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
     """About `length` characters of the lines that hold most of `wanted` (index term -> weight), and (start, end) of each."""
-    lines = [line for line in (_clean(line) for line in text.splitlines()[:400]) if line]
-    if not lines:
-        return "", ()
+    lines = [line for line in text.splitlines()[:400] if line.strip() and not _RULE.match(line)]
     best = -1.0
     start = 0
     for place, line in enumerate(lines):
-        value = sum(wanted.get(term, 0.0) for term in set(terms(line[:2000])))
+        value = sum(wanted[term] for term in set(terms(line[:2000])) if term in wanted)
         if value > best + 1e-9:
             best = value
             start = place
-    shown = lines[start]
-    for line in lines[start + 1 :]:
+    shown = ""
+    for line in lines[start : start + 12]:
+        clean = _clean(line)
+        shown += " · " + clean if shown and clean else clean
         if len(shown) >= length * 0.6:
             break
-        shown += " · " + line
     shown = _cut(shown, wanted, length)
-    marks = []
-    at = 0
-    for word in raw_words(shown):
-        found = shown.find(word, at)
-        if found < 0:
-            continue
-        at = found + len(word)
-        if any(term in wanted for term in terms(word)):
-            marks.append((found, at))
+    marks = [(start, end) for start, end, word in word_spans(shown) if stands_for(word, wanted)]
     return shown, tuple(marks)
 
 
 def _clean(line: str) -> str:
-    if _RULE.match(line):
-        return ""
     return _plain_line(_FURNITURE.sub("", line[:4000], count=1))
 
 
@@ -58,9 +47,9 @@ def _cut(text: str, wanted: Mapping[str, float], length: int) -> str:
     if len(text) <= length:
         return text
     first = 0
-    for word in raw_words(text):
-        if any(term in wanted for term in terms(word)):
-            first = max(0, text.find(word) - length // 3)
+    for start, _, word in word_spans(text):
+        if stands_for(word, wanted):
+            first = max(0, start - length // 3)
             break
     if first:
         gap = text.find(" ", first)

@@ -51,6 +51,7 @@ class Store:
         self.locate = locate
         self.history = History(self.root / PRIVATE / "history")
         self._owners: dict[int, str] = {}
+        self._folders: dict[str, tuple[bool, float]] = {}
         self._lock = threading.RLock()
 
     # --- looking ---
@@ -181,7 +182,20 @@ class Store:
         return self._owners[uid]
 
     def _inside(self, full: str) -> bool:
-        real = os.path.realpath(full)
+        """Whether a path leads to something below the root, symbolic links followed. Folders are remembered for a second:
+        a scan asks the same ones again and again."""
+        if os.path.islink(full) or os.path.basename(full) in ("", ".", ".."):
+            return self._below(os.path.realpath(full))
+        folder = os.path.dirname(full)
+        now = time.monotonic()
+        known = self._folders.get(folder)
+        if known is None or now - known[1] > 1.0:
+            if len(self._folders) > 1000:
+                self._folders.clear()
+            known = self._folders[folder] = (self._below(os.path.realpath(folder)), now)
+        return known[0]
+
+    def _below(self, real: str) -> bool:
         base = os.path.realpath(self.root)
         return real == base or real.startswith(base + os.sep)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container, Iterator
 
 VERSION = f"4/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
 
@@ -37,8 +38,19 @@ _LETTERS = str.maketrans(
     }
 )  # fmt: skip
 
-_CACHE: dict[str, str] = {}
+
+class _Cache(dict[str, str]):
+    """Word -> its terms, joined. A dict with `__missing__`, because then a whole text is one `map` in C."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) > _CACHE_LIMIT:
+            self.clear()
+        found = self[word] = " ".join(_terms(word))
+        return found
+
+
 _CACHE_LIMIT = 60_000
+_CACHE = _Cache()
 
 
 def fold(word: str) -> str:
@@ -53,17 +65,7 @@ def fold(word: str) -> str:
 def analyse(text: str) -> str:
     """The terms of a text, joined by spaces, in order: what the full-text table stores."""
     found = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(unicodedata.normalize("NFC", text))
-    cache = _CACHE
-    if len(cache) > _CACHE_LIMIT:
-        cache.clear()
-    out = []
-    for word in found:
-        terms = cache.get(word)
-        if terms is None:
-            terms = cache[word] = " ".join(_terms(word))
-        if terms:
-            out.append(terms)
-    return " ".join(out)
+    return " ".join(map(_CACHE.__getitem__, found))
 
 
 def terms(text: str) -> list[str]:
@@ -71,9 +73,21 @@ def terms(text: str) -> list[str]:
     return analyse(text).split()
 
 
+def stands_for(word: str, wanted: Container[str]) -> bool:
+    """Whether a word of a text is one of the wanted terms, or has one among its parts."""
+    found = _CACHE[word]
+    return found in wanted or (" " in found and any(term in wanted for term in found.split()))
+
+
 def raw_words(text: str) -> list[str]:
     """The words of a query as they stand, unfolded; runs of scripts without spaces stay whole."""
     return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def word_spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, word) of the words of a text; offsets are of the text as it is."""
+    for match in _WORD.finditer(text):
+        yield match.start(), match.end(), match.group()
 
 
 def word_terms(word: str) -> list[str]:
