@@ -10,6 +10,7 @@ from records.text import stands_for, terms, word_spans
 
 LENGTH = 220
 _FURNITURE = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#{1,6}|\|)?\s*(?:\[[ xX]\]\s*)?")
+_ADDRESS = re.compile(r"<?\w+://[^\s>)]*>?|^\s*\[[^\]]*\]:.*")
 _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 
@@ -19,7 +20,7 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
     best = -1.0
     start = 0
     for place, line in enumerate(lines):
-        value = sum(wanted[term] for term in set(terms(line[:2000])) if term in wanted)
+        value = sum(wanted[term] for term in set(terms(_said(line))) if term in wanted)
         if value > best + 1e-9:
             best = value
             start = place
@@ -32,6 +33,14 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
     shown = _cut(shown, wanted, length)
     marks = [(start, end) for start, end, word in word_spans(shown) if stands_for(word, wanted)]
     return shown, tuple(marks)
+
+
+def _said(line: str) -> str:
+    """A line as it counts: the words of addresses are not what it says."""
+    line = line[:2000]
+    if "://" in line or "](" in line:
+        return _ADDRESS.sub(" ", plain(line[:500]) + line[500:])
+    return line
 
 
 def _clean(line: str) -> str:

@@ -264,7 +264,7 @@ class Store:
         full = self._target(path)
         try:
             os.makedirs(os.path.dirname(full), exist_ok=True)
-            if not self._inside(os.path.dirname(full)):
+            if not self._below(os.path.realpath(os.path.dirname(full))):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
             temporary = self._temporary(full, data, None)
             try:
@@ -480,7 +480,7 @@ class Store:
     def _move(self, old: Path, new: Path, path: str) -> None:
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
-            if not self._inside(os.fspath(new.parent)):
+            if not self._below(os.path.realpath(new.parent)):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
             os.rename(old, new)
             _sync_folder(os.fspath(new.parent))
