@@ -94,27 +94,26 @@ def _notes(p: Patient) -> Iterator[Finding]:
     """Every file is read as the store reads it; agent records also as the roster does."""
     if p.records is None:
         return
-    from egghead.agents.record import load_agent
-    from records import parse_file
+    from egghead.agents.record import load
+    from records import RecordError, Store
 
-    count, faults = 0, []
-    for directory, names, files in os.walk(p.records):
-        names[:] = sorted(n for n in names if not n.startswith("."))
-        for name in sorted(files):
-            if not name.endswith(".md") or name.startswith("."):
-                continue
-            path = Path(directory, name)
-            count += 1
-            try:
-                record = parse_file(path, p.records)
-            except OSError as error:
-                faults.append(Finding("notes", "warn", f"{path}: {error.strerror}", f"check the mode of {path}"))
-                continue
-            if record.error:
-                faults.append(Finding("notes", "warn", f"{path}: {record.error}", f"correct the frontmatter of {path}"))
-            if record.class_ == "agent":
-                for problem in load_agent(record.to_dict()).problems:
-                    faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
+    store, count = Store(p.records), 0
+    unread: list[str] = []
+    faults = []
+    for stat in store.scan(faults=unread):
+        count += 1
+        try:
+            record = store.read(stat.path)
+        except RecordError as error:
+            unread.append(str(error))
+            continue
+        path = p.records / stat.path
+        if record.error:
+            faults.append(Finding("notes", "warn", f"{path}: {record.error}", f"correct the frontmatter of {path}"))
+        if record.class_ == "agent":
+            for problem in load(record.to_dict()).problems:
+                faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
+    faults += [Finding("notes", "warn", fault, "check that file") for fault in unread]
     yield from faults
     if not faults:
         yield Finding("notes", "ok", f"{count} notes, all read without fault")

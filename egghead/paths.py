@@ -53,9 +53,9 @@ def runtime_roots() -> list[Path]:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and os.path.isdir(runtime):
         candidates.append(Path(runtime) / "egghead")
-    candidates += [Path(tempfile.gettempdir()) / f"egghead-{uid}", Path("/tmp") / f"egghead-{uid}"]
+    candidates.append(Path(tempfile.gettempdir()) / f"egghead-{uid}")
     fitting = [p for p in candidates if len(os.fsencode(str(p) + _LONGEST_SOCKET)) <= MAX_SOCKET_PATH]
-    return list(dict.fromkeys(fitting))
+    return fitting or [Path("/tmp") / f"egghead-{uid}"]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Client:
     async def __aexit__(self, *exc: object) -> None:
         await self.peer.close()
 
-    async def call(self, target: str, method: str, *, timeout: float = 10.0, **params: Any) -> Any:
+    async def call(self, target: str, method: str, /, *, timeout: float = 10.0, **params: Any) -> Any:
         """`peer.call` for commands: a fault becomes one sentence. Raises EggheadError."""
         try:
             return await self.peer.call(target, method, timeout=timeout, **params)

@@ -15,23 +15,23 @@ from egghead.errors import EggheadError, ExitCode
 class NotesPort(Protocol):
     """What a command asks of the records. Raises EggheadError."""
 
-    async def index(self, method: str, **params: Any) -> Any: ...
-    async def store(self, method: str, **params: Any) -> Any: ...
+    async def index(self, method: str, /, **params: Any) -> Any: ...
+    async def store(self, method: str, /, **params: Any) -> Any: ...
 
 
 class NodeNotes:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def index(self, method: str, **params: Any) -> Any:
+    async def index(self, method: str, /, **params: Any) -> Any:
         return await self._client.call("index", method, **params)
 
-    async def store(self, method: str, **params: Any) -> Any:
+    async def store(self, method: str, /, **params: Any) -> Any:
         return await self._client.call("store", method, timeout=30.0, **params)
 
 
 class LocalNotes:
-    """No node runs: the folder itself. Writes hold the node's lock, so that a node cannot start under them."""
+    """No node runs: the folder itself. The caller holds the node's lock, so that a node cannot start under a write."""
 
     def __init__(self, records: Path) -> None:
         from records import Notes
@@ -41,19 +41,36 @@ class LocalNotes:
     def close(self) -> None:
         self._notes.close()
 
-    async def index(self, method: str, **params: Any) -> Any:
-        return self._ask(getattr(self._notes, method), params)
+    async def index(self, method: str, /, **params: Any) -> Any:
+        if "class" in params:
+            params["class_"] = params.pop("class")
+        return self._ask(getattr(self._notes.index, method), params)
 
-    async def store(self, method: str, **params: Any) -> Any:
-        return self._ask(getattr(self._notes, method), params)
+    async def store(self, method: str, /, **params: Any) -> Any:
+        if method == "create":
+            if "class" in params:
+                params["class_"] = params.pop("class")
+            if "id" in params:
+                params["id_"] = params.pop("id")
+            return {"record": self._ask(self._notes.create, params), "indexed": True}
+        return self._ask(getattr(self._notes, method), {"id_" if k == "id" else k: v for k, v in params.items()})
 
     @staticmethod
     def _ask(method: Callable[..., Any], params: dict[str, Any]) -> Any:
         from records import NotFound, RecordError
 
         try:
-            return method(**params)
+            return _plain(method(**params))
         except NotFound as error:
             raise EggheadError(str(error), ExitCode.NOT_FOUND) from error
         except RecordError as error:
             raise EggheadError(str(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    """As the bus would give it: records and hits as dicts."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.to_dict() if hasattr(value, "to_dict") else value

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.process")
 
 CONNECT_TIMEOUT = 20.0  # seconds for the bus to welcome us; the tree's start_timeout is longer
-ABSENT = 1.0  # seconds without a listening bus after which a start is given up
+ABSENT = 0.5  # seconds without a listening bus after which a start is given up
 STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
 BEAT_EVERY = 4.0  # seconds between beats; a `heartbeat` in the tree file should be at least three times this
 
@@ -144,7 +144,7 @@ async def _absence(directory: str) -> None:
     """
     since: float | None = None
     while since is None or time.monotonic() - since < ABSENT:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             found = probe.connect_ex(f"{directory}/bus")
         since = (since or time.monotonic()) if found in (errno.ENOENT, errno.ECONNREFUSED) else None

@@ -31,12 +31,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.timeout(300)
 def test_500_kills(short_dir: Path) -> None:
     """Every call ends, once; none runs after its caller was told that it will not; nobody speaks after his successor."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.peers", str(short_dir)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=(short_dir / "stderr").open("wb"),
-    )
+    with (short_dir / "stderr").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.peers", str(short_dir)], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors
+        )
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == b"READY\n", (short_dir / "stderr").read_text()[-4000:]

@@ -41,8 +41,11 @@ class Home:
         path.mkdir(exist_ok=True)
         runtime = path / "run"
         runtime.mkdir(mode=0o700, exist_ok=True)
+        temporary = path.parent / "t"
+        temporary.mkdir(mode=0o700, exist_ok=True)
         self.env = {
             "HOME": str(path),
+            "TMPDIR": str(temporary),  # a node elsewhere on this machine is not ours to find
             "PATH": os.environ["PATH"],
             "XDG_RUNTIME_DIR": str(runtime),
             "LANG": "C.UTF-8",

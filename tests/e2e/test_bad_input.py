@@ -110,6 +110,7 @@ def test_home_path_of_200_characters(foam: Path) -> None:
         deep = base / ("x" * 100) / ("y" * 100)
         deep.mkdir(parents=True)
         home = Home(deep)
+        home.env["TMPDIR"] = str(base)
         records = Path(shutil.move(foam, deep / "notes"))
         with serving(home, records):
             assert "[[" in home.ok("chat", "default", "What is a placeholder?")
