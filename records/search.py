@@ -363,6 +363,7 @@ def _share(found: dict[int, float], planned: list[Term], weight: float) -> float
 
 def _judge(note: _Note, cut: _Cut, planned: list[Term], lookup: Lookup, weight: float, bm25: float) -> None:
     best_name = 0.0
+    exact = False
     in_names: dict[int, float] = {}
     for name in cut.names:
         found = _found(name, lookup)
@@ -370,7 +371,10 @@ def _judge(note: _Note, cut: _Cut, planned: list[Term], lookup: Lookup, weight: 
             in_names[place] = max(in_names.get(place, 0.0), quality)
         if name:
             said = len({token for token in name if token in lookup}) / len(set(name))
-            best_name = max(best_name, _share(found, planned, weight) * (0.55 + 0.45 * said))
+            share = _share(found, planned, weight)
+            best_name = max(best_name, share * (0.55 + 0.45 * said))
+            # Somebody typed this very name: a long note that says its words often is not what is looked for.
+            exact = exact or (said == 1.0 and share > 0.97)
     tagged = _found(cut.labels, lookup)
     passage, in_body = _best_passage(note, cut, planned, lookup, in_names)
     everywhere = dict(in_body)
@@ -380,7 +384,14 @@ def _judge(note: _Note, cut: _Cut, planned: list[Term], lookup: Lookup, weight: 
     note.coverage = round(min(1.0, _share(everywhere, planned, weight)), 4)
     tag_share = _share(tagged, planned, weight)
     # Weights found on two judged sets (tests/librarian); flat around these values.
-    note.score = 0.20 * note.coverage + 0.33 * best_name + 0.27 * passage / weight + 0.14 * bm25 + 0.04 * tag_share
+    note.score = (
+        0.25 * exact
+        + 0.20 * note.coverage
+        + 0.33 * best_name
+        + 0.27 * passage / weight
+        + 0.14 * bm25
+        + 0.04 * tag_share
+    )
 
 
 def _best_passage(
