@@ -78,13 +78,14 @@ class WorldView:
     def cards_changed(self, cards: list[dict[str, Any]]) -> None:
         """The roster says who its agents are."""
         found = [card for card in (read_card(data) for data in cards) if card is not None]
-        self._cards = {card.agent: card for card in found}
+        if {card.agent: card for card in found} != self._cards:
+            self._cards = {card.agent: card for card in found}
+            self._corpus = Corpus((card.agent, card.title, card.tags, card.disposition) for card in found)
         self._parked = {
             str(data["id"]): str(data["parked"]) if data["parked"] is not True else "it crashed too often"
             for data in cards
             if isinstance(data, dict) and data.get("parked") and data.get("id")
         }
-        self._corpus = Corpus.of((card.agent, card.title, card.tags, card.disposition) for card in found)
         self._world = None
 
     def world(self) -> World:

@@ -13,8 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 TITLE_WEIGHT = 3
 TAG_WEIGHT = 3
@@ -113,20 +112,21 @@ def _weights(title: str, tags: tuple[str, ...], disposition: str) -> Mapping[str
     return {word: weight / length for word, weight in weights.items()}
 
 
-@dataclass(frozen=True)
 class Corpus:
-    """What agents are about, prepared once for many messages: term -> {agent: weight}."""
+    """What agents are about: (id, title, tags, disposition) of each. Made for many messages, and cheap to make: the
+    index is built by the first question, because agents come and go much more often than somebody asks."""
 
-    postings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    def __init__(self, agents: Iterable[tuple[str, str, tuple[str, ...], str]] = ()) -> None:
+        self._agents = tuple(agents)
 
-    @staticmethod
-    def of(agents: Iterable[tuple[str, str, tuple[str, ...], str]]) -> Corpus:
-        """From (id, title, tags, disposition) of each agent."""
+    @cached_property
+    def _postings(self) -> Mapping[str, Mapping[str, float]]:
+        """Term -> {agent: weight}."""
         postings: dict[str, dict[str, float]] = {}
-        for agent, title, tags, disposition in agents:
+        for agent, title, tags, disposition in self._agents:
             for word, weight in _weights(title, tags, disposition).items():
                 postings.setdefault(word, {})[agent] = weight
-        return Corpus(postings)
+        return postings
 
     def scores(self, text: str, candidates: Iterable[str]) -> dict[str, float]:
         """Candidate -> score, those above zero only; 1.0 would be a text about exactly the words of the message."""
@@ -135,7 +135,7 @@ class Corpus:
         found: dict[str, float] = {}
         norm = 0.0
         for term in asked:
-            holders = [(agent, weight) for agent, weight in self.postings.get(term, {}).items() if agent in among]
+            holders = [(agent, weight) for agent, weight in self._postings.get(term, {}).items() if agent in among]
             idf = math.log((len(among) + 1) / (len(holders) + 1)) + 1
             norm += idf * idf
             for agent, weight in holders:

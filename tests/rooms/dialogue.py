@@ -39,7 +39,7 @@ class Dialogue:
             )
             for agent, data in agents.items()
         ]
-        corpus = Corpus.of((card.agent, card.title, card.tags, card.disposition) for card in cards)
+        corpus = Corpus((card.agent, card.title, card.tags, card.disposition) for card in cards)
         self.world = World(cards={card.agent: card for card in cards}, corpus=corpus)
         for card in cards:
             self.put("roster", kind="joined", agent=card.agent, title=card.title)

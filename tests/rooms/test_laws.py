@@ -212,7 +212,7 @@ def test_addressing_and_relevance_take_any_text(text: str) -> None:
     found = mentions("@" + text + " @scout", titles)
     assert set(found.agents) <= titles.keys()
     assert all(word for word in words(text))
-    Corpus.of([("scout", "Scout", ("a",), text)]).scores(text, ["scout"])
+    Corpus([("scout", "Scout", ("a",), text)]).scores(text, ["scout"])
 
 
 @given(st.text(alphabet="ab @`\n.:/~é中", max_size=40), st.sampled_from(["scout", "people/bob"]))
