@@ -97,8 +97,11 @@ def modules_of(tree: Tree) -> list[str]:
 class ZygoteLauncher:
     """One zygote process. After `lost` it is of no more use; make another."""
 
-    def __init__(self, tree: Tree, output: int) -> None:
-        """`output`: descriptor for the zygote's own stdout and stderr. Raises OSError when Python cannot be run."""
+    def __init__(self, tree: Tree, output: int, nofile: int) -> None:
+        """`output`: descriptor for the zygote's own stdout and stderr; `nofile`: its and its children's soft limit.
+
+        Raises OSError when Python cannot be run.
+        """
         self.serving = False
         self.pid = 0  # of the zygote, as this process sees it; 0 until it has said so
         self.pidfd = -1
@@ -126,6 +129,7 @@ class ZygoteLauncher:
             )
         configure = {
             "title": tree.root.id,
+            "nofile": nofile,
             "preload": modules_of(tree),
             "profiles": [_plain(profile) for profile in self._profiles],
         }
@@ -218,6 +222,7 @@ class ZygoteLauncher:
 
     def hung(self, now: float) -> str:
         """Why the zygote is held for hung, or nothing. To be asked from time to time."""
+        self._stub.poll()  # it has ended long ago; until somebody asks it stays a zombie
         if not self.serving:
             return f"not serving after {START_LIMIT:.0f} s" if now - self._began > START_LIMIT else ""
         if self._open and now - self._heard > SILENCE_LIMIT:
@@ -232,12 +237,16 @@ class ZygoteLauncher:
         elif self._stub.poll() is None:
             self._stub.kill()
 
-    def close(self, patience: float = 3.0) -> None:
-        """Hang up, wait until the zygote is gone (killing it after `patience` seconds) and free everything."""
+    def hang_up(self) -> None:
+        """Say goodbye: a healthy zygote ends by that, with everything it made."""
         self._socket.close()
         for _, fds in self._queue:
             _close(fds)
         self._queue.clear()
+
+    def close(self, patience: float = 3.0) -> None:
+        """Hang up, wait until the zygote is gone (killing it after `patience` seconds) and free everything."""
+        self.hang_up()
         if self.pidfd >= 0:
             if not _wait(self.pidfd, patience):
                 self.kill()

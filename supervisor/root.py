@@ -14,6 +14,7 @@ import resource
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -48,6 +49,7 @@ lines_logger = logging.getLogger("supervisor.child")
 EXIT_SIGNAL_NOW = 130  # a second signal: everything was killed at once
 STATUS_INTERVAL = 0.05
 REPORT_LIMIT = 10.0  # seconds between a child's death and the zygote's word about it, until the zygote is held for hung
+TRACE_TIME = 0.3  # seconds for a hung child to say where it hangs
 STOPPED_EARLY = "stopped before anything was started"
 
 
@@ -98,6 +100,8 @@ class Root:
         self._booted = False
         self._is_ready = False
         self._losing = ""
+        self._nofile = 1024
+        self._dying: ZygoteLauncher | None = None  # a lost one that is not gone yet
         self._isolated = False  # the zygote is PID 1 of a PID namespace
         self._strangers: set[int] = set()  # children of the program around us
         self._status_timer: int | None = None
@@ -111,7 +115,7 @@ class Root:
             raise RuntimeError("Root.run() must be called from the main thread: signals are delivered there")
         become_subreaper()
         self._strangers = set(children())
-        _raise_descriptor_limit()
+        self._nofile = _raise_descriptor_limit()
         with self._signals_enqueued() as wake:
             try:
                 self.selector.register(wake, selectors.EVENT_READ, lambda _: self._on_signal(wake))
@@ -228,7 +232,11 @@ class Root:
     def _launch(self) -> None:
         read, write_end = os.pipe()
         try:
-            self.launcher = ZygoteLauncher(self.tree, write_end)
+            self.launcher = ZygoteLauncher(self.tree, write_end, self._nofile)
+        except OSError as error:
+            os.close(read)
+            self.exit_code, self.reason = policy.EXIT_START, f"{sys.executable} cannot be run: {error}"
+            return
         finally:
             os.close(write_end)
         self.launcher_output = Output(read)
@@ -328,10 +336,10 @@ class Root:
             self.launcher_output = None
         else:
             tail = []
-        was_serving = launcher.serving
         launcher.kill()
-        launcher.close()
-        if not self._booted or not was_serving:
+        launcher.hang_up()
+        if not self._booted or not launcher.serving:
+            launcher.close()
             self.exit_code, self.reason = policy.EXIT_START, "\n".join([f"{why} while loading the application", *tail])
             return
         self._losing = why
@@ -341,11 +349,22 @@ class Root:
                 process.dead = True
             else:  # where there is no PID namespace a child may outlive its zygote
                 self._signal(process, signal.SIGKILL)
-        self._relaunch()
+        self._dying = launcher
+        self.selector.register(launcher.pidfd, selectors.EVENT_READ, lambda _: self._buried())
+        self.changed()
+
+    def _buried(self) -> None:
+        """The lost zygote is gone, and as PID 1 only after everything that it made."""
+        if self._dying is not None:
+            self.selector.unregister(self._dying.pidfd)
+            self._dying.close()
+            self._dying = None
+            self._relaunch()
 
     def _relaunch(self) -> None:
         """Start the new zygote once the last process of the old one is gone."""
-        if self._losing and self.launcher is None and all(process.dead for process in self.processes.values()):
+        gone = self._dying is None and all(process.dead for process in self.processes.values())
+        if self._losing and self.launcher is None and gone:
             self._hunt()
             self._launch()
 
@@ -553,12 +572,21 @@ class Root:
             self._signal(process, signal.SIGKILL)
         self.changed()
 
-    def kill(self, process: Process, why: str) -> None:
-        """SIGKILL for a fault of the child's own; `why` becomes the reason of its exit."""
-        if not process.fault and process.step != KILLED:
-            process.fault = why
-            logger.warning("%s: killed: %s", process.name, why)
-        self._signal(process, signal.SIGKILL)
+    def kill(self, process: Process, why: str, *, trace: bool = False) -> None:
+        """Kill for a fault of the child's own; `why` becomes the reason of its exit.
+
+        trace: with SIGABRT first, by which a Python that can still do so writes where it hangs to stderr.
+        """
+        if process.fault:
+            return
+        process.fault = why
+        logger.warning("%s: killed: %s", process.name, why)
+        if trace:
+            self._signal(process, signal.SIGABRT)
+            later = time.monotonic() + TRACE_TIME
+            process.terms.append(self.timers.add(later, lambda: self._signal(process, signal.SIGKILL)))
+        else:
+            self._signal(process, signal.SIGKILL)
 
     def _signal(self, process: Process, number: signal.Signals) -> None:
         if process.pidfd >= 0:
@@ -631,6 +659,8 @@ class Root:
             for process in self.processes.values():  # only after an error: the policy ends with nothing running
                 self._signal(process, signal.SIGKILL)
             launcher.close()
+        if self._dying is not None:
+            self._dying.close()
         for process in list(self.processes.values()):
             self._release(process)
         if self.launcher_output is not None:
@@ -665,9 +695,10 @@ def _pid_of(pidfd: int) -> int:
     return 0
 
 
-def _raise_descriptor_limit() -> None:
-    """Three descriptors a child: the soft limit of 1024 would end a tree at 300 children."""
+def _raise_descriptor_limit() -> int:
+    """Three descriptors a child: the soft limit of 1024 would end a tree at 300 children. Returns the old one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft

@@ -83,7 +83,7 @@ class Sampler:
                 continue
             beat = struct.unpack("Q", os.pread(self.fd, 8, process.slot * PAGE))[0] / 1e9
             if now - max(beat, process.ready_at) > limit:
-                self.root.kill(process, f"no heartbeat for {limit:g} s")
+                self.root.kill(process, f"no heartbeat for {limit:g} s", trace=True)
         self._arm_beats()
 
     # ---- memory --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ does, so nothing leads from a child back to a process that can fork unconfined.
 
 Messages on the socket (SOCK_SEQPACKET, JSON, descriptors as ancillary data):
 
-    root   -> zygote  {"configure": {title, preload, profiles}}
+    root   -> zygote  {"configure": {title, nofile, preload, profiles}}
                       {"profile": k, "spec": {...}}
                       {"fork": n, "start": "module:function", "profile": k | null, "beats": bool, "rlimits": {...}}
                                                    + [control, output, beats page file]
@@ -19,10 +19,12 @@ Messages on the socket (SOCK_SEQPACKET, JSON, descriptors as ancillary data):
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -185,6 +187,10 @@ class Zygote:
     def _configure(self, configuration: dict[str, Any]) -> None:
         from supervisor.jail import layout, levels
 
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # The root has raised its own; children get what they would have had without it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(configuration["nofile"], soft), hard))
+        faulthandler.enable()  # a crash in native code leaves its Python stack among the last lines of stderr
         before = _threads()
         for name in configuration["preload"]:
             module = importlib.import_module(name)
