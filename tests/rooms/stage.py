@@ -32,6 +32,7 @@ STARTS = {
     "room": "egghead.processes.room:main",
     "lobby": "egghead.processes.lobby:main",
     "coordinator": "egghead.processes.coordinator:main",
+    "child": "tests.rooms.children:main",
 }
 
 
