@@ -23,6 +23,7 @@ def dealer(bus: RunningBus, user: str, password: str, identity: bytes = b"") -> 
     if identity:
         made.identity = identity
     made.rcvtimeo = 3000
+    made.sndhwm = 0
     made.connect(bus.address.bus)
     return made
 
