@@ -84,7 +84,7 @@ STOP = {
     va vamos voy y ya yo""",
     "pt": """a à ao aos algo alguém algum alguma alguns às as até com como contra cada da das de deve devo dela dele deles
     depois do dos e é ela elas ele eles em entre era essa essas esse esses esta está estão estas este estes estou eu fazer
-    faço foi foram há isso isto já la lhe lo mais mas me mesmo meu meus minha minhas muito muitos na nas não nem no nos
+    faço foi foram há isso isto já lhe mais mas me mesmo meu meus minha minhas muito muitos na nas não nem no nos
     nós nossa nosso num numa o olá onde os ou outra outro para pela pelas pelo pelos pode podem podemos posso por porque
     porquê preciso qual quais qualquer quando quanto quanta quantas quantos que quem quero se sem ser será seu seus só
     sobre sou sua suas são também tão te tem têm tenho ter teu tinha toda todas todo todos tu tua um uma umas uns vai
@@ -186,6 +186,26 @@ STOP = {
     무엇을 무엇인가요 뭐 뭐가 뭘 및 방법 방법은 수 수가 어느 어디 어디서 어디에 어디에서 어떤 어떻게 언제 얼마 얼마나 얼마인가요
     없나요 에 에서 왜 우리 은 을 의 이 있나요 있는 있어 있어요 있습니까 있습니다 저 저는 제 제가 좀 주세요 하나요 하는 하려면
     하면 하죠 한 할 합니까 해 해야 해요 알려줘 알려 몇 무엇이 인가요 입니까 대해서 하나 되나 하지""",
+    "et": """aga alla at ei ehk ega enam et ette ja juba ju järgi kas kes kelle keda kui kuidas kuhu kus kust kuni kõik ka ma
+    mina minu mind mis mida mille millal miks milline millise milles mitu mitte mu mul mulle na need neid nende nii ning nüüd
+    oli oled olema olen oleme olete on oma on pea peab pean pole pärast palju saab saan seal see seda selle siin siis sa sinu
+    ta tema too või võib välja veel väga üle ühe üks enne iga tuleb vaja""",
+    "lt": """ar apie aš bei bet bus buvo būti dar dėl gali galima galiu iki ir iš į jei ji jie jis jo jos jų kad kai kaip kam kas
+    kiek kodėl koks kokia kokie kokios kur kuri kurie kuris ką kokį man mano mes mūsų ne nėra nes nors nuo o pagal per po prie
+    prieš reikia sau savo su ta tai taip tas tie tik to todėl tu turi turiu tuo už yra kada kokiu kuo kiekvieną daug""",
+    "lv": """ar arī bet bez bija būt caur cik ko kā kad kāda kāds kādi kādas kam kas kāpēc kur kuri kura kurš es ir ja jau jo kopš
+    līdz man mana manas mans mēs mūsu nav ne no nē nekā pa par pēc pie pirms savu savs šis šī šo tā tad tas te tik to tu un uz
+    vai var varu vēl vajag viņa viņš vairāk zem daudz katru""",
+    "sl": """a ali bi bil bila bilo biti bo da do ga in iz je jih jo k kaj kako kakšen kakšna kakšne kam kateri katera katere kdaj
+    kdo kjer kje ker ki koliko ko lahko le ma me mi moj moja moje mora moram na nad naj nam nas ne ni nič o ob od on ona pa po
+    pod pred pri s se sem si smo so svoj ta tam te ti to tu tudi v vas več vse za zakaj z že potem treba""",
+    "sr": """а али би био била било бити да до где га и или из их је јер још ја како кад када кога који која које коју колико код ли
+    ме ми мој моја моје може могу мора на над не него ни о од он она они по под пре при са сам само се си смо су све шта што та
+    тако те то треба у уз ће за зашто због моје""",
+    "ur": """آپ اب اس اسے ان اور اگر ایک بھی بعد پر تک تھا تھی تو جب جو چاہیے دیں سے کا کب کتنا کتنی کتنے کر کرنا کرنے کریں کس کسی
+    کو کون کونسا کہ کہاں کی کیا کیسے کیوں کے گا گی لیے مجھے میرا میری میرے میں نہیں نے وہ ہم ہو ہوتا ہوتی ہے ہیں یا یہ""",
+    "ta": """அது அந்த இது இந்த என் என்ன என்று எப்படி எப்போது எங்கே எவ்வளவு எத்தனை ஏன் யார் எது எந்த ஒரு நான் நாம் வேண்டும் உள்ளது
+    செய்ய மற்றும் அல்லது""",
     "sw": """au hadi hata hii hiyo huo hivyo huu ili je kama karibu katika kila kuhusu kutoka kwa kwamba la lakini mimi na
     nani ndani ni nini ninawezaje niweze vipi wa wapi wakati ya yake yangu yao ya za zangu gani ngapi lini""",
 }
@@ -250,8 +270,17 @@ PHRASES: dict[str, dict[str, str]] = {
     "ko": {"silent": "노트에 나와 있지 않습니다.", "near": "가장 가까운 내용:", "also": "참고:"},
     "zh": {"silent": "笔记中没有提到。", "near": "最接近的是：", "also": "另见："},
     "ja": {"silent": "ノートには書かれていません。", "near": "最も近いもの：", "also": "関連："},
+    "et": {"silent": "Märkmed ei ütle seda.", "near": "Lähim:", "also": "Vaata ka:"},
+    "lt": {"silent": "Užrašuose to nėra.", "near": "Artimiausia:", "also": "Taip pat žr.:"},
+    "lv": {"silent": "Piezīmēs tas nav minēts.", "near": "Tuvākais:", "also": "Skatīt arī:"},
+    "sl": {"silent": "Zapiski tega ne povedo.", "near": "Najbližje:", "also": "Glej tudi:"},
+    "sr": {"silent": "Белешке то не говоре.", "near": "Најближе:", "also": "Види и:"},
+    "ur": {"silent": "نوٹس میں یہ نہیں لکھا۔", "near": "قریب ترین:", "also": "یہ بھی دیکھیں:"},
+    "ta": {"silent": "குறிப்புகளில் இது இல்லை.", "near": "மிக அருகில்:", "also": "இதையும் காண்க:"},
     "sw": {"silent": "Maelezo hayasemi hilo.", "near": "Karibu zaidi:", "also": "Angalia pia:"},
 }
+
+UNKNOWN = "und"  # ISO 639's own word for it; compared leniently, answered in English
 
 # Scripts that settle the language, or the family, by themselves. Order matters: kana before Han.
 _SCRIPTS = (
@@ -263,14 +292,16 @@ _SCRIPTS = (
     ("bn", re.compile("[\u0980-\u09ff]")),
     ("he", re.compile("[\u0590-\u05ff]")),
     ("el", re.compile("[\u0370-\u03ff\u1f00-\u1fff]")),
+    ("ta", re.compile("[\u0b80-\u0bff]")),
 )
 _CYRILLIC = re.compile("[\u0400-\u04ff]")
 _ARABIC = re.compile("[\u0600-\u06ff]")
 # Letters that speak for one language among those of the same script.
 _LETTERS = {
     "de": "ßäöü", "es": "ñ¿¡", "pl": "łąęśźżćń", "hu": "őű", "tr": "ğışİ", "sv": "åäö", "da": "åøæ", "no": "åøæ",
-    "fi": "äö", "pt": "ãõ", "ro": "țăș", "cs": "řěů", "sk": "ľĺŕ", "hr": "đ", "ca": "ŀ", "fr": "œçêà", "it": "ìò",
-    "vi": "ạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹđơư", "uk": "іїєґ", "ru": "ыэё", "bg": "ъщ", "fa": "پچژگکی",
+    "fi": "äö", "pt": "ãõ", "ro": "țăș", "cs": "řěůčáíý", "sk": "ľĺŕčáíýô", "hr": "đ", "ca": "ŀ", "fr": "œçêà", "it": "ìò",
+    "vi": "ạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹđơư", "uk": "іїєґ", "ru": "ыэё", "bg": "ъщ", "fa": "پچژگکی", "ur": "ٹڈڑےںہھ",
+    "sr": "ђјљњћџ", "et": "õ", "lt": "ėįųū", "lv": "āēīūļņģķ", "sl": "čšž",
 }  # fmt: skip
 
 
@@ -295,7 +326,8 @@ def unspaced_stop(language: str) -> re.Pattern[str] | None:
 
 @lru_cache(maxsize=512)
 def detect(text: str) -> str:
-    """The language of a text as an ISO 639-1 code; "en" when nothing tells. Total, deterministic."""
+    """The language of a text as an ISO 639-1 code; "en" when plain letters tell nothing, UNKNOWN for a script or accents
+    that we have no words of. Total, deterministic."""
     if not text.isascii():
         letters = sum(map(str.isalpha, text)) or 1
         for code, pattern in _SCRIPTS:
@@ -303,21 +335,26 @@ def detect(text: str) -> str:
             if len(pattern.findall(text)) * 10 >= letters * (1 if code == "ja" else 3):
                 return code
         if len(_CYRILLIC.findall(text)) * 2 > letters:
-            return _vote(text, ("ru", "uk", "bg"))
+            return _vote(text, ("ru", "uk", "bg", "sr"))
         if len(_ARABIC.findall(text)) * 2 > letters:
-            return _vote(text, ("ar", "fa"))
+            return _vote(text, ("ar", "fa", "ur"))
+        if sum("a" <= char.lower() < "\u0250" or "\u1e00" <= char < "\u1f00" for char in text) * 2 < letters:
+            return UNKNOWN
     return _vote(text, _LATIN)
 
 
 _LATIN = (  # the order settles ties
     *("en", "de", "nl", "fr", "es", "pt", "it", "sv", "da", "no", "fi"),
     *("hu", "ro", "ca", "pl", "cs", "sk", "hr", "tr", "id", "vi", "sw"),
+    *("et", "lt", "lv", "sl"),
 )
 
 
 def _vote(text: str, codes: tuple[str, ...]) -> str:
     words, letters = _counted(text)
     votes = {code: _votes(words, letters, code) for code in codes}
+    if letters and codes is _LATIN and not any(votes.values()):
+        return UNKNOWN
     return max(codes, key=lambda code: (round(votes[code], 6), -codes.index(code)))
 
 

@@ -23,7 +23,7 @@ _ENDINGS = """s es ed er ers ing ings ion ions ation ations ition e y ies ied ly
     ance ity d ic ical est ness ful ier en t"""
 _ENGLISH_ENDINGS = frozenset(["", *_ENDINGS.split()])
 # Languages whose words grow long endings: one rule more lenient.
-_AGGLUTINATIVE = frozenset({"fi", "hu", "tr", "ko", "sw"})
+_AGGLUTINATIVE = frozenset({"fi", "et", "hu", "tr", "ko", "sw", "ta", "und"})
 _PREFIXES = {
     "ar": ("ال", "وال", "بال", "كال", "فال", "لل", "و", "ب", "ل", "ف", "ك"),
     "he": ("ה", "ו", "ב", "ל", "מ", "ש", "כ", "וה", "שה", "מה", "לה", "בה"),
@@ -165,7 +165,7 @@ def _is_name(word: str, start: int, question: str, language: str) -> bool:
         return False
     before = question[:start].rstrip()
     inside = bool(before) and before[-1] not in '.!?:;"“„«(¿¡-–—•*\n'
-    return inside and word[0].isupper() and word[1:].islower() and not _titled(question)
+    return inside and word[0].isupper() and not _titled(question)
 
 
 def _titled(question: str) -> bool:
