@@ -172,7 +172,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     least_level=settings.config.confinement or "strong",
                     on_line=lines.of_process,
                 )
-                code = root.run()
+                code = int(root.run())
                 if code != 0:
                     log.error("the node gave up: %s", root.reason)
                 return code

@@ -60,7 +60,7 @@ class Lines:
 
     def of_process(self, name: str, line: str) -> None:
         found = LINE.match(line)
-        level = logging.getLevelName(found[1]) if found else logging.WARNING
+        level = getattr(logging, found[1]) if found else logging.WARNING
         if not found:
             now = time.time()
             stamp = time.strftime(TIME, time.gmtime(now))

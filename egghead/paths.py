@@ -89,7 +89,7 @@ def runtime_dir(records: Path) -> RuntimeDir:
 
 def make_private_dir(path: Path) -> None:
     """Makes `path` with mode 0700, or checks that it is ours and closed to others. Raises NodeError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for step in (path.parent, path):
         try:
             step.mkdir(mode=0o700)

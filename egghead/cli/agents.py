@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from egghead.cli import unknown
+from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, read_status, uptime, workers
-from egghead.errors import EggheadError, ExitCode
 
 
 @click.group()
@@ -59,10 +58,8 @@ async def show(agent: str, as_json: bool) -> None:
     """One agent: its record as it is understood, its process, its last exits."""
     async with connected() as client:
         cards = {card["id"]: card for card in await client.call("roster", "cards")}
-    wanted = agent.removeprefix("agents/")
-    card = cards.get(wanted)
-    if card is None:
-        raise EggheadError(unknown("agent", wanted, cards), ExitCode.NOT_FOUND)
+    wanted = resolve_agent(list(cards.values()), agent)
+    card = cards[wanted]
     process = _processes().get(wanted)
     if as_json:
         print_json(card | {"process": process})

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from egghead.cli import unknown
 from egghead.cli.common import asynchronous, connected, json_option, load_config, records_option
 from egghead.errors import EggheadError, ExitCode
 
@@ -55,15 +56,19 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answer.")
 def prompt(agent: str, text: str, as_json: bool, timeout: float) -> None:
     """Ask AGENT, in a room of two that remembers."""
-    say(f"dm/{agent}", text, as_json, timeout)
+    say(None, text, as_json, timeout, agent)
 
 
 @asynchronous
-async def say(room: str, text: str, as_json: bool, timeout: float) -> None:
+async def say(room: str | None, text: str, as_json: bool, timeout: float, agent: str | None = None) -> None:
+    """Posts `text` in `room`, or in the room of two with `agent`, and shows what follows until the round has ended."""
     from egghead.client.chat import converse
 
     printer: Printer = JsonPrinter() if as_json else TerminalPrinter() if sys.stdout.isatty() else PlainPrinter()
     async with connected(start=True) as client:
+        if room is None:
+            cards = await client.call("roster", "cards")
+            room = f"dm/{resolve_agent(cards, agent or '')}"
         await client.call("lobby", "open", room=room)
         try:
             # aclosing: an interrupted conversation must leave its subscriptions before the connection goes
@@ -73,6 +78,16 @@ async def say(room: str, text: str, as_json: bool, timeout: float) -> None:
         except TimeoutError:
             raise EggheadError(f"no end of the answers within {timeout:g} s", ExitCode.TIMEOUT) from None
     printer.finish()
+
+
+def resolve_agent(cards: list[dict[str, Any]], name: str) -> str:
+    """The id meant by `name`: an id, its last segment, or a title. Raises EggheadError with the nearest."""
+    wanted = name.removeprefix("@").removeprefix("agents/").casefold()
+    for key in (lambda c: c["id"], lambda c: c["id"].rsplit("/", 1)[-1], lambda c: c["title"]):
+        found = [card["id"] for card in cards if key(card).casefold() == wanted]
+        if len(found) == 1:
+            return str(found[0])
+    raise EggheadError(unknown("agent", name, [card["id"] for card in cards]), ExitCode.NOT_FOUND)
 
 
 class Printer:

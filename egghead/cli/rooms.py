@@ -60,7 +60,7 @@ def entry_line(entry: dict[str, Any]) -> str:
     head = f"{entry['seq']:>5} {entry['at'][11:19]} "
     kind = entry["kind"]
     if kind == "message":
-        return head + click.style(f"{entry['author']}: ", bold=True) + entry["text"]
+        return head + click.style(f"{entry['author']}: ", bold=True) + str(entry["text"])
     shown = {k: v for k, v in entry.items() if k not in ("seq", "id", "at", "by", "kind") and v not in (None, [], {})}
     return head + click.style(f"{kind} " + " ".join(f"{k}={_short(v)}" for k, v in shown.items()), dim=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,9 @@ async def post(client: Client, room: str, text: str, author: str, deadline: floa
     return dict(stored[0])
 
 
-async def converse(client: Client, room: str, text: str, author: str, timeout: float = 300.0) -> AsyncIterator[Said]:
+async def converse(
+    client: Client, room: str, text: str, author: str, timeout: float = 300.0
+) -> AsyncGenerator[Said, None]:
     """Posts `text` and yields what follows, the posted entry first, until the round of that message has ended.
 
     Entries come in the log's order, each once; streamed text may be lost when a process dies (the final entry has it
