@@ -122,8 +122,8 @@ class Machine(Working):
     def turn(self, path: str) -> None:
         """Let one supervisor handle the first message that it is free for."""
         supervisor = self.supervisors.get(path)
-        if supervisor is None or not supervisor.mailbox or self.phase in ("lost", "leaving"):
-            return
+        if supervisor is None or not supervisor.mailbox or self.phase != "up":
+            return  # a tree that stops or has lost its launcher starts nothing: what waits is answered when it ends
         blocked: set[str] = set()
         for position, message in enumerate(supervisor.mailbox):
             lane = self.lane(supervisor, message)
@@ -240,6 +240,10 @@ class Machine(Working):
                 else:
                     self.after_stop(path, id, job)
                     self.set_job(path, lane, replace(job, stops=stops))
+            elif job.starts and self.phase == "stopping":
+                self.set_job(path, lane, None)  # its supervisor will be told to end, in its turn
+                self.unserved(job.request, "the tree is stopping")
+                return
             elif job.starts and not job.delay:
                 id, starts = job.starts[0], job.starts[1:]
                 there = id in supervisor.children  # a temporary child of the group is gone by now

@@ -91,7 +91,7 @@ class Run:
         self.hold_start: Counter[str] = Counter()
         self.hold_stop: Counter[str] = Counter()
         self.timers: dict[str, float] = {}
-        self.calls = 0
+        self.called: dict[int, str] = {}  # number of a request -> path of the supervisor
         self.concurrent = False  # two supervisors had something to do at the same time: OTP's order is not defined
 
     # ---- events ------------------------------------------------------------------------------------------------
@@ -132,13 +132,14 @@ class Run:
         supervisor = self.state.supervisors.get(event["supervisor"])
         if supervisor is None:
             return
-        self.calls += 1
+        number = len(self.called)
+        self.called[number] = event["supervisor"]
         spec: AnySpec | None = None
         arguments = dict(event["spec"])
         id = event["id"] or str(arguments.get("id", ""))
         if event["call"] == "start_child" and not supervisor.spec.dynamic:
             spec = self.spec(event["supervisor"], {"id": id, **arguments})
-        self.feed(Request(self.calls, event["call"], event["supervisor"], id, spec, arguments.get("args") or {}))
+        self.feed(Request(number, event["call"], event["supervisor"], id, spec, arguments.get("args") or {}))
 
     def spec(self, supervisor: str, wanted: Mapping[str, Any]) -> AnySpec | None:
         """The spec asked for; None (refused by the supervisor in its turn) when it is not a possible one."""
@@ -165,10 +166,21 @@ class Run:
         while self.queue:
             self.concurrent = self.concurrent or len({_owner(event) for event in self.queue}) > 1
             self.state, actions = decide(self.state, self.queue.popleft(), self.now if now is None else now)
+            self.concurrent = self.concurrent or len({*map(self.author, actions)} - {""}) > 1
             for action in actions:
                 line = self.perform(action)
                 if line is not None:
                     yield {"at": self.now, **line}
+
+    def author(self, action: Action) -> str:
+        """The supervisor that an action comes from, when it shows in the lines."""
+        match action:
+            case Start(path) | Stop(path):
+                return path.rpartition("/")[0]
+            case Reply(number):
+                return self.called[number]
+            case _:
+                return ""
 
     def perform(self, action: Action) -> Line | None:
         match action:

@@ -389,3 +389,15 @@ def test_late_reports_are_ignored() -> None:
     before = shell.state
     shell.send(Exited("demo/a", first, "crash"), Ready("demo/b", 1), Ready("other/x/y", 1), Ready("demo", 1))
     assert shell.state == before
+
+
+def test_nothing_starts_after_stop() -> None:
+    """A supervisor in the middle of a group restart does not go on with it while the tree is being stopped."""
+    first = SupervisorSpec("s", "one_for_all", children=(worker("x"), worker("y")))
+    second = SupervisorSpec("t", children=(worker("z"),))
+    shell = Shell(tree("one_for_one", first, second))
+    shell.stubborn = {"demo/s/y", "demo/t/z"}
+    assert shell.exit("demo/s/x") == ["stop demo/s/y"]
+    assert shell.send(StopTree()) == ["stop demo/t/z"]
+    assert shell.stopped("demo/s/y") == []
+    assert shell.stopped("demo/t/z") == [f"exit {EXIT_STOPPED}"]

@@ -1,0 +1,244 @@
+"""`simulate`: its format to the letter, and the cases pinned from OTP 25."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.errors import EventsError
+from supervisor.simulate import simulate
+from supervisor.treefile import parse_tree
+
+Event = dict[str, Any]
+
+
+def tree_of(strategy: str = "one_for_one", children: list[Any] | None = None, **keys: Any) -> dict[str, Any]:
+    """A tree as data; children given by id are permanent workers."""
+    below = [
+        {"id": child, "start": "m:f"} if isinstance(child, str) else child for child in children or ["a", "b", "c"]
+    ]
+    return {"id": "demo", "strategy": strategy, "intensity": 5, "period": 5, "children": below, **keys}
+
+
+POOL = {"id": "pool", "strategy": "dynamic", "template": {"start": "m:f", "restart": "transient"}}
+
+
+def lines(tree: dict[str, Any], *events: Event) -> list[dict[str, Any]]:
+    return list(simulate(parse_tree(json.dumps(tree), unique_names=False), events))
+
+
+def told(tree: dict[str, Any], *events: Event) -> list[str]:
+    """The lines after the start as words, without the last one."""
+    result = [f"{key} {value}" for line in lines(tree, *events)[:-1] for key, value in line.items() if key != "at"]
+    return [line.removeprefix("start demo/").replace("demo/", "") for line in result]
+
+
+def test_lines() -> None:
+    """One object a line: at, and what happened; at the end the children of each live supervisor."""
+    assert lines(tree_of(children=["a"]), {"at": 3, "exit": "demo/a", "reason": "crash"}) == [
+        {"at": 0, "start": "demo/a"},
+        {"at": 3, "start": "demo/a"},
+        {"which_children": {"demo": [["a", "running"]]}},
+    ]
+
+
+def test_pinned_one_for_all() -> None:
+    """one_for_all with b failing twice, as OTP 25 was observed."""
+    events = {"at": 1, "fail_next_start": "demo/b", "times": 2}, {"at": 1, "exit": "demo/a", "reason": "crash"}
+    assert told(tree_of("one_for_all"), *events)[3:] == [
+        *("stop c", "stop b", "a", "start_failed b", "stop a", "a", "start_failed b", "stop a"),
+        *("a", "b", "c"),
+    ]
+
+
+@pytest.mark.parametrize(("second", "ended"), [(6, True), (7, False)])
+def test_pinned_window(second: int, ended: bool) -> None:
+    """Intensity 1, period 5: crashes at 1 and 6 give up, at 1 and 7 do not."""
+    events = [{"at": at, "exit": "demo/a", "reason": "crash"} for at in (1, second)]
+    done = told(tree_of(intensity=1), *events)
+    assert (done[-1] == "supervisor_exit demo") is ended
+
+
+def test_pinned_boot_failure() -> None:
+    """A boot failure stops what was started, in reverse, without another try; no supervisor is left."""
+    done = lines(tree_of(), {"at": -1, "fail_next_start": "demo/c", "times": 1})
+    assert done == [
+        {"at": 0, "start": "demo/a"},
+        {"at": 0, "start": "demo/b"},
+        {"at": 0, "start_failed": "demo/c"},
+        {"at": 0, "stop": "demo/b"},
+        {"at": 0, "stop": "demo/a"},
+        {"which_children": {}},
+    ]
+
+
+def test_pinned_transient_supervisor_swallows() -> None:
+    """Under a transient supervisor an escalation is swallowed."""
+    inner = {"id": "s", "strategy": "one_for_one", "intensity": 0, "restart": "transient", "children": []}
+    inner["children"] = [{"id": "x", "start": "m:f"}]
+    done = lines(tree_of(children=[inner, "b"]), {"at": 1, "exit": "demo/s/x", "reason": "crash"})
+    assert done[2:] == [
+        {"at": 1, "supervisor_exit": "demo/s"},
+        {"which_children": {"demo": [["b", "running"], ["s", "terminated"]]}},
+    ]
+
+
+def test_dead_together() -> None:
+    """A list of paths is dead before the first is handled: what is dead is not stopped."""
+    events = {"at": 1, "exit": ["demo/a", "demo/c"], "reason": "crash"}
+    assert told(tree_of("one_for_all"), events)[3:] == ["stop b", "a", "b", "c"]
+
+
+def test_held_start() -> None:
+    """A held start keeps its supervisor busy until it is released; what happens meanwhile waits."""
+    events = (
+        {"at": 1, "hold_next_start": "demo/a"},
+        {"at": 1, "exit": "demo/a", "reason": "crash"},
+        {"at": 2, "call": "terminate_child", "supervisor": "demo", "id": "b"},
+        {"at": 9, "release": "demo/a"},
+    )
+    done = lines(tree_of(), *events)[3:-1]
+    assert done == [{"at": 1, "start": "demo/a"}, {"at": 9, "stop": "demo/b"}, {"at": 9, "result": "ok"}]
+
+
+def test_held_stop_and_death() -> None:
+    """A held stop ends by a release, or by the child's own end."""
+    hold = {"at": 1, "hold_next_stop": "demo/c"}, {"at": 1, "exit": "demo/a", "reason": "crash"}
+    rest = ["stop b", "a", "b", "c"]
+    assert told(tree_of("one_for_all"), *hold)[3:] == ["stop c"]
+    assert told(tree_of("one_for_all"), *hold, {"at": 2, "release": "demo/c"})[3:] == ["stop c", *rest]
+    died = {"at": 2, "exit": "demo/c", "reason": "crash"}
+    assert told(tree_of("one_for_all"), *hold, died)[3:] == ["stop c", *rest]
+
+
+def test_calls() -> None:
+    """Calls answer with OTP's words, in the order in which they are dealt with."""
+    calls: list[tuple[str, str, Event]] = [
+        ("terminate_child", "x", {}),
+        ("delete_child", "a", {}),
+        ("restart_child", "a", {}),
+        ("terminate_child", "a", {}),
+        ("start_child", "a", {"start": "m:f"}),
+        ("restart_child", "a", {}),
+        ("start_child", "a", {"start": "m:f"}),
+        ("start_child", "n", {"restart": "temporary"}),
+        ("start_child", "m", {"restart": "permanently"}),
+        ("start_child", "o", {"significant": True, "restart": "transient"}),
+        ("which_children", "", {}),
+    ]
+    events = [{"at": 1, "call": call, "supervisor": "demo", "id": id, "spec": spec} for call, id, spec in calls]
+    assert [line["result"] for line in lines(tree_of(children=["a"]), *events) if "result" in line] == [
+        *("not_found", "running", "running", "ok", "already_present", "ok", "already_started"),
+        *("ok", "error", "error", "ok"),
+    ]
+
+
+def test_dynamic() -> None:
+    """Children of a dynamic supervisor are started by id and forgotten when they are terminated."""
+    events = [
+        {"at": 1, "call": "start_child", "supervisor": "demo/pool", "id": "x", "spec": {"args": {"n": 1}}},
+        {"at": 2, "exit": "demo/pool/x", "reason": "crash"},
+        {"at": 3, "call": "terminate_child", "supervisor": "demo/pool", "id": "x"},
+        {"at": 4, "call": "terminate_child", "supervisor": "demo/pool", "id": "x"},
+    ]
+    done = told(tree_of(children=[POOL]), *events)
+    assert done == ["pool/x", "result ok", "pool/x", "stop pool/x", "result ok", "result not_found"]
+
+
+def test_events_for_nothing_are_ignored() -> None:
+    """Exits, releases and calls for something that is not running change nothing and print nothing."""
+    events = [
+        {"at": 1, "exit": ["demo/nobody", "demo", "demo/a/b"], "reason": "crash"},
+        {"at": 1, "release": "demo/a"},
+        {"at": 1, "call": "which_children", "supervisor": "demo/nobody"},
+    ]
+    assert told(tree_of(children=["a"]), *events) == ["a"]
+
+
+def test_backoff_takes_its_time() -> None:
+    """A restart held back by backoff comes at its own second, between the events."""
+    slow = {"id": "a", "start": "m:f", "backoff": {"initial": 3}}
+    done = lines(tree_of(children=[slow]), {"at": 1, "exit": "demo/a"}, {"at": 9, "release": "demo/a"})
+    assert done[1] == {"at": 4, "start": "demo/a"}
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([7], "expected an object, got 7"),
+        ([{"at": 1}], "needs exactly one of exit,"),
+        ([{"at": 1, "exti": "demo/a"}], "did you mean 'exit'?"),
+        ([{"at": 1, "exit": "demo/a", "reasn": "crash"}], "did you mean 'reason'?"),
+        ([{"at": 1, "exit": "demo/a", "reason": "crashed"}], "did you mean 'crash'?"),
+        ([{"at": 1, "exit": [1]}], "a path or a list of paths"),
+        ([{"at": 1.5, "exit": "demo/a"}], "whole seconds"),
+        ([{"at": -2, "exit": "demo/a"}], "whole seconds"),
+        ([{"at": 2, "exit": "demo/a"}, {"at": 1, "exit": "demo/a"}], "event 1: at 1 is before"),
+        ([{"at": 1, "call": "start_chld", "supervisor": "demo"}], "did you mean 'start_child'?"),
+        ([{"at": 1, "call": "start_child"}], "needs the path of a supervisor"),
+        ([{"at": 1, "call": "start_child", "supervisor": "demo", "spec": 1}], "spec an object"),
+        ([{"at": 1, "fail_next_start": "demo/a", "times": "x"}], "times must be a whole number"),
+        ([{"at": 1, "release": 3}], "release takes text"),
+    ],
+)
+def test_bad_events(events: list[Any], words: str) -> None:
+    """An event that makes no sense is refused before anything is printed, with its number and the nearest word."""
+    with pytest.raises(EventsError) as caught:
+        lines(tree_of(), *events)
+    assert words in str(caught.value)
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `python -m supervisor` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", *arguments], input=given, capture_output=True, text=True, check=False
+    )
+
+
+def test_command_simulate(tmp_path: Path) -> None:
+    """`simulate` prints compact JSON lines; `-` reads the events from standard input."""
+    (tmp_path / "tree.yaml").write_text(json.dumps(tree_of(children=["a"])), encoding="utf-8")
+    (tmp_path / "events.json").write_text("[]", encoding="utf-8")
+    done = command("simulate", str(tmp_path / "tree.yaml"), str(tmp_path / "events.json"))
+    assert done.stdout == '{"at":0,"start":"demo/a"}\n{"which_children":{"demo":[["a","running"]]}}\n'
+    events = '[{"at":1,"exit":"demo/a","reason":"normal"}]'
+    assert command("simulate", str(tmp_path / "tree.yaml"), "-", given=events).stdout.count("start") == 2
+
+
+@pytest.mark.parametrize("given", ["{}", "[", "[{}]", "\udc80"])
+def test_command_simulate_bad_events(tmp_path: Path, given: str) -> None:
+    """Events that cannot be used are refused with one line and exit code 2."""
+    (tmp_path / "tree.yaml").write_text(json.dumps(tree_of()), encoding="utf-8")
+    (tmp_path / "events.json").write_text(given, encoding="utf-8", errors="surrogateescape")
+    done = command("simulate", str(tmp_path / "tree.yaml"), str(tmp_path / "events.json"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_command_check(tmp_path: Path) -> None:
+    """`check` says file, line, column and message of every fault and exits 1; 0 when there is none."""
+    tree = tmp_path / "tree.yaml"
+    tree.write_text("id: demo\nstrategy: one_for_on\nchildren: [{id: a, start: 'm:f', x: '${v}'}]\n", encoding="utf-8")
+    done = command("check", str(tree))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(f"{tree}:2:11: strategy: 'one_for_on' is not one of ")
+    assert done.stderr.splitlines()[1].startswith(f"{tree}:3:34: unknown key 'x'")
+    tree.write_text("id: demo\nstrategy: one_for_one\nchildren: [{id: a, start: 'm:f', args: {x: '${v}'}}]\n")
+    assert command("check", str(tree), "--set", "v=1").returncode == 0
+    assert command("check", str(tree)).returncode == 1
+
+
+def test_command_usage(tmp_path: Path) -> None:
+    """A bad tree for `simulate`, a missing file and a bad command line exit 2; help exits 0 and lists exit codes."""
+    assert command("simulate", str(tmp_path / "no.yaml"), "-").returncode == 2
+    assert command("chekc", "x").returncode == 2
+    assert command("check", "x", "--set", "novalue").returncode == 2
+    done = command("--help")
+    assert done.returncode == 0 and "the root supervisor gave up" in done.stdout
