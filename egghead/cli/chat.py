@@ -83,8 +83,13 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
 def resolve_agent(cards: list[dict[str, Any]], name: str) -> str:
     """The id meant by `name`: an id, its last segment, or a title. Raises EggheadError with the nearest."""
     wanted = name.removeprefix("@").removeprefix("agents/").casefold()
-    for key in (lambda c: c["id"], lambda c: c["id"].rsplit("/", 1)[-1], lambda c: c["title"]):
-        found = [card["id"] for card in cards if key(card).casefold() == wanted]
+    ways = (
+        {c["id"]: c["id"] for c in cards},
+        {c["id"]: c["id"].rsplit("/", 1)[-1] for c in cards},
+        {c["id"]: c["title"] for c in cards},
+    )
+    for names in ways:
+        found = [agent for agent, called in names.items() if called.casefold() == wanted]
         if len(found) == 1:
             return str(found[0])
     raise EggheadError(unknown("agent", name, [card["id"] for card in cards]), ExitCode.NOT_FOUND)
