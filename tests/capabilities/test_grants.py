@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egghead.capabilities.catalog import CLASSES, VERBS
+from egghead.capabilities.denials import CODES
 from egghead.capabilities.grants import Grant, GrantError, expand, parse_grant, parse_grants
+from egghead.tools.notes import TOOLS
 
 VALUES = {
     "classes": st.sampled_from(CLASSES),
@@ -124,3 +128,15 @@ def test_bad_access_grants_nothing(access: object) -> None:
     """A value of `access` that is none of r, w, rw is reported, and grants nothing, not even the default."""
     found, problems = expand(access=access)
     assert found == () and len(problems) == 1
+
+
+def test_the_documentation_is_the_catalog() -> None:
+    """The tables of docs/capabilities.md are the catalog, the denial codes and the tools."""
+    text = (Path(__file__).parents[2] / "docs" / "capabilities.md").read_text()
+    for verb in VERBS.values():
+        scopes = ", ".join(f"`{scope}`" for scope in verb.scopes)
+        assert f"| `{verb.name}` | {verb.risk} | {scopes} |" in text
+    assert all(f"| `{code}` |" in text for code in CODES)
+    for tool in TOOLS.values():
+        arguments = ", ".join(f"`{name}`" for name in tool.schema["properties"])
+        assert f"| `{tool.name}` | {arguments} |" in text
