@@ -10,463 +10,481 @@ from functools import cache
 
 from egghead.llm.librarian.fold import fold
 
-# Each line is one group; a word may be in several.
-GROUPS = """
-picture image photo screenshot figure
-document record
-folder directory
-delete remove erase discard trash
-create make new generate
-mobile phone smartphone android iphone ios
-telephone phone
-laptop computer machine pc desktop
-publish host hosting deploy website site online
-site website webpage web
-sync synchronize synchronise backup
-shortcut hotkey keybinding keyboard
-bind keybinding shortcut
-search find query lookup look
-rename move
-error problem issue fail failure bug wrong broken
-fix repair solve troubleshoot
-chart diagram flowchart drawing graph
-network graph
-math formula equation latex
-journal daily diary
-statistics telemetry analytics tracking
-terminal console cli shell command
-sidebar panel pane
-import migrate migration convert switch
-switch enable activate toggle
-switch migrate change
-export convert
-layout template
-private secret confidential
-price cost pricing fee expensive cheap pay
-doctor physician
-car vehicle
-trip travel journey
-meeting call appointment
-wifi network internet wireless
-clean wash cleaning
-medicine drug pill medication
-dose dosage
-begin start
-launch start open startup
-finish end complete
-holiday vacation
-size bigger smaller resize width
-include embed insert
-contents content
-saved save store stored
-automatic automatically auto itself
-disable stop off turn
-enable turn activate
-configure setting settings setup option preference
-install setup installation
-version history
-undo revert restore
-restore recover
-collaborate collaboration together team
-todo task checklist
-nested hierarchy hierarchical
-colour color
-customize customise custom personalise
-frontmatter metadata property properties yaml
-yaml frontmatter
-style css
-preview rendered render
-plugin extension addon
-copy duplicate
-quick fast
-buy purchase shop
-cook recipe bake
-money budget finance
-insurance policy
-flat apartment
-rubbish garbage waste trash
-film movie
-boss manager
-job work position
-deadline due
-address location where
-feed fertilize fertilizer fertiliser
-water watering irrigation
-plant planting sow
-oven bake
-length long duration
-weight heavy
-height tall high
-temperature degrees hot warm
-password passphrase credential
-login signin
-bicycle bike
-kid child children
-ill sick illness
-hospital clinic
-flight plane airport
-hotel accommodation stay booking
-ticket booking reservation book
-coffee espresso cappuccino
-maker machine device appliance unit
-leak leaking drip dripping
-hot heat overheat overheated overheating warm
-cold freezing frozen frost freeze
-broken defective faulty damaged
-flat puncture
-tyre tire wheel
-battery charge charging
-lamp light bulb
-fridge refrigerator freezer
-cooker stove hob
-vacuum hoover
-laundry washing
-boiler heating heater furnace
-thermostat temperature
-key code pin
-neighbour neighbor
-tenant landlord rent lease
-contract agreement
-cancel cancellation terminate
-invoice bill receipt payment
-refund reimbursement money
-salary wage pay
-tax taxes
-account bank
-loan credit mortgage
-holiday vacation leave
-employee staff colleague
-customer client
-supplier vendor
-decide decision decided agreed
-discuss discussed discussion talk
-postpone postponed delay delayed moved
-responsible owner charge
-reason because why
-goal aim objective target
-release launch ship deploy
-rollback revert undo
-outage incident downtime
-server host machine
-database db sql
-backup restore snapshot
-login sign signin account
-slow performance speed
-test tests testing
-branch merge
-lesson class course
-teacher instructor tutor
-exam test
-school university college
-author writer wrote
-novel book story
-chapter section
-read reading
-train railway rail
-station stop
-bus coach
-boat ferry ship
-airport flight plane
-luggage suitcase baggage bag
-visa passport
-museum exhibition gallery
-beach sea coast
-mountain hike hiking trek trail walk
-hut refuge shelter cabin
-tent camping camp
-restaurant eat dinner
-breakfast lunch meal
-vegetarian vegan
-ingredients ingredient
-dough batter
-flour wheat
-sugar sweet
-salt salty
-spicy hot chili
-boil simmer cook
-fry roast
-oven bake baking roast
-freeze frozen freezer
-rise proof prove rest
-soak soaked
-serve servings portions people
-prune cut trim
-seed seeds sow sowing
-soil earth compost
-slug snail slugs pest
-aphid pest insects
-blight disease mildew fungus diseased
-harvest pick ripe
-lawn grass mow
-dog puppy
-cat kitten
-vet veterinarian
-vaccine vaccination jab shot
-headache migraine
-pain ache hurts hurt
-exercise workout training
-run running jog jogging
-knee leg
-surgery operation
-physio physiotherapy
-diet nutrition
-sleep insomnia
-allergy allergic intolerance
-blood pressure
-pregnant pregnancy
-baby newborn infant
-birthday anniversary
-present gift
-guest visitor
-party celebration
-song music
-guitar piano instrument
-camera photo
-paint painting
-knit knitting wool
-wood timber
-screw bolt
-glue adhesive
-noise loud sound
-smell odour odor stink
-stain spot
-limescale descale descaling calcium
-mould mold
-replace change exchange swap
-throw dispose discard trash
-opening hours open
-phone number contact call
-emergency urgent
-bild foto grafik
-attest krankschreibung bescheinigung krankmeldung
-krank krankheit krankmeldung
-kaputt defekt störung fehler
-putzen reinigen säubern
-giessen bewässern wasser
-dünger düngen
-heizung heizkessel therme
-miete mieter vermieter
-kündigen kündigung
-rechnung zahlung bezahlen
-termin verabredung besprechung
-besprechung sitzung meeting
-entscheidung beschluss entschieden beschlossen
-zug bahn
-bahnhof station
-flug flughafen
-koffer gepäck
-hütte berghütte
-wandern wanderung tour
-strand meer
-teig hefe
-backen ofen
-schnecken schädlinge
-stinkt riecht geruch
-schlüssel code
-fahrrad rad
-reifen schlauch
-kind kinder
-schule unterricht
-geburtstag geschenk
-schmerzen weh
-medikament tablette arznei
-übung training
-joggen laufen
-panne dépannage
-nettoyer laver
-chaudière chauffage
-loyer locataire bail
-facture paiement payer
-réunion séance
-décision décidé
-adhésion cotisation inscription
-étudiant élève
-train gare
-vol avion aéroport
-valise bagage
-randonnée marche marcher
-plage mer
-limace escargot nuisibles
-jardin potager
-vélo bicyclette
-pneu roue
-enfant enfants
-école cours
-anniversaire cadeau
-douleur mal
-médicament comprimé
-recette préparer
-averia fallo error
-limpiar lavar
-caldera calefacción
-alquiler inquilino
-factura pago pagar
-reunión junta
-decisión decidido decidimos acordado
-tren estación
-vuelo avión aeropuerto
-maleta equipaje
-caminata senderismo ruta
-playa mar
-huerto jardín
-bicicleta bici
-niño niños
-escuela colegio
-cumpleaños regalo
-dolor migraña
-medicamento pastilla
-receta preparar
-provocar desencadenar causar
-guasto errore
-pulire lavare
-caldaia riscaldamento
-affitto inquilino
-fattura pagamento pagare
-riunione incontro
-decisione deciso
-treno stazione
-volo aereo aeroporto
-valigia bagaglio
-escursione sentiero tappa
-spiaggia mare
-orto giardino
-bicicletta bici
-bambino bambini
-scuola lezione corso
-compleanno regalo
-dolore male
-medicina farmaco pastiglia
-ricetta preparare
-lezioni corso
-avaria defeito erro
-limpar lavar
-aluguel aluguer renda
-fatura pagamento pagar
-reunião encontro
-comboio trem
-voo avião aeroporto
-mala bagagem
-praia mar
-horta jardim
-bicicleta bike
-criança crianças
-escola aula
-aniversário presente
-dor dores
-remédio medicamento comprimido
-receita preparar
-prova corrida maratona
-сломался поломка неисправность ошибка
-чистить мыть чистка
-отопление котел
-аренда квартира
-счет оплата платить
-встреча совещание собрание
-решение решили
-поезд вокзал
-самолет рейс аэропорт
-чемодан багаж
-поход маршрут
-пляж море
-огород сад дача
-велосипед
-ребенок дети
-школа урок занятие
-день рождения подарок
-боль болит
-лекарство таблетка таблетки
-рецепт готовить приготовить
-удобрение подкормка подкармливать
-зламався поломка несправність помилка
-рахунок оплата платити
-зустріч нарада
-рішення вирішили
-поїзд потяг вокзал
-літак рейс аеропорт
-дитина діти
-урок заняття
-біль болить
-ліки таблетка
-рецепт готувати
-zepsuty awaria usterka błąd
-czyścić myć
-rachunek płatność
-spotkanie zebranie
-decyzja zdecydowano
-pociąg dworzec
-lot samolot lotnisko
-nocleg spać schronisko
-rower
-lek tabletka
-przepis gotować
-samochód auto
-lekarz doktor wizyta
-koszt cena kosztuje
-ordner verzeichnis
-löschen entfernen
-erstellen anlegen
-auto wagen fahrzeug
-wohnung apartment
-arzt praxis
-urlaub reise ferien
-handy telefon smartphone
-kosten preis teuer
-einkaufen kaufen
-kochen rezept zubereiten
-photo image
-dossier répertoire
-supprimer effacer
-voiture véhicule
-médecin docteur
-vacances voyage
-prix coût coûter tarif
-acheter achat
-cuire cuisson four
-arroser arrosage
-foto imagen
-carpeta directorio
-borrar eliminar
-coche carro auto vehículo
-médico doctor
-vacaciones viaje
-precio coste costo costar
-comprar compra
-regar riego
-immagine foto
-cancellare eliminare
-macchina auto
-medico dottore
-viaggio vacanza
-prezzo costo costare
-машина автомобиль авто
-врач доктор
-поездка путешествие
-цена стоимость стоит
-поливать полив
-купить покупка
-машина автомобіль авто
-лікар доктор
-подорож поїздка
-ціна вартість коштує
-поливати полив
-"""
+# By language; each line is one group, a word may be in several.
+GROUPS = {
+    "en": """
+        picture image photo screenshot figure
+        document record
+        folder directory
+        delete remove erase discard trash
+        create make new generate
+        mobile phone smartphone android iphone ios
+        telephone phone
+        laptop computer machine pc desktop
+        publish host hosting deploy website site online
+        site website webpage web
+        sync synchronize synchronise backup
+        shortcut hotkey keybinding keyboard
+        bind keybinding shortcut
+        search find query lookup look
+        rename move
+        error problem issue fail failure bug wrong broken
+        fix repair solve troubleshoot
+        chart diagram flowchart drawing graph
+        network graph
+        math formula equation latex
+        journal daily diary
+        statistics telemetry analytics tracking
+        terminal console cli shell command
+        sidebar panel pane
+        import migrate migration convert switch
+        switch enable activate toggle
+        switch migrate change
+        export convert
+        layout template
+        private secret confidential
+        price cost pricing fee expensive cheap pay
+        doctor physician
+        car vehicle
+        trip travel journey
+        meeting call appointment
+        wifi network internet wireless
+        clean wash cleaning
+        medicine drug pill medication
+        dose dosage
+        begin start
+        launch start open startup
+        finish end complete
+        holiday vacation
+        size bigger smaller resize width
+        include embed insert
+        contents content
+        saved save store stored
+        automatic automatically auto itself
+        disable stop off turn
+        enable turn activate
+        configure setting settings setup option preference
+        install setup installation
+        version history
+        undo revert restore
+        restore recover
+        collaborate collaboration together team
+        todo task checklist
+        nested hierarchy hierarchical
+        colour color
+        customize customise custom personalise
+        frontmatter metadata property properties yaml
+        yaml frontmatter
+        style css
+        preview rendered render
+        plugin extension addon
+        copy duplicate
+        quick fast
+        buy purchase shop
+        cook recipe bake
+        money budget finance
+        insurance policy
+        flat apartment
+        rubbish garbage waste trash
+        film movie
+        boss manager
+        job work position
+        deadline due
+        address location where
+        feed fertilize fertilizer fertiliser
+        water watering irrigation
+        plant planting sow
+        oven bake
+        length long duration
+        weight heavy
+        height tall high
+        temperature degrees hot warm
+        password passphrase credential
+        login signin
+        bicycle bike
+        kid child children
+        ill sick illness
+        hospital clinic
+        flight plane airport
+        hotel accommodation stay booking
+        ticket booking reservation book
+        coffee espresso cappuccino
+        maker machine device appliance unit
+        leak leaking drip dripping
+        hot heat overheat overheated overheating warm
+        cold freezing frozen frost freeze
+        broken defective faulty damaged
+        flat puncture
+        tyre tire wheel
+        battery charge charging
+        lamp light bulb
+        fridge refrigerator freezer
+        cooker stove hob
+        vacuum hoover
+        laundry washing
+        boiler heating heater furnace
+        thermostat temperature
+        key code pin
+        neighbour neighbor
+        tenant landlord rent lease
+        contract agreement
+        cancel cancellation terminate
+        invoice bill receipt payment
+        refund reimbursement money
+        salary wage pay
+        tax taxes
+        account bank
+        loan credit mortgage
+        holiday vacation leave
+        employee staff colleague
+        customer client
+        supplier vendor
+        decide decision decided agreed
+        discuss discussed discussion talk
+        postpone postponed delay delayed moved
+        responsible owner charge
+        reason because why
+        goal aim objective target
+        release launch ship deploy
+        rollback revert undo
+        outage incident downtime
+        server host machine
+        database db sql
+        backup restore snapshot
+        login sign signin account
+        slow performance speed
+        test tests testing
+        branch merge
+        lesson class course
+        teacher instructor tutor
+        exam test
+        school university college
+        author writer wrote
+        novel book story
+        chapter section
+        read reading
+        train railway rail
+        station stop
+        bus coach
+        boat ferry ship
+        airport flight plane
+        luggage suitcase baggage bag
+        visa passport
+        museum exhibition gallery
+        beach sea coast
+        mountain hike hiking trek trail walk
+        hut refuge shelter cabin
+        tent camping camp
+        restaurant eat dinner
+        breakfast lunch meal
+        vegetarian vegan
+        ingredients ingredient
+        dough batter
+        flour wheat
+        sugar sweet
+        salt salty
+        spicy hot chili
+        boil simmer cook
+        fry roast
+        oven bake baking roast
+        freeze frozen freezer
+        rise proof prove rest
+        soak soaked
+        serve servings portions people
+        prune cut trim
+        seed seeds sow sowing
+        soil earth compost
+        slug snail slugs pest
+        aphid pest insects
+        blight disease mildew fungus diseased
+        harvest pick ripe
+        lawn grass mow
+        dog puppy
+        cat kitten
+        vet veterinarian
+        vaccine vaccination jab shot
+        headache migraine
+        pain ache hurts hurt
+        exercise workout training
+        run running jog jogging
+        knee leg
+        surgery operation
+        physio physiotherapy
+        diet nutrition
+        sleep insomnia
+        allergy allergic intolerance
+        blood pressure
+        pregnant pregnancy
+        baby newborn infant
+        birthday anniversary
+        present gift
+        guest visitor
+        party celebration
+        song music
+        guitar piano instrument
+        camera photo
+        paint painting
+        knit knitting wool
+        wood timber
+        screw bolt
+        glue adhesive
+        noise loud sound
+        smell odour odor stink
+        stain spot
+        limescale descale descaling calcium
+        mould mold
+        replace change exchange swap
+        throw dispose discard trash
+        opening hours open
+        phone number contact call
+        emergency urgent
+    """,
+    "de": """
+        bild foto grafik
+        attest krankschreibung bescheinigung krankmeldung
+        krank krankheit krankmeldung
+        kaputt defekt störung fehler
+        putzen reinigen säubern
+        giessen bewässern wasser
+        dünger düngen
+        heizung heizkessel therme
+        miete mieter vermieter
+        kündigen kündigung
+        rechnung zahlung bezahlen
+        termin verabredung besprechung
+        besprechung sitzung meeting
+        entscheidung beschluss entschieden beschlossen
+        zug bahn
+        bahnhof station
+        flug flughafen
+        koffer gepäck
+        hütte berghütte
+        wandern wanderung tour
+        strand meer
+        teig hefe
+        backen ofen
+        schnecken schädlinge
+        stinkt riecht geruch
+        schlüssel code
+        fahrrad rad
+        reifen schlauch
+        kind kinder
+        schule unterricht
+        geburtstag geschenk
+        schmerzen weh
+        medikament tablette arznei
+        übung training
+        joggen laufen
+    """,
+    "fr": """
+        panne dépannage
+        nettoyer laver
+        chaudière chauffage
+        loyer locataire bail
+        facture paiement payer
+        réunion séance
+        décision décidé
+        adhésion cotisation inscription
+        étudiant élève
+        train gare
+        vol avion aéroport
+        valise bagage
+        randonnée marche marcher
+        plage mer
+        limace escargot nuisibles
+        jardin potager
+        vélo bicyclette
+        pneu roue
+        enfant enfants
+        école cours
+        anniversaire cadeau
+        douleur mal
+        médicament comprimé
+        recette préparer
+        photo image
+        dossier répertoire
+        supprimer effacer
+        voiture véhicule
+        médecin docteur
+        vacances voyage
+        prix coût coûter tarif
+        acheter achat
+        cuire cuisson four
+        arroser arrosage
+    """,
+    "es": """
+        averia fallo error
+        limpiar lavar
+        caldera calefacción
+        alquiler inquilino
+        factura pago pagar
+        reunión junta
+        decisión decidido decidimos acordado
+        tren estación
+        vuelo avión aeropuerto
+        maleta equipaje
+        caminata senderismo ruta
+        playa mar
+        huerto jardín
+        bicicleta bici
+        niño niños
+        escuela colegio
+        cumpleaños regalo
+        dolor migraña
+        medicamento pastilla
+        receta preparar
+        provocar desencadenar causar
+        foto imagen
+        carpeta directorio
+        borrar eliminar
+        coche carro auto vehículo
+        médico doctor
+        vacaciones viaje
+        precio coste costo costar
+        comprar compra
+        regar riego
+    """,
+    "it": """
+        guasto errore
+        pulire lavare
+        caldaia riscaldamento
+        affitto inquilino
+        fattura pagamento pagare
+        riunione incontro
+        decisione deciso
+        treno stazione
+        volo aereo aeroporto
+        valigia bagaglio
+        escursione sentiero tappa
+        spiaggia mare
+        orto giardino
+        bicicletta bici
+        bambino bambini
+        scuola lezione corso
+        compleanno regalo
+        dolore male
+        medicina farmaco pastiglia
+        ricetta preparare
+        lezioni corso
+        immagine foto
+        cancellare eliminare
+        macchina auto
+        medico dottore
+        viaggio vacanza
+        prezzo costo costare
+    """,
+    "pt": """
+        avaria defeito erro
+        limpar lavar
+        aluguel aluguer renda
+        fatura pagamento pagar
+        reunião encontro
+        comboio trem
+        voo avião aeroporto
+        mala bagagem
+        praia mar
+        horta jardim
+        bicicleta bike
+        criança crianças
+        escola aula
+        aniversário presente
+        dor dores
+        remédio medicamento comprimido
+        receita preparar
+        prova corrida maratona
+    """,
+    "ru": """
+        сломался поломка неисправность ошибка
+        чистить мыть чистка
+        отопление котел
+        аренда квартира
+        счет оплата платить
+        встреча совещание собрание
+        решение решили
+        поезд вокзал
+        самолет рейс аэропорт
+        чемодан багаж
+        поход маршрут
+        пляж море
+        огород сад дача
+        велосипед
+        ребенок дети
+        школа урок занятие
+        день рождения подарок
+        боль болит
+        лекарство таблетка таблетки
+        рецепт готовить приготовить
+        удобрение подкормка подкармливать
+        машина автомобиль авто
+        врач доктор
+        поездка путешествие
+        цена стоимость стоит
+        поливать полив
+        купить покупка
+    """,
+    "uk": """
+        зламався поломка несправність помилка
+        рахунок оплата платити
+        зустріч нарада
+        рішення вирішили
+        поїзд потяг вокзал
+        літак рейс аеропорт
+        дитина діти
+        урок заняття
+        біль болить
+        ліки таблетка
+        рецепт готувати
+        машина автомобіль авто
+        лікар доктор
+        подорож поїздка
+        ціна вартість коштує
+        поливати полив
+    """,
+    "pl": """
+        zepsuty awaria usterka błąd
+        czyścić myć
+        rachunek płatność
+        spotkanie zebranie
+        decyzja zdecydowano
+        pociąg dworzec
+        lot samolot lotnisko
+        nocleg spać schronisko
+        rower
+        lek tabletka
+        przepis gotować
+        samochód auto
+        lekarz doktor wizyta
+        koszt cena kosztuje
+        ordner verzeichnis
+        löschen entfernen
+        erstellen anlegen
+        auto wagen fahrzeug
+        wohnung apartment
+        arzt praxis
+        urlaub reise ferien
+        handy telefon smartphone
+        kosten preis teuer
+        einkaufen kaufen
+        kochen rezept zubereiten
+    """,
+}
 
 
 @cache
-def _table() -> dict[str, tuple[str, ...]]:
+def _table(language: str) -> dict[str, tuple[str, ...]]:
     table: dict[str, dict[str, None]] = {}
-    for line in GROUPS.strip().splitlines():
+    for line in GROUPS.get(language, "").strip().splitlines():
         group = [fold(word) for word in line.split()]
         for word in group:
             table.setdefault(word, {}).update(dict.fromkeys(other for other in group if other != word))
     return {word: tuple(others) for word, others in table.items()}
 
 
-def synonyms(word: str) -> tuple[str, ...]:
-    """The folded words that may stand for a folded word; also for its plural and its -ing and -ed forms in English."""
-    table = _table()
-    for form in (word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ing"),
-                 word.removesuffix("ed"), word.removesuffix("d"), word.removesuffix("ing") + "e"):  # fmt: skip
-        if form in table:
-            return table[form]
-    return ()
+def synonyms(word: str, language: str) -> tuple[str, ...]:
+    """The folded words that may stand for a folded word of that language; in English also for its plural and its -ing
+    and -ed forms."""
+    table = _table(language)
+    forms = [word]
+    if language == "en":
+        forms += [word.removesuffix(end) for end in ("s", "es", "ing", "ed", "d")] + [word.removesuffix("ing") + "e"]
+    return next((table[form] for form in forms if form in table), ())

@@ -123,7 +123,7 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
         weight = WEAK_WEIGHT if folded in weak or _weak_form(folded, weak) else 1.0
         if name:
             weight = 1.2 if weight == 1.0 else 0.7
-        found.setdefault(folded, Term(folded, weight, name, synonyms(folded), word, _spellings(folded)))
+        found.setdefault(folded, Term(folded, weight, name, synonyms(folded, language), word, _spellings(folded)))
     return tuple(found.values())
 
 
