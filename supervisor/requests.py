@@ -60,12 +60,12 @@ class Desk:
 
     def snapshot(self) -> list[list[Any]]:
         """[[name, incarnation], …] of the processes that are up."""
-        return [[p.name, p.action.incarnation] for p in self.root.processes.values() if p.ready and not p.lost]
+        return [[p.name, p.action.incarnation] for p in self.root.children.processes.values() if p.ready and not p.lost]
 
     def _announce(self, message: dict[str, Any], but: Process | None = None) -> None:
-        for process in list(self.root.processes.values()):
+        for process in list(self.root.children.processes.values()):
             if process.spec.observe and process is not but and not process.lost:
-                self.root.send(process, message)
+                self.root.children.send(process, message)
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
@@ -123,9 +123,9 @@ class Desk:
         if process is None:
             return
         if reply.code == "ok":
-            self.root.send(process, {"answer": number, "result": reply.value})
+            self.root.children.send(process, {"answer": number, "result": reply.value})
         else:
             self._refuse(process, number, reply.code, reply.detail)
 
     def _refuse(self, process: Process, number: int, code: str, detail: str) -> None:
-        self.root.send(process, {"answer": number, "error": code, "detail": detail})
+        self.root.children.send(process, {"answer": number, "error": code, "detail": detail})

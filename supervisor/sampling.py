@@ -83,20 +83,20 @@ class Sampler:
                 continue
             beat = struct.unpack("Q", os.pread(self.fd, 8, process.slot * PAGE))[0] / 1e9
             if now - max(beat, process.ready_at) > limit:
-                self.root.kill(process, f"no heartbeat for {limit:g} s", trace=True)
+                self.root.children.kill(process, f"no heartbeat for {limit:g} s", trace=True)
         self._arm_beats()
 
     # ---- memory --------------------------------------------------------------------------------------------------
 
     def _memory(self) -> None:
         began = time.perf_counter()
-        live = [p for p in self.root.processes.values() if p.pid and p.ready and not p.dead]
+        live = [p for p in self.root.children.processes.values() if p.pid and p.ready and not p.dead]
         for process in live:
             process.memory = statm(process.pid)
             limit = process.spec.max_memory
             if limit is not None and process.memory > limit and process.stop is None:
                 used, most = process.memory >> 20, limit >> 20
-                self.root.kill(process, f"{used} MiB resident, more than max_memory {most} MiB")
+                self.root.children.kill(process, f"{used} MiB resident, more than max_memory {most} MiB")
         for _ in range(min(PSS_EACH_ROUND, len(live))):
             self._turn += 1
             process = live[self._turn % len(live)]

@@ -54,12 +54,12 @@ def _run_tree(children: int, confined: bool, kills: int) -> dict[str, float]:
             if len(times) >= kills:
                 self.timers.add(time.monotonic() + 0.5, self.finish)
                 return
-            process = next(iter(self.by_path.values()))
+            process = next(iter(self.children.by_path.values()))
             self.killed, self.at = process.action.path, time.perf_counter()
             os.kill(process.pid, signal.SIGKILL)
 
         def finish(self) -> None:
-            sizes = [_memory(process.pid) for process in list(self.processes.values())[:20]]
+            sizes = [_memory(process.pid) for process in list(self.children.processes.values())[:20]]
             figures["private"] = statistics.median(size[0] for size in sizes)
             figures["pss"] = statistics.median(size[1] for size in sizes)
             figures["root_rss"] = _rss(os.getpid())

@@ -1,0 +1,306 @@
+"""The running children of one root: starting, hearing, stopping and burying processes.
+
+Here belongs what is done with a process that the policy asked for. Whether it is started again is not decided here,
+how it is made is `launching`'s, and what it may ask for is `requests`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from supervisor import policy
+from supervisor.channel import Channel, ChannelFault, Output
+from supervisor.hook import ChildInfo
+from supervisor.launcher import ZygoteLauncher, base_environment
+from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
+
+if TYPE_CHECKING:
+    from supervisor.root import Root
+
+logger = logging.getLogger("supervisor.root")
+
+TRACE_TIME = 0.3  # seconds for a hung child to say where it hangs
+
+
+class Children:
+    """Every process that was asked for and is not yet buried, by number, by tree path and by name."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self.processes: dict[int, Process] = {}
+        self.by_path: dict[str, Process] = {}
+        self.by_name: dict[str, Process] = {}
+        self._number = 0
+
+    def start(self, action: policy.Start) -> None:
+        """Ask the launcher for this process. Whatever goes wrong is reported to the policy as a failed start."""
+        spec = action.spec
+        info = ChildInfo(
+            action.name, action.incarnation, action.supervisor, spec.id, spec.start, dict(spec.args), dict(spec.allow)
+        )
+        ours, theirs = socket.socketpair()
+        read, write_end = os.pipe()
+        self._number += 1
+        process = Process(
+            self._number, action, Channel(ours), Output(read), info, began=time.monotonic(), started_at=time.time()
+        )
+        self.processes[process.number] = process
+        self.by_path[action.path] = process
+        with theirs:
+            try:
+                if self.root.launching.launcher is None:  # the policy does not know yet that everything is lost
+                    process.lost = process.dead = True
+                else:
+                    self._hand_over(process, theirs, write_end, self.root.launching.launcher)
+            except (ChannelFault, _CannotStart) as error:
+                process.fault = str(error)
+            finally:
+                os.close(write_end)
+        if process.lost:
+            return
+        if process.fault:
+            self.finish(process, None, 0)
+            return
+        self.root.selector.register(process.channel, selectors.EVENT_READ, lambda mask: self._on_channel(process, mask))
+        self.root.selector.register(process.output, selectors.EVENT_READ, lambda _: self._on_output(process))
+        self.root.launching.write_interest()
+        self._channel_interest(process)
+
+    def _hand_over(self, process: Process, theirs: socket.socket, output: int, launcher: ZygoteLauncher) -> None:
+        spec, action = process.spec, process.action
+        if spec.confine is not None and _below(self.root.level, self.root.least_level):
+            notes = " ".join(self.root.level_notes)
+            raise _CannotStart(
+                f"confinement level {self.root.level} is below the least allowed, {self.root.least_level}. {notes}"
+            )
+        try:
+            handover = self.root.hook.launching(process.info)
+        except Exception as error:  # whatever the application's hook does, the root goes on
+            logger.exception("launch hook for %s", action.name)
+            raise _CannotStart(f"launch hook: {type(error).__name__}: {error}") from error
+        for name, message in handover.notices:
+            self.tell(name, {"notice": message})
+        environment = dict(os.environ) if spec.confine is None else base_environment(os.environ)
+        boot = {
+            "name": action.name,
+            "incarnation": action.incarnation,
+            "supervisor": action.supervisor,
+            "title": self.root.tree.root.id,
+            "args": dict(spec.args),
+            "env": environment | dict(spec.env),
+            "handover": handover.data,
+        }
+        process.channel.send({"boot": boot})
+        self.by_name[action.name] = process  # not before: what others are told for it must not come before its name
+        if spec.observe:
+            process.channel.send({"snapshot": self.root.desk.snapshot()})
+        slot = self.root.sampler.slot(process)
+        launcher.start(process.number, spec.start, spec.confine, spec.rlimits, theirs.fileno(), output, slot)
+
+    def forked(self, number: int, pidfd: int) -> None:
+        """The process exists; `pidfd` is ours now."""
+        process = self.processes.get(number)
+        if process is None:
+            os.close(pidfd)
+            return
+        process.pidfd = pidfd
+        process.pid = _pid_of(pidfd)
+        self.root.selector.register(pidfd, selectors.EVENT_READ, lambda _: self._on_death(process))
+        if process.step == KILLED or process.fault:
+            self.signal(process, signal.SIGKILL)
+        self.root.changed()
+
+    def _on_channel(self, process: Process, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                process.channel.flush()
+            if mask & selectors.EVENT_READ:
+                for message in process.channel.receive():
+                    self.root.desk.handle(process, message)
+                if process.channel.faulty:
+                    process.channel.receive()
+        except ChannelFault as error:
+            self.kill(process, str(error))
+        if process.channel.ended:
+            self.root.selector.unregister(process.channel)
+        else:
+            self._channel_interest(process)
+
+    def _channel_interest(self, process: Process) -> None:
+        channel = process.channel
+        if channel.fileno() in self.root.selector.get_map():
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.wants_write else 0)
+            self.root.selector.modify(channel, wanted, lambda mask: self._on_channel(process, mask))
+
+    def _on_output(self, process: Process) -> None:
+        for line in process.output.read():
+            self.root.on_line(process.name, line)
+        if process.output.ended:
+            self.root.selector.unregister(process.output)
+
+    def _on_death(self, process: Process) -> None:
+        """The pidfd says that it is gone. What of is said by the zygote, which reaps it; or by nobody, if that is lost."""
+        process.dead = True
+        process.ready_at = time.monotonic()  # from here on: when it died
+        self.root.selector.unregister(process.pidfd)
+        self.root.launching.relaunch()
+
+    def finish(self, process: Process, status: int | None, left: int) -> None:
+        """A life is over and nothing is left of it: free what it held, remember it, tell the policy and observers."""
+        try:
+            while messages := process.channel.receive():
+                for message in messages:
+                    self.root.desk.handle(process, message)
+        except ChannelFault as error:
+            logger.warning("%s %s", process.name, error)
+        for line in process.output.drain():
+            self.root.on_line(process.name, line)
+        self.release(process)
+        end = describe(status, planned=process.planned, fault=process.fault)
+        action = process.action
+        self.root.tally.add(process, end, time.time(), left)
+        if process.stop is not None:
+            self.root.post(policy.Stopped(action.path, action.incarnation, process.step))
+        elif not process.ready:
+            last = process.output.tail[-1] if process.output.tail else ""
+            reason = f"{end.detail} before ready(){': ' + last if last else ''}"
+            self.root.post(policy.StartFailed(action.path, action.incarnation, process.fault or reason))
+        else:
+            self.root.post(policy.Exited(action.path, action.incarnation, end.reason, end.planned, end.detail))
+        try:
+            self.root.hook.exited(process.info, end.detail)
+        except Exception:  # whatever the application's hook does, the root goes on
+            logger.exception("launch hook, exit of %s", process.name)
+        self.root.desk.down(process, end)
+        self.root.changed()
+
+    def release(self, process: Process) -> None:
+        """Close and forget everything that belongs to a life."""
+        for number in process.terms:
+            self.root.timers.cancel(number)
+        for fileobj in (process.channel, process.output):
+            if fileobj.fileno() in self.root.selector.get_map():
+                self.root.selector.unregister(fileobj)
+            fileobj.close()
+        if process.pidfd >= 0:
+            if process.pidfd in self.root.selector.get_map():
+                self.root.selector.unregister(process.pidfd)
+            os.close(process.pidfd)
+        self.root.sampler.release(process)
+        del self.processes[process.number]
+        for table, key in ((self.by_path, process.action.path), (self.by_name, process.name)):
+            if table.get(key) is process:
+                del table[key]
+
+    # ---- stopping ----------------------------------------------------------------------------------------------------
+
+    def stop(self, process: Process, how: Any) -> None:
+        """Begin, or sharpen, a graded stop."""
+        process.stop = how
+        for number in process.terms:
+            self.root.timers.cancel(number)
+        process.terms.clear()
+        if (
+            self.root.launching.launcher is not None
+            and process.pidfd < 0
+            and self.root.launching.launcher.withdraw(process.number)
+        ):
+            self.finish(process, None, 0)  # it was never made
+            return
+        now = time.monotonic()
+        for delay, step in stop_schedule(how):
+            if delay <= 0:
+                self._stop_step(process, step)
+            else:
+                process.terms.append(self.root.timers.add(now + delay, partial(self._stop_step, process, step)))
+
+    def _stop_step(self, process: Process, step: str) -> None:
+        if process.lost:
+            return
+        if step == "unread":
+            if process.step != ASKED or not (process.channel.unread() or process.channel.ended):
+                return
+            step = TERMINATED
+        if step == ASKED:
+            if process.step:
+                return  # it has been asked before; this is the second, sharper request
+            process.step = ASKED
+            self.send(process, {"stop": True})
+        elif step == TERMINATED:
+            if process.step == ASKED:
+                process.step = TERMINATED
+                self.signal(process, signal.SIGTERM)
+                self.signal(process, signal.SIGCONT)  # a stopped process would sleep through the one before
+        else:
+            process.step = KILLED
+            self.signal(process, signal.SIGKILL)
+        self.root.changed()
+
+    def kill(self, process: Process, why: str, *, trace: bool = False) -> None:
+        """Kill for a fault of the child's own; `why` becomes the reason of its exit.
+
+        trace: with SIGABRT first, by which a Python that can still do so writes where it hangs to stderr.
+        """
+        if process.fault:
+            return
+        process.fault = why
+        logger.warning("%s: killed: %s", process.name, why)
+        if trace:
+            self.signal(process, signal.SIGABRT)
+            later = time.monotonic() + TRACE_TIME
+            process.terms.append(self.root.timers.add(later, lambda: self.signal(process, signal.SIGKILL)))
+        else:
+            self.signal(process, signal.SIGKILL)
+
+    def signal(self, process: Process, number: signal.Signals) -> None:
+        """Send a signal through the pidfd: never to a process that took over a pid."""
+        if process.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.pidfd, number)
+
+    # ---- telling -----------------------------------------------------------------------------------------------------
+
+    def send(self, process: Process, message: dict[str, Any]) -> None:
+        """Send a message on a child's control channel; a child that has not read for too long is killed instead."""
+        try:
+            process.channel.send(message)
+        except ChannelFault as error:
+            self.kill(process, str(error))
+            return
+        if process.channel.wants_write:
+            self._channel_interest(process)
+
+    def tell(self, name: str, message: dict[str, Any]) -> None:
+        """The same by name; nobody of that name, nothing sent."""
+        process = self.by_name.get(name)
+        if process is not None:
+            self.send(process, message)
+
+
+class _CannotStart(Exception):
+    """A child cannot be launched; the text is the reason."""
+
+
+def _below(level: str, least: str) -> bool:
+    order = ("none", "strong", "full")
+    return order.index(level) < order.index(least)
+
+
+def _pid_of(pidfd: int) -> int:
+    """The pid behind a pidfd as this process sees it; 0 where /proc does not tell."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pid:"):
+                    return max(0, int(line.split()[1]))
+    except OSError:
+        return 0
+    return 0
