@@ -11,7 +11,6 @@ nothing. `REPORTS` is the whole table of child state x report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 from supervisor import policy_rules as rules
@@ -130,7 +129,7 @@ class Machine(Working):
             if lane is not None and (lane in supervisor.jobs or lane in blocked or supervisor.exiting):
                 blocked.add(lane)
                 continue
-            self.put(replace(supervisor, mailbox=supervisor.mailbox[:position] + supervisor.mailbox[position + 1 :]))
+            self.put(supervisor._replace(mailbox=supervisor.mailbox[:position] + supervisor.mailbox[position + 1 :]))
             self.awake.append(path)
             self.handle(path, message)
             return
@@ -191,22 +190,22 @@ class Machine(Working):
         if self.phase in ("lost", "leaving"):
             if outcome != "started":
                 self.disarm(child)
-                self.set_child(report.supervisor, replace(child, gone=True, timer="", reason=report.detail))
+                self.set_child(report.supervisor, child._replace(gone=True, timer="", reason=report.detail))
                 whole.rebuild_when_empty(self)
             return
         path, id = report.supervisor, report.id
         if outcome == "started":
             self.disarm(child)
-            self.set_child(path, replace(child, status="running", timer="", reason="", up_since=self.now))
+            self.set_child(path, child._replace(status="running", timer="", reason="", up_since=self.now))
             self.awaited(path, id)
         elif outcome == "failed":
             self.start_failed(path, id, child.reason or report.detail or "ended before it was ready")
         elif outcome == "died":
-            self.set_child(path, replace(child, gone=True))
+            self.set_child(path, child._replace(gone=True))
             self.post(path, ChildExit(id, report.incarnation, report.reason, report.planned, report.detail))
         else:
             self.disarm(child)
-            self.set_child(path, replace(child, gone=True, timer=""))
+            self.set_child(path, child._replace(gone=True, timer=""))
             self.awaited(path, id, stopped=True)
 
     def awaited(self, path: str, id: str, *, stopped: bool = False) -> None:
@@ -217,7 +216,8 @@ class Machine(Working):
             return
         if stopped:
             self.after_stop(path, id, job)
-        self.set_job(path, lane, replace(job, waiting=tuple(other for other in job.waiting if other != id)))
+        place = job.waiting.index(id)
+        self.set_job(path, lane, job._replace(waiting=job.waiting[:place] + job.waiting[place + 1 :]))
         self.advance(path, lane)
 
     # ---- jobs --------------------------------------------------------------------------------------------------
@@ -236,10 +236,10 @@ class Machine(Working):
             if job.stops:
                 id, stops = job.stops[0], job.stops[1:]
                 if self.begin_stop(path, id):
-                    self.set_job(path, lane, replace(job, stops=stops, waiting=(*job.waiting, id)))
+                    self.set_job(path, lane, job._replace(stops=stops, waiting=(*job.waiting, id)))
                 else:
                     self.after_stop(path, id, job)
-                    self.set_job(path, lane, replace(job, stops=stops))
+                    self.set_job(path, lane, job._replace(stops=stops))
             elif job.starts and self.phase == "stopping":
                 self.set_job(path, lane, None)  # its supervisor will be told to end, in its turn
                 self.unserved(job.request, "the tree is stopping")
@@ -247,7 +247,7 @@ class Machine(Working):
             elif job.starts and not job.delay:
                 id, starts = job.starts[0], job.starts[1:]
                 there = id in supervisor.children  # a temporary child of the group is gone by now
-                self.set_job(path, lane, replace(job, starts=starts, waiting=(id,) if there else ()))
+                self.set_job(path, lane, job._replace(starts=starts, waiting=(id,) if there else ()))
                 if there:
                     self.begin_start(path, id)
                     return
@@ -264,7 +264,7 @@ class Machine(Working):
             self.closed(path, job)
             return
         if job.kind == "boot":
-            supervisor = replace(self.supervisors[path], started=True)
+            supervisor = self.supervisors[path]._replace(started=True)
             self.put(supervisor)
             if supervisor.parent:
                 self.reports.append(Report(supervisor.parent, supervisor.spec.id, supervisor.incarnation, "ready"))
@@ -282,7 +282,7 @@ class Machine(Working):
             self.drop_child(path, id)
         else:
             self.disarm(child)
-            self.set_child(path, replace(child, status=status, gone=False, timer="", reason=job.reason))
+            self.set_child(path, child._replace(status=status, gone=False, timer="", reason=job.reason))
 
     # ---- starting ----------------------------------------------------------------------------------------------
 
@@ -299,22 +299,22 @@ class Machine(Working):
         child = self.child(path, id)
         self.disarm(child)
         self.starts[child.path] = self.starts.get(child.path, 0) + 1
-        child = replace(child, status="starting", gone=False, reason="", timer="")
+        child = child._replace(status="starting", gone=False, reason="", timer="")
         if isinstance(child.spec, ChildSpec):
             incarnation = self.next_incarnation
             self.next_incarnation += 1
-            self.set_child(path, replace(child, incarnation=incarnation))
+            self.set_child(path, child._replace(incarnation=incarnation))
             self.actions.append(Start(child.path, child.name, incarnation, child.spec, path))
             self.arm(path, id, "start", child.spec.start_timeout)
         else:
             self.serial += 1
-            self.set_child(path, replace(child, incarnation=self.serial))
+            self.set_child(path, child._replace(incarnation=self.serial))
             self.open(path, child.spec, child.path, self.serial)
 
     def start_failed(self, path: str, id: str, reason: str) -> None:
         child = self.child(path, id)
         self.disarm(child)
-        child = replace(child, status="terminated", gone=False, timer="", reason=reason)
+        child = child._replace(status="terminated", gone=False, timer="", reason=reason)
         self.set_child(path, child)
         self.actions.append(Note(child.path, f"did not start: {reason}"))
         lane = self.job_lane(path, id)
@@ -324,14 +324,14 @@ class Machine(Working):
         elif child.spec.optional:
             if child.temporary:
                 self.drop_child(path, id)
-            self.set_job(path, lane, replace(job, waiting=()))
+            self.set_job(path, lane, job._replace(waiting=()))
             self.advance(path, lane)
         elif job.kind == "boot":
             self.begin_exit(path, f"child {id!r} did not start: {reason}", "crash", code=EXIT_START)
         else:
             self.set_job(path, lane, None)
             delay, row = rules.backoff_delay(child, self.now, started=False)
-            self.set_child(path, replace(child, row=row))
+            self.set_child(path, child._replace(row=row))
             self.hold_back(path, id, "again", delay)
 
     def request_failed(self, path: str, lane: str, job: Job, child: Child) -> None:
@@ -339,13 +339,13 @@ class Machine(Working):
         if job.kind == "start_child":
             self.drop_child(path, child.spec.id)
         elif job.reason == "unpark":
-            self.set_child(path, replace(child, status="parked"))
+            self.set_child(path, child._replace(status="parked"))
         self.set_job(path, lane, None)
         self.reply(job.request, "error", detail=child.reason)
 
     def hold_back(self, path: str, id: str, purpose: Literal["retry", "again"], delay: float) -> None:
         """The child is to be started later: after the messages that are already waiting, or after its backoff."""
-        self.set_child(path, replace(self.child(path, id), status="restarting", gone=False))
+        self.set_child(path, self.child(path, id)._replace(status="restarting", gone=False))
         if delay:
             self.arm(path, id, purpose, delay)
         else:
@@ -362,14 +362,14 @@ class Machine(Working):
         reason, planned = message.reason, message.planned and not child.temporary
         if planned:
             recent, planned = rules.planned_again(child.planned, self.now)
-            child = replace(child, planned=recent)
+            child = child._replace(planned=recent)
             self.set_child(path, child)
             reason = reason if planned else "crash"
         if planned:
             self.restart(path, message.id, counted=False, delay=0.0)
         elif rules.RESTARTED[child.spec.restart, reason]:
             delay, row = rules.backoff_delay(child, self.now, started=True)
-            self.set_child(path, replace(child, row=row, reason=message.detail or reason))
+            self.set_child(path, child._replace(row=row, reason=message.detail or reason))
             self.restart(path, message.id, counted=True, delay=delay)
         else:
             self.ended(path, child, message.detail or reason)
@@ -380,7 +380,7 @@ class Machine(Working):
         if child.temporary or supervisor.spec.dynamic:
             self.drop_child(path, child.spec.id)
         else:
-            self.set_child(path, replace(child, status="terminated", gone=False, reason=reason))
+            self.set_child(path, child._replace(status="terminated", gone=False, reason=reason))
         rest = self.supervisors[path].children.values()
         if rules.ends_with(supervisor.spec, child.spec, rest):
             self.begin_exit(path, f"significant child {child.spec.id!r} ended", "shutdown", own=True)
@@ -390,7 +390,7 @@ class Machine(Working):
         if counted and not self.within_budget(path, id):
             return
         supervisor, child = self.supervisors[path], self.child(path, id)
-        self.set_child(path, replace(child, status="restarting", gone=False))
+        self.set_child(path, child._replace(status="restarting", gone=False))
         strategy = supervisor.spec.strategy
         if strategy in ("one_for_all", "rest_for_one"):
             ids = rules.group(strategy, supervisor.children, id)
@@ -407,17 +407,17 @@ class Machine(Working):
         if park is not None and supervisor.spec.dynamic:
             budget = rules.add_restart(child.budget, self.now, park.period)
             if not rules.over_budget(budget, park):
-                self.set_child(path, replace(child, budget=budget))
+                self.set_child(path, child._replace(budget=budget))
                 return True
             why = f"more than {park.intensity} restarts in {park.period} s; last: {child.reason or 'ended'}"
-            self.set_child(path, replace(child, status="parked", gone=False, budget=(), row=0, reason=why))
+            self.set_child(path, child._replace(status="parked", gone=False, budget=(), row=0, reason=why))
             self.actions.append(Note(child.path, f"parked: {why}"))
             return False
         restarts = rules.add_restart(supervisor.restarts, self.now, supervisor.spec.period)
-        self.put(replace(supervisor, restarts=restarts))
+        self.put(supervisor._replace(restarts=restarts))
         if not rules.over_budget(restarts, supervisor.spec):
             return True
-        self.set_child(path, replace(child, status="terminated", gone=False))
+        self.set_child(path, child._replace(status="terminated", gone=False))
         why = (
             f"more than {supervisor.spec.intensity} restarts in {supervisor.spec.period} s; "
             f"last: child {id!r} ({child.reason or 'ended'})"
@@ -435,7 +435,7 @@ class Machine(Working):
         if child.status == "stopping":
             return True
         self.disarm(child)
-        self.set_child(path, replace(child, status="stopping", timer=""))
+        self.set_child(path, child._replace(status="stopping", timer=""))
         if isinstance(child.spec, ChildSpec):
             self.actions.append(Stop(child.path, child.name, child.incarnation, child.spec.shutdown))
             return True
@@ -460,9 +460,10 @@ class Machine(Working):
         for job in supervisor.jobs.values():
             self.unserved(job.request, f"supervisor {supervisor.spec.id!r} is ending")
         waiting = tuple(id for id, child in supervisor.children.items() if child.status == "stopping" and child.alive)
-        stops = tuple(id for id in reversed(tuple(supervisor.children)) if id not in set(waiting))
+        awaited = set(waiting)
+        stops = tuple(id for id in reversed(tuple(supervisor.children)) if id not in awaited)
         job = Job("exit", stops, (), waiting, None, "", reason, exit_reason, own, code=code)
-        self.put(replace(supervisor, jobs={"": job}))
+        self.put(supervisor._replace(jobs={"": job}))
         self.advance(path, "")
 
     def closed(self, path: str, job: Job) -> None:
@@ -498,9 +499,9 @@ class Machine(Working):
         child = self.supervisors[target.supervisor].children.get(target.id)
         if child is None or child.timer != id:
             return
-        child = replace(child, timer="")
+        child = child._replace(timer="")
         if target.purpose == "start" and isinstance(child.spec, ChildSpec):
-            child = replace(child, reason=f"not ready within {child.spec.start_timeout:g} s")
+            child = child._replace(reason=f"not ready within {child.spec.start_timeout:g} s")
             self.actions.append(Stop(child.path, child.name, child.incarnation, "brutal_kill"))
         self.set_child(target.supervisor, child)
         if target.purpose in ("retry", "again"):

@@ -7,7 +7,6 @@ Only what a call does once its supervisor has come to it; queueing is `policy_en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from supervisor import policy_rules as rules
@@ -184,7 +183,7 @@ def _unpark(machine: Machine, path: str, request: Request) -> None:
             request.number, "error", detail=f"{child.path!r} is {child.status}, not parked; use restart_child"
         )
         return
-    machine.set_child(path, replace(child, budget=(), row=0, planned=()))
+    machine.set_child(path, child._replace(budget=(), row=0, planned=()))
     job = Job("restart_child", starts=(request.id,), request=request.number, id=request.id, reason="unpark")
     machine.begin(path, request.id, job)
 

@@ -1,25 +1,24 @@
 """The state of a supervision tree as frozen values: supervisors, their children, what each is busy with.
 
-Only data and the smallest questions about it. How it changes is `policy_engine`'s business.
+Only data and the smallest questions about it. How it changes is `policy_engine`'s business. What changes with every
+event is a named tuple, whose `_replace` costs a tenth of that of a dataclass: 1,000 children are started at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from supervisor.policy_events import ExitReason, Request
-from supervisor.spec import AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
+from supervisor.spec import NOTHING, AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
 
 Status = Literal["waiting", "starting", "running", "stopping", "restarting", "terminated", "parked"]
 STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
 LIVE: frozenset[Status] = frozenset({"starting", "running", "stopping"})
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """One child of a live supervisor. `incarnation` numbers its current (or last) life; 0: it never had one.
 
     `gone`: its process has ended but its supervisor has not yet come to handle that (OTP: the EXIT is in the mailbox).
@@ -85,8 +84,7 @@ Message = ChildExit | TryAgain | Shutdown | Request
 JobKind = Literal["boot", "restart", "group", "start_child", "restart_child", "terminate_child", "park", "exit"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """Children still to stop, then children still to start; `waiting` names those whose report is awaited."""
 
     kind: JobKind
@@ -102,17 +100,16 @@ class Job:
     delay: float = 0.0  # group: seconds between the stops and the starts (backoff)
 
 
-@dataclass(frozen=True, slots=True)
-class Supervisor:
+class Supervisor(NamedTuple):
     """One live supervisor. `jobs` maps a lane to the job in it: one lane `""`, or one for each child when dynamic."""
 
     path: str
     parent: str  # tree path; empty for the root
     spec: SupervisorSpec
-    children: Mapping[str, Child] = field(default_factory=dict)  # in start order
+    children: Mapping[str, Child]  # in start order
     restarts: tuple[int, ...] = ()  # whole seconds, newest first
     mailbox: tuple[Message, ...] = ()
-    jobs: Mapping[str, Job] = field(default_factory=dict)
+    jobs: Mapping[str, Job] = NOTHING
     started: bool = False
     incarnation: int = 0
 
@@ -138,9 +135,9 @@ class State:
     tree: Tree
     next_incarnation: int
     phase: Literal["new", "up", "lost", "leaving", "stopping", "done"] = "new"  # leaving: lost, and asked to stop
-    supervisors: Mapping[str, Supervisor] = field(default_factory=lambda: MappingProxyType({}))
-    starts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    timers: Mapping[str, TimerTarget] = field(default_factory=lambda: MappingProxyType({}))
+    supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
+    starts: Mapping[str, int] = field(default_factory=dict)
+    timers: Mapping[str, TimerTarget] = field(default_factory=dict)
     serial: int = 0  # numbers timers and lives of supervisors
     reason: str = ""
 

@@ -5,7 +5,6 @@ Single children and supervisors are `policy_engine`'s business.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from supervisor import policy_rules as rules
@@ -46,7 +45,7 @@ def kill_below(machine: Machine, path: str, reason: str) -> None:
             if not child.alive:
                 continue
             machine.disarm(child)
-            machine.set_child(owner, replace(child, status="stopping", timer=""))
+            machine.set_child(owner, child._replace(status="stopping", timer=""))
             if isinstance(child.spec, ChildSpec):
                 machine.actions.append(Stop(child.path, child.name, child.incarnation, "brutal_kill"))
     for owner in below:
@@ -83,8 +82,8 @@ def rebuild_when_empty(machine: Machine) -> None:
     machine.actions.append(Note(root.path, f"everything is started again: {machine.reason}"))
     machine.phase, machine.reason = "up", ""
     kept = {id: child for id, child in root.children.items() if not child.temporary or not root.started}
-    waiting = {id: replace(child, status="waiting", gone=False, timer="") for id, child in kept.items()}
-    machine.supervisors = {root.path: replace(root, children=waiting, restarts=restarts, mailbox=(), jobs={})}
+    waiting = {id: child._replace(status="waiting", gone=False, timer="") for id, child in kept.items()}
+    machine.supervisors = {root.path: root._replace(children=waiting, restarts=restarts, mailbox=(), jobs={})}
     machine.copied = {root.path}
     machine.starts[root.path] = machine.starts.get(root.path, 0) + 1
     if root.spec.dynamic:

@@ -6,8 +6,6 @@ The rules are in `policy_engine`, `policy_requests` and `policy_whole`, which wo
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from supervisor.policy_events import Action, ArmTimer, CancelTimer, Code, ExitReason, Reply
@@ -51,9 +49,9 @@ class Working:
             self.tree,
             self.next_incarnation,
             self.phase,
-            MappingProxyType(self.supervisors),
-            MappingProxyType(self.starts),
-            MappingProxyType(self.timers),
+            self.supervisors,
+            self.starts,
+            self.timers,
             self.serial,
             self.reason,
         )
@@ -71,7 +69,7 @@ class Working:
         supervisor = self.supervisors[path]
         if path not in self.copied:
             self.copied.add(path)
-            self.put(replace(supervisor, children=dict(supervisor.children)))
+            self.put(supervisor._replace(children=dict(supervisor.children)))
         return self.supervisors[path].children  # type: ignore[return-value]
 
     def set_child(self, path: str, child: Child) -> None:
@@ -89,7 +87,7 @@ class Working:
             self.awake.append(path)
         else:
             jobs[lane] = job
-        self.put(replace(self.supervisors[path], jobs=jobs))
+        self.put(self.supervisors[path]._replace(jobs=jobs))
 
     def job_lane(self, path: str, id: str) -> str:
         supervisor = self.supervisors[path]
@@ -97,7 +95,7 @@ class Working:
 
     def post(self, path: str, message: Message) -> None:
         supervisor = self.supervisors[path]
-        self.put(replace(supervisor, mailbox=(*supervisor.mailbox, message)))
+        self.put(supervisor._replace(mailbox=(*supervisor.mailbox, message)))
         self.awake.append(path)
 
     def reply(self, number: int | None, code: Code, value: object = None, detail: str = "") -> None:
@@ -114,7 +112,7 @@ class Working:
         child = self.child(path, id)
         timer = f"{purpose}:{child.path}#{self.serial}"
         self.timers[timer] = TimerTarget(path, id, purpose)
-        self.set_child(path, replace(child, timer=timer))
+        self.set_child(path, child._replace(timer=timer))
         self.actions.append(ArmTimer(timer, self.now + delay))
 
     def disarm(self, child: Child) -> None:
