@@ -28,7 +28,8 @@ class Limits:
     burst: float = 50_000.0  # and so many at once (count)
     settle: float = 1.0  # seconds a restarted bus waits for known peers before it says a snapshot is complete
     tail: float = 5.0  # seconds for which the last seq of a topic is repeated
-    grace: float = 0.03  # seconds to wait for the other half of the news of a death
+    grace: float = 0.25  # seconds that a dead process's connection may take to end; its last words are in there
+    hold: float = 0.03  # seconds for which monitors wait for the supervisor's reason of an end
 
 
 @dataclass

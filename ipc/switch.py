@@ -278,7 +278,7 @@ class Switch:
         session.calls.clear()
         session.watches.clear()
         if session.announced:
-            self._held[session.name] = (now + self.limits.grace, session.incarnation, reason, planned)
+            self._held[session.name] = (now + self.limits.hold, session.incarnation, reason, planned)
             if told:
                 self._tell_held(session.name)
 
