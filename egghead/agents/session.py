@@ -22,6 +22,15 @@ Message = dict[str, Any]
 BACKFILL = 50
 """Messages kept before a handoff (spec/agents.md)."""
 
+MAX_RESULTS = 300_000
+"""Characters of tool results that a session holds; older ones are left out, and the model is told so."""
+MAX_SAID = 600_000
+"""Characters of talk that a session holds, likewise. Both bound a room that nobody ever hands off."""
+
+LEFT_OUT = (
+    "(The result of this call, {size} characters, is left out here because it is long ago. Call again to see it.)"
+)
+EARLIER = "(Earlier talk in this room is left out here.)"
 UNKNOWN = (
     "The outcome of this call is unknown: the process ended while it ran, and it will not be run again by itself. "
     "Look whether it took effect before you repeat it."
@@ -52,6 +61,7 @@ class ToolCall:
     read_only: bool
     outcome: str | None = None
     result: str = ""
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,8 @@ class _Folding:
         self.titles = dict(session.titles)
         self.open = session.open
         self.changes: dict[str, Any] = {}
+        self.results = sum(_kept(call) for item in self.items if isinstance(item, Used) for call in item.calls)
+        self.said = sum(len(item.text) for item in self.items if isinstance(item, Line))
 
     def done(self) -> Session:
         return replace(
@@ -152,11 +164,45 @@ class _Folding:
         return self.changes.get(name, getattr(self.s, name))
 
     def hear(self, line: Line) -> None:
-        (self.waiting if self.open is not None else self.items).append(line)
+        if self.open is not None:
+            self.waiting.append(line)
+        else:
+            self.put(line)
+
+    def put(self, line: Line) -> None:
+        self.items.append(line)
+        self.said += len(line.text)
+        if self.said > MAX_SAID:
+            self._forget_oldest()
 
     def flush(self) -> None:
-        self.items.extend(self.waiting)
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, []
+        for line in waiting:
+            self.put(line)
+
+    def _forget_oldest(self) -> None:
+        """Leave out the oldest half of what is held: rarely, so that a provider's cached prefix holds in between."""
+        while len(self.items) > 1 and self.said > MAX_SAID // 2:
+            item = self.items.pop(0)
+            if isinstance(item, Line):
+                self.said -= len(item.text)
+            else:
+                self.results -= sum(_kept(call) for call in item.calls)
+        self.items.insert(0, Line(EARLIER, said=False))
+        self.said += len(EARLIER)
+
+    def trim_results(self) -> None:
+        """Leave out the oldest results, down to half of what may be held; the last group stays."""
+        if self.results <= MAX_RESULTS:
+            return
+        groups = [index for index, item in enumerate(self.items) if isinstance(item, Used)]
+        for index in groups[:-1]:
+            item = self.items[index]
+            assert isinstance(item, Used)
+            self.items[index] = replace(item, calls=tuple(_without_result(call) for call in item.calls))
+            self.results -= sum(_kept(call) for call in item.calls)
+            if self.results <= MAX_RESULTS // 2:
+                return
 
     def end(self, turn: str) -> None:
         if self.open is not None and self.open.turn == turn:
@@ -165,6 +211,16 @@ class _Folding:
 
     def mine(self, entry: Entry) -> bool:
         return entry.get("agent") == self.s.agent or entry.get("by") == f"agents/{self.s.agent}"
+
+
+def _kept(call: ToolCall) -> int:
+    return 0 if call.left_out else len(call.result)
+
+
+def _without_result(call: ToolCall) -> ToolCall:
+    if call.left_out or call.outcome is None or len(call.result) <= 2 * len(LEFT_OUT):
+        return replace(call, left_out=True)
+    return replace(call, result=LEFT_OUT.format(size=len(call.result)), left_out=True)
 
 
 def _message(f: _Folding, entry: Entry) -> None:
@@ -185,7 +241,7 @@ def _message(f: _Folding, entry: Entry) -> None:
         agent = by.removeprefix("agents/")
         f.hear(Line(spoken(str(entry.get("author") or f.titles.get(agent, agent)), text, agent)))
         return
-    f.items.append(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
+    f.put(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
     usage = entry.get("usage") or {}
     f.changes["context"] = int(usage.get("context", f.get("context")))
     f.changes["lifetime"] = f.get("lifetime") + int(usage.get("input", 0)) + int(usage.get("output", 0))
@@ -201,7 +257,7 @@ def _action(f: _Folding, entry: Entry) -> None:
     if not f.mine(entry) or "turn" not in entry:
         return
     if entry.get("action") == "passed":
-        f.items.append(Line("/pass", own=True))
+        f.put(Line("/pass", own=True))
     if entry.get("action") in ("passed", "failed"):
         _finish(f, str(entry["turn"]))
 
@@ -239,10 +295,11 @@ def _forget_trail(f: _Folding, turn: str) -> None:
     """Two crashes in one turn: what it had read may be what kills, so the trail goes, and the agent is told."""
     calls = [call for item in f.items if isinstance(item, Used) and item.turn == turn for call in item.calls]
     f.items = [item for item in f.items if not (isinstance(item, Used) and item.turn == turn)]
+    f.results -= sum(map(_kept, calls))
     unsure = ", ".join(call.tool for call in calls if not call.read_only and call.outcome is None)
     text = f"(Your last turn broke off twice; its {len(calls)} tool calls are left out here."
     text += f" The outcome of {unsure} is unknown.)" if unsure else ")"
-    f.items.append(Line(text, said=False))
+    f.put(Line(text, said=False))
 
 
 def _tool_started(f: _Folding, entry: Entry) -> None:
@@ -275,7 +332,9 @@ def _tool_ended(f: _Folding, entry: Entry) -> None:
                 else c
                 for c in item.calls
             )
+            f.results += sum(map(_kept, ended)) - sum(map(_kept, item.calls))
             f.items[index] = replace(item, calls=ended)
+            f.trim_results()
             return
 
 
@@ -298,6 +357,7 @@ def _kicked(f: _Folding, entry: Entry) -> None:
     if entry["agent"] == f.s.agent:  # a kick clears the session
         f.items.clear()
         f.waiting.clear()
+        f.results = f.said = 0
 
 
 def _topic(f: _Folding, entry: Entry) -> None:
@@ -310,6 +370,7 @@ def _handoff(f: _Folding, entry: Entry) -> None:
     f.flush()
     said = [item for item in f.items if isinstance(item, Line) and item.said]
     f.items = list(said[-BACKFILL:])
+    f.results, f.said = 0, sum(len(line.text) for line in said[-BACKFILL:])
     f.changes.update(handoff=str(entry.get("record") or ""), context=0, lifetime=0)
 
 

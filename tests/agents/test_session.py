@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from egghead.agents.session import (
     BACKFILL,
+    EARLIER,
+    MAX_RESULTS,
+    MAX_SAID,
     UNKNOWN,
     YOUR_TURN,
     Line,
@@ -252,6 +255,27 @@ def test_call_ids_fit_every_provider() -> None:
     assert len(ids) == 16 and all(len(id) <= 40 and id.replace("-", "").isalnum() for id in ids)
 
 
+def test_an_endless_room_stays_bounded() -> None:
+    """Old results and old talk are left out, the model is told so, and the newest stays whole."""
+    log = Log()
+    for number in range(60):
+        log.person(f"{number} " + "w" * 30_000)
+        turn = f"t{number}"
+        log.turn(turn)
+        call = call_id(turn, 1, 1, 1)
+        log.started(turn, call)
+        log.done(turn, call, result=f"{number} " + "r" * 20_000)
+        log.says(turn, "ok")
+        log.ended(turn)
+    session = folded(log)
+    calls = [call for item in session.items if isinstance(item, Used) for call in item.calls]
+    said = [item.text for item in session.items if isinstance(item, Line)]
+    assert sum(len(call.result) for call in calls) <= MAX_RESULTS + 10_000 and sum(map(len, said)) <= MAX_SAID
+    assert said[0] == EARLIER and said.count(EARLIER) == 1
+    assert calls[-1].result.startswith("59 rrr") and "left out here" in calls[0].result
+    assert messages(session)[0]["role"] == "user"
+
+
 AGENTS = st.sampled_from(["scout", "index"])
 
 
@@ -286,10 +310,19 @@ def logs(draw: st.DrawFn) -> Log:
     return log
 
 
-@given(logs(), st.data())
+@given(logs(), st.data(), st.booleans())
 @settings(max_examples=250, deadline=None)
-def test_folding_in_pieces_is_folding_at_once(log: Log, data: st.DataObject) -> None:
-    """The session depends on the entries alone: not on the pages they come in, nor on pages that come twice."""
+def test_folding_in_pieces_is_folding_at_once(log: Log, data: st.DataObject, small: bool) -> None:
+    """The session depends on the entries alone: not on the pages they come in, nor on pages that come twice. Also
+    when it is so full that things are left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            patch.setattr("egghead.agents.session.MAX_SAID", 120)
+            patch.setattr("egghead.agents.session.MAX_RESULTS", 3)
+        _pieces(log, data)
+
+
+def _pieces(log: Log, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(log.entries)))
     back = data.draw(st.integers(0, cut))
     first = fold(Session("scout", "default"), log.entries[:cut])
