@@ -90,11 +90,19 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import logging
+
     from supervisor.root import Root
     from supervisor.treefile import load_tree
 
     tree = load_tree(options.tree, dict(options.variables))
-    return int(Root(tree, status_path=options.status).run())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    root = Root(tree, status_path=options.status, on_ready=lambda told: _say_ready(tree.root.id, told))
+    return root.run()
+
+
+def _say_ready(id: str, told: dict[str, object]) -> None:
+    print(f"READY {id}: {told['processes']} processes, confinement {told['level']}", flush=True)
 
 
 def _simulate(options: argparse.Namespace) -> int:
