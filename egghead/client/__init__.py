@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from egghead.client.chat import Round, Said
     from egghead.client.connection import Client
-    from egghead.client.follow import append_reliably, follow
     from egghead.client.notes import LocalNotes, NodeNotes
     from egghead.client.own import own_node
 
 _WHERE = {
     "Client": "connection",
     "own_node": "own",
-    "follow": "follow",
-    "append_reliably": "follow",
     "Round": "chat",
     "Said": "chat",
     "NodeNotes": "notes",
     "LocalNotes": "notes",
 }
-__all__ = ["Client", "LocalNotes", "NodeNotes", "Round", "Said", "append_reliably", "follow", "own_node"]
+__all__ = ["Client", "LocalNotes", "NodeNotes", "Round", "Said", "own_node"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from egghead.client import Client, follow
+from egghead.client import Client
 from egghead.client.chat import post
+from egghead.client.follow import follow
 from egghead.paths import RuntimeDir
 from tests.chaos.audit import faults
 from tests.e2e.node import Home, Node, serving
