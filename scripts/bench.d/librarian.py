@@ -27,13 +27,11 @@ from egghead.llm.librarian import Librarian, warm_up
 from egghead.llm.librarian.answer import count_words
 from egghead.llm.librarian.languages import PHRASES, phrase
 from egghead.llm.shapes import event_data, request_from
-from records import Notes
+from egghead.tools.monitor import Monitor
+from egghead.tools.ports import Ask, Refusal
+from records import Notes, RecordError
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = [
-    {"name": name, "read_only": True}
-    for name in ("search_records", "get_record_body", "recent_records", "list_records", "find_links", "find_backlinks")
-]
 CITATION = re.compile(r"\[\[([^\]\[]+)\]\]")
 MAX_STEPS = 6
 
@@ -143,10 +141,12 @@ def ask(notes: Notes, known: set[str], question: dict[str, Any], tally: Tally) -
 async def answer(notes: Notes, question: str, tally: Tally) -> tuple[str, set[str]]:
     """The answer's text and the ids of the notes whose body was read for it."""
     librarian = Librarian()
+    monitor = Monitor(asking(notes))
+    tools = (await monitor.menu("index"))["tools"]
     messages: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": question}]}]
     read: set[str] = set()
     for _ in range(MAX_STEPS):
-        request = request_from({"model": "local/librarian", "messages": messages, "tools": TOOLS})
+        request = request_from({"model": "local/librarian", "messages": messages, "tools": tools})
         began = time.process_time()
         events = [event_data(event) async for event in librarian.complete(request, "librarian")]
         tally.cpu.append(time.process_time() - began)
@@ -154,24 +154,37 @@ async def answer(notes: Notes, question: str, tally: Tally) -> tuple[str, set[st
         if not uses:
             return "".join(event["text"] for event in events if event["type"] == "text"), read
         messages.append({"role": "assistant", "content": uses})
-        messages.append({"role": "user", "content": [result(notes, use, read) for use in uses]})
+        messages.append({"role": "user", "content": [await result(monitor, use, read) for use in uses]})
     raise RuntimeError(f"no answer after {MAX_STEPS} steps to {question!r}")
 
 
-def result(notes: Notes, use: dict[str, Any], read: set[str]) -> dict[str, Any]:
-    """One tool call, as `tools` would answer it."""
-    given = use["input"]
-    match use["name"]:
-        case "search_records":
-            content = json.dumps({"hits": [plain(hit) for hit in notes.search(given["query"], limit=given["limit"])]})
-        case "get_record_body":
-            content = notes.get(given["id"]).body
-            read.add(given["id"])
-        case other:
-            content = json.dumps(
-                {"records": [plain(row) for row in notes.index.recent(limit=8)] if "recent" in other else []}
-            )
-    return {"type": "tool_result", "tool_use_id": use["id"], "content": content, "is_error": False}
+async def result(monitor: Monitor, use: dict[str, Any], read: set[str]) -> dict[str, Any]:
+    """One tool call of the built-in agent `index`, through both gates, as the process `tools` makes it."""
+    outcome = await monitor.run("index", use["name"], use["input"])
+    if use["name"] == "get_record_body" and outcome.outcome == "ok":
+        read.update(outcome.records)
+    return {
+        "type": "tool_result",
+        "tool_use_id": use["id"],
+        "content": outcome.content,
+        "is_error": outcome.outcome != "ok",
+    }
+
+
+def asking(notes: Notes) -> Ask:
+    """What the tools ask of `store` and `index`, answered by the library in this process."""
+
+    async def ask(target: str, method: str, /, **params: Any) -> Any:
+        given = {{"id": "id_", "class": "class_"}.get(key, key): value for key, value in params.items()}
+        try:
+            if target == "store":
+                return notes.get(params["id"]).to_dict()
+            found = getattr(notes.index, method)(**given)
+        except RecordError as error:
+            raise Refusal(type(error).__name__, error.message) from None
+        return [hit.to_dict() for hit in found] if method == "search" else found
+
+    return ask
 
 
 def table(name: str, tally: Tally) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->")
 _STRONG = re.compile(r"(\*\*\*|\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<![\w*])([*_])(?=\S)([^*_]+?)(?<=\S)\1(?![\w*])")
 _CODE = re.compile(r"(`+)(.+?)\1")
+_MARKED = re.compile(r"[`*_\[\]<\x00]")
 _SPACES = re.compile(r"\s+")
 _BREAK = re.compile(rf"(?<=[.!?…])[\"”»)\]]*\s+(?=[^\sa-z])|(?<=[。！？])(?=.)|(?<=[।؟۔])\s+|(?<=[{HAN}{KANA}][!?])\s*")
 _ABBREVIATED = re.compile(
@@ -64,6 +65,8 @@ _ABBREVIATED = re.compile(
 def plain(text: str) -> str:
     """A line of Markdown as a reader sees it. Double brackets that remain (in code) are parted by a word joiner, so
     that a quoted `[[link]]` is never mistaken for a citation."""
+    if not _MARKED.search(text):
+        return _SPACES.sub(" ", text).strip()
     codes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:

@@ -30,7 +30,7 @@ _PREFIXES = {
 }
 
 EXACT, INFLECTED, COMPOUND, LOOSE, TYPO = 1.0, 0.9, 0.6, 0.55, 0.7
-WEAK_WEIGHT = 0.35
+WEAK_WEIGHT = 0.3
 MAX_WORD = 64  # letters of a word that are compared; longer ones are keys, hashes and URLs
 SYNONYM = 0.65  # what a synonym found is worth of the word itself
 
