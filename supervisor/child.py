@@ -83,7 +83,6 @@ def _set_up(
     boot, rest = _first_message(channel)
     if boot is None:
         return None, {}
-    os.environ.clear()
     os.environ.update(boot["env"])
     if title is not None:
         title.set(f"{boot['title']}: {boot['name']}")

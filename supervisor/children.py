@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.hook import ChildInfo
-from supervisor.launcher import ZygoteLauncher, base_environment
+from supervisor.launcher import ZygoteLauncher, beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Children:
             raise _CannotStart(f"launch hook: {type(error).__name__}: {error}") from error
         for name, message in handover.notices:
             self.tell(name, {"notice": message})
-        environment = dict(os.environ) if spec.confine is None else base_environment(os.environ)
+        # The zygote has the base; only what differs from it is sent, and a confined child gets nothing more.
+        environment = {} if spec.confine is not None else beyond_base(os.environ)
         boot = {
             "name": action.name,
             "incarnation": action.incarnation,

@@ -81,10 +81,17 @@ LaunchEvent = Forked | Refused | Ended | Serving | Broken
 
 
 def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that is given to the zygote and to confined children."""
-    return {
-        name: value for name, value in environ.items() if name in BASE_ENVIRONMENT or name.startswith(BASE_PREFIXES)
-    }
+    """The part of an environment that is given to the zygote, and so to every child."""
+    return {name: value for name, value in environ.items() if _in_base(name)}
+
+
+def beyond_base(environ: Mapping[str, str]) -> dict[str, str]:
+    """The rest, for children that are not confined."""
+    return {name: value for name, value in environ.items() if not _in_base(name)}
+
+
+def _in_base(name: str) -> bool:
+    return name in BASE_ENVIRONMENT or name.startswith(BASE_PREFIXES)
 
 
 def modules_of(tree: Tree) -> list[str]:
