@@ -192,6 +192,14 @@ def test_optional_at_boot() -> None:
     assert shell.call("restart_child", id="a").code == "ok"  # type: ignore[union-attr]
 
 
+def test_optional_temporary() -> None:
+    """An optional temporary child that does not start is forgotten: nothing would ever start it."""
+    shell = Shell(tree("one_for_one", worker("a", optional=True, restart="temporary"), worker("b")), boot=False)
+    shell.failing["demo/a"] = 1
+    shell.send(Boot())
+    assert shell.children() == {"b": "running"}
+
+
 def test_optional_supervisor_at_boot() -> None:
     """An optional supervisor whose boot fails is left out as a whole."""
     edge = SupervisorSpec("edge", children=(worker("web"), worker("irc")), optional=True)

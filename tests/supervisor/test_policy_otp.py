@@ -81,6 +81,15 @@ def test_dead_before_the_first_is_handled() -> None:
     assert shell.state.supervisors["demo"].restarts == (0,)
 
 
+def test_death_of_a_stopped_sibling_is_flushed() -> None:
+    """The end of a sibling that was dead when its group was stopped is forgotten, also when the group does not start."""
+    shell = abc("one_for_all", intensity=2)
+    shell.failing["demo/a"] = 1
+    done = shell.exit("demo/a", "demo/b")
+    assert done == ["stop demo/c", "fail demo/a", "start demo/a", "start demo/b", "start demo/c"]
+    assert len(shell.state.supervisors["demo"].restarts) == 2
+
+
 def test_dies_while_being_stopped() -> None:
     """A child that dies by itself while the group is being stopped counts as stopped."""
     shell = abc("one_for_all", intensity=1)
