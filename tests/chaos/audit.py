@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 Entry = dict[str, Any]
-PRIVATE = {"result", "input"}
+# Given to their owner only; `more` marks on disk that an append of several entries goes on.
+PRIVATE = {"result", "input", "more"}
 
 
 def faults(
