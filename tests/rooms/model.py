@@ -391,7 +391,9 @@ def check_step(before: RoomState, entry: dict[str, Any], after: RoomState) -> No
         raise Broken("rounds overlap")
     if kind == "round_ended" and before.turns:
         raise Broken("a round ended with turns open")
-    if after.spent < 0 or len(after.turns) + after.spent > max(after.limit(), before.limit()):
+    used, used_before = after.spent + len(after.turns), before.spent + len(before.turns)
+    # A limit that is lowered leaves what was spent; it must not be spent further.
+    if after.spent < 0 or (used > used_before and used > after.limit()):
         raise Broken(f"more activations than the budget allows: {after.spent} + {len(after.turns)}")
 
 

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from egghead.client.follow import append_reliably
-from ipc import Peer
+from egghead.client.follow import Tail, append_reliably, catch_up
+from ipc import Peer, RemoteError
 from ipc.testing import RunningBus, running_bus
 
 CHILD = """
@@ -216,12 +216,22 @@ class Agent:
         task.add_done_callback(self.tasks.discard)
 
     async def _watch(self, subscription: Any, peer: Peer) -> None:
+        tails = {"default": Tail("default")}
         async for event in subscription:
-            entry = event.data
-            mine = entry is not None and entry["kind"] == "turn_started" and entry["agent"] == self.name
-            if mine and entry["incarnation"] == peer.incarnation:
-                self.taken.append(entry)
-                self._spawn(self._take(event.topic.split("/", 1)[1].removesuffix("/"), entry, peer))
+            if event.data is not None:
+                room = event.topic.split("/", 1)[1].removesuffix("/")
+                tails.setdefault(room, Tail(room))
+                self._consider(room, event.data, peer)
+            if event.gap:
+                for tail in tails.values():
+                    async for entry in catch_up(peer, tail):
+                        self._consider(tail.room, entry, peer)
+
+    def _consider(self, room: str, entry: dict[str, Any], peer: Peer) -> None:
+        mine = entry["kind"] == "turn_started" and entry["agent"] == self.name
+        if mine and entry["incarnation"] == peer.incarnation and entry not in self.taken:
+            self.taken.append(entry)
+            self._spawn(self._take(room, entry, peer))
 
     async def _take(self, room: str, turn: dict[str, Any], peer: Peer) -> None:
         if self.before_answer is not None:
@@ -232,7 +242,8 @@ class Agent:
             entry = {**ids, "kind": "action", "action": "passed"}
         else:
             entry = {**ids, "kind": "message", "author": self.name.title(), "text": said, "usage": {}}
-        await append_reliably(peer, room, [entry], 20)
+        with contextlib.suppress(RemoteError):  # the turn is over: it was read again after its end
+            await append_reliably(peer, room, [entry], 20)
 
 
 async def until(entries: AsyncIterator[dict[str, Any]], kind: str, **fields: Any) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ def valid_entries(draw: st.DrawFn) -> dict[str, Any]:
     return {**entry, "by": by, "at": "2026-01-01T00:00:00.000Z"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(json_like, st.sampled_from(["client", "agent", "coordinator", "roster", "tools", "lobby", None]))
 def test_validate_is_total(value: Any, role: str | None) -> None:
     """Any value gives an entry or an EntryError with a text, never another exception."""
@@ -88,7 +88,7 @@ def test_validate_is_total(value: Any, role: str | None) -> None:
         assert str(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_valid_entry_with_one_fault_is_refused_by_name(data: st.DataObject) -> None:
     """A missing field, a strange field and a stamped field are each refused with the name of the field."""
@@ -106,7 +106,7 @@ def test_a_valid_entry_with_one_fault_is_refused_by_name(data: st.DataObject) ->
             validate({**entry, strange: 1}, role)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(valid_entries(), max_size=25), st.sampled_from(["lab", "dm/scout"]))
 def test_fold_gate_and_decide_are_total(entries: list[dict[str, Any]], room: str) -> None:
     """Any valid entries in any order can be folded, gated and decided upon; what is decided is valid."""
@@ -122,7 +122,7 @@ def test_fold_gate_and_decide_are_total(entries: list[dict[str, Any]], room: str
                 check_batch(list(decision.entries), "coordinator", 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(valid_entries(), max_size=20), st.data())
 def test_a_log_read_in_pieces_twice_over_folds_the_same(entries: list[dict[str, Any]], data: st.DataObject) -> None:
     """Where the reading was interrupted and what was read again makes no difference; the state is a function of the log."""
@@ -153,7 +153,7 @@ replies = st.dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(st.tuples(steps, st.booleans()), max_size=14), replies)
 def test_whatever_is_said_rounds_end_slots_return_and_the_muted_stay_muted(
     said: list[tuple[str, bool]], answers: dict[str, list[str]]
@@ -193,7 +193,7 @@ def replay(log: list[dict[str, Any]]) -> None:
             check_step(before, entry, state)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(valid_entries(), max_size=15))
 def test_decide_is_a_function_of_its_arguments(entries: list[dict[str, Any]]) -> None:
     """Two coordinators with the same log and the same world decide the same."""
@@ -205,7 +205,7 @@ def test_decide_is_a_function_of_its_arguments(entries: list[dict[str, Any]]) ->
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_addressing_and_relevance_take_any_text(text: str) -> None:
     """Any text can be read for mentions and for words."""
     titles = {"scout": "Scout", "people/bob": "Bob the Builder"}
@@ -216,7 +216,7 @@ def test_addressing_and_relevance_take_any_text(text: str) -> None:
 
 
 @given(st.text(alphabet="ab @`\n.:/~é中", max_size=40), st.sampled_from(["scout", "people/bob"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_mention_on_a_line_of_its_own_is_found_and_one_in_code_never(text: str, agent: str) -> None:
     """`@id` on its own line behind closed text counts; inside a fence of its own it does not."""
     assume("`" not in text and "~" not in text)
@@ -227,7 +227,7 @@ def test_a_mention_on_a_line_of_its_own_is_found_and_one_in_code_never(text: str
 
 
 @given(st.text(alphabet="abc", max_size=7), st.text(alphabet="abc", max_size=7))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_slips_are_symmetric_and_bounded(one: str, other: str) -> None:
     """The distance is the same both ways, zero only for equal words, and cut off above the limit."""
     assert slips(one, other, 9) == slips(other, one, 9)
@@ -260,21 +260,21 @@ bodies = st.text(alphabet=st.sampled_from("ab*\\`— \n#:2026-01T5Z.()é"), max_
         max_size=5,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_a_transcript_reads_back_what_was_said(lines: list[Line]) -> None:
     """Rendering and parsing a transcript gives the same messages, authors and times, whatever the texts look like."""
     assert parse(render(lines)) == lines
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_transcript_edited_by_hand_always_parses(body: str) -> None:
     """Any text is a transcript of some messages."""
     assert isinstance(parse(body + "\n**Ada** — 2026-01-02T03:04:05Z\nhello\n" + body), list)
 
 
 @given(st.text(max_size=70))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_room_names_and_files_map_one_to_one(name: str) -> None:
     """A room's name gives a file name in one folder that gives the name back; anything else is refused."""
     for room in (name, "dm/" + name):
