@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
 import socket
 import stat
 import struct
@@ -22,6 +23,7 @@ import zmq
 from ipc.address import Address
 from ipc.errors import IpcError
 from ipc.limits import Limits
+from ipc.raw import readable, receive, send3
 from ipc.rights import Rights
 from ipc.sessions import Registration
 from ipc.switch import Switch
@@ -33,6 +35,10 @@ _BATCH = 256  # messages read before other sockets are looked at again
 _DRAIN = 20_000  # messages read before a death is told, at most: a flood must not put off the news for ever
 _LARGE = 32 * 1024  # payloads from this size on are handed through without a copy
 _TICK = 1.0  # seconds between calls of `on_tick`, at most
+
+
+def _descriptor(socket_: zmq.Socket[bytes]) -> int:
+    return int(socket_.getsockopt(zmq.FD))
 
 
 class Control(Protocol):
@@ -89,7 +95,6 @@ class Bus:
         self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
         self._router_monitor = self._monitor(self._router, "bus")
         self._xpub_monitor = self._monitor(self._xpub, "events")
-        self._send = self._router.send
         self.switch = Switch(
             self, self.epoch, self.limits, time.monotonic(), self._registrations, self._token, self._client_rights
         )
@@ -170,32 +175,48 @@ class Bus:
             self.close()
 
     def _loop(self, control: Control | None, on_tick: Callable[[], None] | None) -> None:
-        poller = zmq.Poller()
-        for polled in (self._router, self._xpub, self._zap, self._router_monitor, self._xpub_monitor):
-            poller.register(polled, zmq.POLLIN)
-        control_fd = -1
+        # libzmq's descriptors and epoll instead of zmq.Poller, which asks every socket twice on every turn. A socket's
+        # descriptor tells only of news since the socket was last used: the two that are written to are asked again.
+        epoll = select.epoll()
+        others = (self._zap, self._router_monitor, self._xpub_monitor)
+        for polled in (self._router, self._xpub, *others):
+            epoll.register(_descriptor(polled), select.EPOLLIN)
+        zap, *monitors = map(_descriptor, others)
+        control_fd = -1 if control is None else control.fileno()
         if control is not None:
-            control_fd = control.fileno()
-            poller.register(control_fd, zmq.POLLIN)
-        switch = self.switch
+            epoll.register(control_fd, select.EPOLLIN)
+        with epoll:
+            self._turns(epoll, control, control_fd, zap, frozenset(monitors), on_tick)
+
+    def _turns(
+        self,
+        epoll: select.epoll,
+        control: Control | None,
+        control_fd: int,
+        zap: int,
+        monitors: frozenset[int],
+        on_tick: Callable[[], None] | None,
+    ) -> None:
+        switch, router, xpub = self.switch, self._router, self._xpub
         ticked = time.monotonic()
         while True:
-            due = switch.due(time.monotonic())
+            router_ready, xpub_ready = readable(router), readable(xpub)
+            due = 0.0 if router_ready or xpub_ready else switch.due(time.monotonic())
             if on_tick is not None:
                 due = _TICK if due is None else min(due, _TICK)
-            ready = dict(poller.poll(None if due is None else int(due * 1000) + 1 if due > 0 else 0))
+            ready = {descriptor for descriptor, _ in epoll.poll(None if due is None else due)}
             if control is not None and control_fd in ready and not self._control(control):
                 return
-            if self._zap in ready:
+            if zap in ready:
                 # A registration that was sent before the process existed must be known before its handshake is.
                 if control is not None and control_fd not in ready and not self._control(control):
                     return
                 self._handshakes()
-            if self._router_monitor in ready or self._xpub_monitor in ready:
+            if ready & monitors:
                 self._deaths()
-            if self._router in ready:
+            if router_ready or readable(router):
                 self._receive(_BATCH)
-            if self._xpub in ready:
+            if xpub_ready or readable(xpub):
                 self._subscriptions()
             now = time.monotonic()
             due = switch.due(now)
@@ -270,21 +291,18 @@ class Bus:
 
     def _read(self, limit: int) -> list[tuple[bytes, str, int, list[Any]]]:
         """Give messages to the switch, but return the Hellos."""
-        receive = self._router.recv_multipart
+        router = self._router
         received = self.switch.received
         hellos: list[tuple[bytes, str, int, list[Any]]] = []
         now = time.monotonic()
         for _ in range(limit):
-            try:
-                parts = receive(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not readable(router):
                 break
-            head = parts[0]
+            head, *parts = receive(router)
             # Routing ids can be chosen by the peer; what the handshake proved cannot.
             user = str(head.get("User-Id"))
-            frames: list[Any] = [
-                part.bytes if len(part) < _LARGE or place == 1 else part for place, part in enumerate(parts) if place
-            ]
+            frames: list[Any] = [part.bytes for part in parts[:1]]
+            frames += [part.bytes if len(part) < _LARGE else part for part in parts[1:]]
             if frames and frames[0][1:2] == b"\x01":
                 hellos.append((head.bytes, user, head.get(zmq.SRCFD), frames))
             else:
@@ -316,26 +334,16 @@ class Bus:
     def send(self, rid: bytes, header: bytes, payload: Any) -> bool:
         """Queue a message; False when the connection is gone."""
         try:
-            self._send(rid, zmq.SNDMORE | zmq.NOBLOCK)
+            send3(self._router, rid, header, payload)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
             raise
-        if payload is None:
-            self._send(header, zmq.NOBLOCK)
-        else:
-            self._send(header, zmq.SNDMORE | zmq.NOBLOCK)
-            self._send(payload, zmq.NOBLOCK)
         return True
 
     def publish(self, topic: str, header: bytes, payload: Any) -> None:
         """Give an event to every matching subscription."""
-        self._xpub.send(topic.encode(), zmq.SNDMORE | zmq.NOBLOCK)
-        if payload is None:
-            self._xpub.send(header, zmq.NOBLOCK)
-        else:
-            self._xpub.send(header, zmq.SNDMORE | zmq.NOBLOCK)
-            self._xpub.send(payload, zmq.NOBLOCK)
+        send3(self._xpub, topic.encode(), header, payload)
 
     def subscribe(self, prefix: str) -> None:
         """Accept the subscription frame that was read last."""

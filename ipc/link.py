@@ -11,22 +11,19 @@ import contextlib
 import select
 import struct
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 import zmq
 
 from ipc.address import Address
 from ipc.errors import PeerDown
+from ipc.raw import readable, receive, send2
 
 _BATCH = 500  # messages read before the loop may do other things
 _CONNECTED = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _LOST = zmq.EVENT_DISCONNECTED
 _OPENED = zmq.EVENT_CONNECTED
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Listener(Protocol):
@@ -90,18 +87,12 @@ class Link:
         self._loop.add_reader(descriptor, read)
 
     def _drain(self, socket: zmq.Socket[bytes], give: Callable[[list[bytes]], None]) -> Callable[[], None]:
-        receive = socket.recv_multipart
-
         def read() -> None:
             self._again[socket] = False
             for _ in range(_BATCH):
-                if socket.closed:
+                if socket.closed or not readable(socket):
                     return
-                try:
-                    frames = receive(zmq.NOBLOCK)
-                except zmq.Again:
-                    return
-                give(frames)
+                give([frame.bytes for frame in receive(socket)])
             self._soon(socket, read)
 
         return read
@@ -140,12 +131,8 @@ class Link:
 
     def _empty(self) -> None:
         """Give what the old connection still brought before its end is told."""
-        while not self._dealer.closed:
-            try:
-                frames = self._dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._listener.arrived(frames)
+        while not self._dealer.closed and readable(self._dealer):
+            self._listener.arrived([frame.bytes for frame in receive(self._dealer)])
 
     def send(self, header: bytes, payload: bytes | None) -> None:
         """Queue a message for the bus. Raises PeerDown("bus") when there is no connection."""
@@ -153,21 +140,19 @@ class Link:
         if dealer.closed:
             raise PeerDown("bus", "this peer is closed")
         try:
-            dealer.send(header, zmq.NOBLOCK if payload is None else zmq.NOBLOCK | zmq.SNDMORE)
+            send2(dealer, header, payload)
         except zmq.Again:
-            dealer.getsockopt(zmq.EVENTS)  # makes libzmq look at its mailbox, where a new connection may wait
+            readable(dealer)  # makes libzmq look at its mailbox, where a new connection may wait
             try:
-                dealer.send(header, zmq.NOBLOCK if payload is None else zmq.NOBLOCK | zmq.SNDMORE)
+                send2(dealer, header, payload)
             except zmq.Again:
                 raise PeerDown("bus", "not connected") from None
-        if payload is not None:
-            dealer.send(payload, zmq.NOBLOCK)
-        if _readable(dealer):
+        if readable(dealer):
             self._soon(dealer, self._read_dealer)
 
     def ended(self) -> bool:
         """Whether the other end has closed the connection, be the news read or not."""
-        if _readable(self._monitor):
+        if readable(self._monitor):
             self._soon(self._monitor, self._read_monitor)
             return True
         # The kernel knows before the I/O thread has read what is left and has told the monitor.
@@ -197,7 +182,7 @@ class Link:
         if self._sub is None:
             return
         self._sub.setsockopt(zmq.SUBSCRIBE if on else zmq.UNSUBSCRIBE, prefix.encode())
-        if _readable(self._sub):
+        if readable(self._sub):
             self._soon(self._sub, self._read_sub)
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:

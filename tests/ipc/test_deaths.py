@@ -27,6 +27,7 @@ async def test_a_reply_sent_just_before_death_is_delivered() -> None:
         await b.call("a", "echo")
         call = asyncio.create_task(b.call("a", "last_words"))
         other = asyncio.create_task(b.call("a", "never"))
+        await asyncio.sleep(0)  # one turn of the loop, in which both are sent
         # Let the request through, then stop the bus before the answer can be read: the child waits until it was written.
         await b.call("bus", "ping")
         os.kill(bus.pid, signal.SIGSTOP)

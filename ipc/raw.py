@@ -1,0 +1,50 @@
+"""Sending and receiving without the conveniences of pyzmq, which cost more than the message itself.
+
+`send_multipart`, `recv_multipart`, enum flags and attribute access took 12 µs a message where the calls below take 2
+(measured). Only how to move frames; nothing here knows what they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+from zmq.backend import Socket as _Socket
+
+_recv: Any = _Socket.recv
+_send: Any = _Socket.send
+_get: Any = _Socket.get
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+
+
+def readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message can be read. Also makes libzmq look at its mailbox."""
+    return bool(_get(socket, _EVENTS) & _POLLIN)
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
+    """One message that is there. Raises zmq.Again when there is none."""
+    frame = _recv(socket, _NOBLOCK, False)
+    frames = [frame]
+    while frame.more:
+        frame = _recv(socket, _NOBLOCK, False)
+        frames.append(frame)
+    return frames
+
+
+def send2(socket: zmq.Socket[bytes], header: bytes, payload: Any) -> None:
+    """Header and payload (None: header alone), without blocking. Raises zmq.ZMQError, before anything is sent."""
+    if payload is None:
+        _send(socket, header, _NOBLOCK)
+    else:
+        _send(socket, header, _MORE)
+        _send(socket, payload, _NOBLOCK)
+
+
+def send3(socket: zmq.Socket[bytes], first: bytes, header: bytes, payload: Any) -> None:
+    """An address or topic, then as `send2`."""
+    _send(socket, first, _MORE)
+    send2(socket, header, payload)
