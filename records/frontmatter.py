@@ -27,6 +27,7 @@ BOM = b"\xef\xbb\xbf"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _OPEN = re.compile(r"---[ \t]*(?:\r\n|\n|\r(?!\n))")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")  # str.splitlines also breaks at form feeds and Unicode separators
 _CLOSE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 
 
@@ -92,7 +93,7 @@ def _binary(data: bytes) -> bool:
     """Whether bytes look like a program, image or archive: control bytes no text has, and not just a few."""
     sample = data[:8192]
     control = sum(1 for byte in sample if byte < 32 and byte not in (9, 10, 12, 13, 27))
-    return control * 50 > len(sample)
+    return control > 2 + len(sample) // 50
 
 
 def _fences(text: str) -> tuple[str, str | None, str]:
@@ -200,7 +201,7 @@ def _plain(value: Any) -> Any:
 
 def with_body(parts: Parts, body: str) -> Parts:
     """The same file with another body. Lines that stay keep their own line endings; the final newline stays as it was."""
-    old, new = parts.body.splitlines(keepends=True), normal(body).splitlines(keepends=True)
+    old, new = _LINE.findall(parts.body), _LINE.findall(normal(body))
     if parts.body and new:
         ended = parts.body.endswith(("\n", "\r"))
         if ended and not new[-1].endswith("\n"):
@@ -257,7 +258,7 @@ def _open_end(head: str) -> int:
 
 def _splice(block: str, changes: Mapping[str, Any], newline: str) -> str:
     lines = normal(block).split("\n")
-    kept = block.splitlines(keepends=True)
+    kept = _LINE.findall(block)
     try:
         node = yaml.compose(normal(block), Loader=_Loader)
     except yaml.YAMLError:
@@ -280,7 +281,8 @@ def _splice(block: str, changes: Mapping[str, Any], newline: str) -> str:
         end = _value_end(value, lines, start, limit)
         new = changes[name]
         text = "" if new is None else _render(name, new, value)
-        if text and isinstance(value, yaml.ScalarNode) and value.style not in ("|", ">") and text.count("\n") == 1:
+        block_style = isinstance(value, yaml.ScalarNode) and value.style in ("|", ">")
+        if text.count("\n") == 1 and not block_style and getattr(value, "flow_style", True):
             # A comment behind the old value stays behind the new one.
             tail = lines[value.end_mark.line][value.end_mark.column :]
             if tail.strip().startswith("#"):

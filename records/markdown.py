@@ -21,7 +21,7 @@ from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
 MAX_LINKS = 20_000  # of one note; a million links in a file are an attack, not a note
 MAX_HEADINGS = 20_000
 
-_FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?:.*?\n)?(?: {0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.M | re.S)
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.M)
 _SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
 _ATX = re.compile(r"^ {0,3}(#{1,6})([ \t][^\n]*)?$", re.M)
@@ -125,19 +125,41 @@ def names(value: Any) -> list[str]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    text = match.group()
+    return _spaces(match.group())
+
+
+def _spaces(text: str) -> str:
     return "\n".join(" " * len(line) for line in text.split("\n")) if "\n" in text else " " * len(text)
 
 
 def mask_code(text: str) -> str:
     """The text with code and comments as spaces; every other character keeps its position."""
     if "```" in text or "~~~" in text:
-        text = _FENCE.sub(_blank, text)
+        text = _mask_fences(text)
     if "<!--" in text:
         text = _COMMENT.sub(_blank, text)
     if "`" in text:
         text = _SPAN.sub(_blank, text)
     return text
+
+
+def _mask_fences(text: str) -> str:
+    """Fenced code blanked out. By lines, because one pattern for a whole block backtracks over long runs of backticks."""
+    out = []
+    done = 0
+    opened: tuple[int, str] | None = None
+    for match in _FENCE.finditer(text):
+        marks, rest = match.groups()
+        if opened is None:
+            if marks[0] == "~" or "`" not in rest:
+                opened = (match.start(), marks)
+        elif marks[0] == opened[1][0] and len(marks) >= len(opened[1]) and not rest.strip():
+            out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
+            done, opened = match.end(), None
+    if opened is not None:
+        out += [text[done : opened[0]], _spaces(text[opened[0] :])]
+        done = len(text)
+    return "".join([*out, text[done:]])
 
 
 def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:

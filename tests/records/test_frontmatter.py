@@ -1,0 +1,158 @@
+"""Bytes in, the same bytes out; a change of one key touches the lines of that key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from records import frontmatter
+from records.errors import InvalidValue, Unreadable
+
+PRINTED = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
+KEYS = st.sampled_from(["alpha", "beta key", "Größe", "tags", "x_1", "日本"])
+VALUES = st.sampled_from(
+    [
+        "plain", "two words", "'single # quoted'", '"double: quoted \\u00e9"', "12", "true", "2024-05-06", "~", "",
+        "[a, b, 'c d']", "{k: v, n: [1, 2]}", "emoji 🎉 text", "tab\there", "a  # remark", "'x'   # remark",
+        "\n  - one\n  - two # note", "\n- flush\n- left", "|\n  block\n  text", ">-\n  folded\n  text",
+        "\n  inner: 1\n  other: [2]", "&anchor value",
+    ]
+)  # fmt: skip
+BETWEEN = st.sampled_from(["", "", "", "# a comment\n", "\n", "  # indented comment\n", "# one\n# two\n\n"])
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> tuple[str, list[str]]:
+    keys = draw(st.lists(KEYS, unique=True, min_size=1, max_size=5))
+    text = draw(BETWEEN)
+    for place, key in enumerate(keys):
+        value = draw(VALUES).replace("&anchor", f"&anchor{place}")
+        text += f"{key}:{'' if value.startswith(chr(10)) or not value else ' '}{value}\n" + draw(BETWEEN)
+    return text, keys
+
+
+NEW_VALUES = st.one_of(
+    st.text(max_size=30), st.integers(-5, 10**6), st.booleans(), st.lists(st.text("abc #:-'\"é", max_size=6), max_size=4),
+    st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 9), max_size=3), st.none(),
+)  # fmt: skip
+
+
+@given(st.binary(max_size=400))
+def test_taking_a_file_apart_loses_no_byte(data: bytes) -> None:
+    """split then encode is the identity for every file that is text."""
+    try:
+        parts = frontmatter.split(data)
+    except Unreadable:
+        return
+    assert parts.encode() == data
+
+
+@given(blocks(), st.sampled_from(["\n", "\r\n"]), st.booleans(), PRINTED)
+def test_frontmatter_in_any_clothes_keeps_its_bytes(
+    block: tuple[str, list[str]], newline: str, bom: bool, body: str
+) -> None:
+    """BOM, CRLF, comments and anchors survive reading and writing unchanged."""
+    text = f"---\n{block[0]}---\n{body}".replace("\r", "").replace("\n", newline)
+    data = (frontmatter.BOM if bom else b"") + text.encode()
+    parts = frontmatter.split(data)
+    assert parts.block is not None
+    assert parts.encode() == data
+    assert frontmatter.with_keys(parts, {}).encode() == data
+
+
+@settings(max_examples=300)
+@given(blocks(), st.data(), st.sampled_from(["\n", "\r\n"]), NEW_VALUES)
+def test_changing_one_key_keeps_every_other_line(
+    block: tuple[str, list[str]], data: st.DataObject, newline: str, value: Any
+) -> None:
+    """After a change the file reads as asked, and all lines outside that key are the same bytes in the same order."""
+    text, keys = block
+    key = data.draw(st.sampled_from([*keys, "brand new"]))
+    parts = frontmatter.split(f"---\n{text}---\nbody\n".replace("\n", newline).encode())
+    assert parts.block is not None
+    before, fault = frontmatter.load(parts.block)
+    assert fault is None, (fault, text)
+    try:
+        after = frontmatter.with_keys(parts, {key: value})
+    except InvalidValue:
+        return  # refused, nothing touched: such as removing an anchor that is used
+    read = frontmatter.load(after.block or "")[0]
+    wanted = {**before, key: value}
+    if value is None:
+        del wanted[key]
+    assert read == wanted
+    assert after.body == parts.body
+    start = next((n for n, line in enumerate(text.split("\n")) if line.startswith(f"{key}:")), None)
+    old_lines = parts.block.splitlines(keepends=True)
+    new_lines = (after.block or "").splitlines(keepends=True)
+    head = old_lines if start is None else old_lines[:start]
+    assert new_lines[: len(head)] == head
+    if start is not None:
+        following = [
+            n for n, line in enumerate(text.split("\n")) if n > start and any(line.startswith(f"{k}:") for k in keys)
+        ]
+        tail = old_lines[following[0] :] if following else []
+        assert not tail or new_lines[-len(tail) :] == tail
+
+
+@given(PRINTED, PRINTED, st.booleans())
+def test_a_new_body_keeps_head_and_final_newline(old: str, new: str, crlf: bool) -> None:
+    """The body becomes what was given; whether the file ends with a line ending does not change; the head stays."""
+    text = "---\na: 1 # x\n---\n\n" + old.replace("\r", "")
+    parts = frontmatter.split((text.replace("\n", "\r\n") if crlf else text).encode())
+    changed = frontmatter.with_body(parts, new)
+    assert changed.head == parts.head
+    wanted = frontmatter.normal(new)
+    if parts.body and wanted:
+        assert changed.text.removesuffix("\n") == wanted.removesuffix("\n")
+        if changed.text:
+            assert changed.body.endswith(("\n", "\r")) == parts.body.endswith(("\n", "\r"))
+    if crlf and "\n" in parts.body:
+        assert "\n" not in changed.body.replace("\r\n", "")
+
+
+def test_lines_that_stay_keep_their_own_endings() -> None:
+    """In a file of mixed line endings only the changed line takes the file's own."""
+    parts = frontmatter.split(b"one\r\ntwo\nthree\r\nfour\r\n")
+    assert frontmatter.with_body(parts, "one\ntwo\nTHREE\nfour\n").encode() == b"one\r\ntwo\nTHREE\r\nfour\r\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ("a: [1", "not YAML in line"),
+        ("- a\n- b", "a list, not a mapping"),
+        ("just text", "a str, not a mapping"),
+        ("a: &a [*a]", "cannot be read"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested more than"),
+        ("x: " + "y" * frontmatter.MAX_BLOCK, "at most"),
+        ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+            f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 10)}]\n" for n in range(9)
+        ), "by its aliases"),
+        ("d: 2024-13-45", "cannot be read"),
+        ("a: !!python/object:os.system 1", "not YAML in line"),
+    ],
+)  # fmt: skip
+def test_bad_frontmatter_is_a_sentence_not_an_exception(block: str, why: str) -> None:
+    """Broken, hostile or enormous YAML gives an empty mapping and the reason."""
+    fields, fault = frontmatter.load(block)
+    assert fields == {}
+    assert fault is not None and why in fault
+
+
+def test_a_flow_mapping_is_changed_as_a_whole() -> None:
+    """`{a: 1}` on one line cannot be changed by lines; the round-trip library does it."""
+    parts = frontmatter.split(b"---\n{a: 1, b: two}\n---\nbody\n")
+    after = frontmatter.with_keys(parts, {"a": 5})
+    assert frontmatter.load(after.block or "")[0] == {"a": 5, "b": "two"}
+    assert after.encode().endswith(b"---\nbody\n")
+
+
+def test_a_key_whose_anchor_is_used_keeps_the_other_s_value() -> None:
+    """Changing the key that holds an anchor does not change what the alias meant."""
+    parts = frontmatter.split(b"---\na: &x 1\nb: *x\n---\n")
+    after = frontmatter.with_keys(parts, {"a": 2})
+    assert frontmatter.load(after.block or "")[0] == {"a": 2, "b": 1}

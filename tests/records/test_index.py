@@ -1,0 +1,316 @@
+"""The index says what the files say, whatever happened to either."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from records import Index, InvalidValue, Notes, RecordError, Store
+from records.catalog import Catalog, Entry
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Any:
+    with Notes(tmp_path) as made:
+        yield made
+
+
+def write(notes: Notes, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        full = notes.store.root / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.write_text(text)
+    notes.sync()
+
+
+def contents(path: Path) -> list[Any]:
+    """Everything an index says, without row numbers."""
+    with Index(path, read_only=True) as index:
+        db = index._db
+        rows = db.execute(
+            "SELECT path, id, wanted, title, class, tags, revision, error FROM notes ORDER BY path"
+        ).fetchall()
+        tags = db.execute("SELECT tag, path FROM tags JOIN notes USING(note) ORDER BY 1, 2").fetchall()
+        keys = db.execute("SELECT key, rank, path FROM names JOIN notes USING(note) ORDER BY 1, 2, 3").fetchall()
+        words = db.execute("SELECT term, doc, cnt FROM terms ORDER BY term").fetchall()
+        return [rows, tags, keys, words, index.unresolved(), index.graph()]
+
+
+NAMES = st.sampled_from(["a", "b", "c", "sub/a", "sub/d", "index", "sub/index"])
+IDS = st.sampled_from(["", "a", "b", "own", "sub/a"])
+WORDS = st.lists(
+    st.sampled_from(
+        ["roof", "walls", "[[a]]", "[[sub/a]]", "[[own]]", "[[index|x]]", "[d](d.md)", "Ünïcode", "日本語"]
+    ),
+    max_size=5,
+)
+
+
+class Life(RuleBasedStateMachine):
+    """Edits through the API and behind its back, in any order; afterwards the index equals one built from nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = Path(self.folder.name)
+        self.notes = Notes(self.root)
+
+    @rule(
+        name=NAMES,
+        id_=IDS,
+        words=WORDS,
+        tags=st.lists(st.sampled_from(["t", "U/v"]), max_size=2),
+        suffix=st.sampled_from([".md", ".org"]),
+    )
+    def write_behind(self, name: str, id_: str, words: list[str], tags: list[str], suffix: str) -> None:
+        path = self.root / (name + suffix)
+        path.parent.mkdir(exist_ok=True)
+        head = f"---\n{f'id: {id_}' if id_ else ''}\ntags: [{', '.join(tags)}]\n---\n"
+        path.write_text(head + "# " + " ".join(words) + "\n" + " ".join(words))
+
+    @rule(name=NAMES)
+    def remove_behind(self, name: str) -> None:
+        (self.root / f"{name}.md").unlink(missing_ok=True)
+
+    @rule(old=NAMES, new=NAMES)
+    def move_behind(self, old: str, new: str) -> None:
+        source = self.root / f"{old}.md"
+        if source.exists():
+            (self.root / new).parent.mkdir(exist_ok=True)
+            source.replace(self.root / f"{new}.md")
+
+    @rule(old=NAMES, words=WORDS)
+    def update(self, old: str, words: list[str]) -> None:
+        try:
+            self.notes.update(old, {"body": " ".join(words), "tags": ["t"]})
+        except RecordError:
+            return
+
+    @rule(old=NAMES, new=NAMES)
+    def rename(self, old: str, new: str) -> None:
+        try:
+            self.notes.rename(old, new)
+        except RecordError:
+            return
+
+    @rule(name=NAMES)
+    def trash(self, name: str) -> None:
+        try:
+            self.notes.trash(name)
+        except RecordError:
+            return
+
+    @rule()
+    def sync(self) -> None:
+        self.notes.sync()
+
+    @rule()
+    def reopen(self) -> None:
+        self.notes.close()
+        self.notes = Notes(self.root)
+
+    @invariant()
+    def equals_a_rebuild(self) -> None:
+        self.notes.sync()
+        assert self.notes.verify() == []
+        fresh = self.root.parent / f"{self.root.name}-fresh.db"
+        index = Index(fresh)
+        try:
+            index.apply(self.notes.store.read(stat.path) for stat in self.notes.store.scan())
+            index.close()
+            assert contents(fresh) == contents(self.root / ".egghead" / "index.db")
+        finally:
+            index.close()
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{fresh}{suffix}").unlink(missing_ok=True)
+
+    def teardown(self) -> None:
+        self.notes.close()
+        self.folder.cleanup()
+
+
+Life.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+
+
+class TestLife(Life.TestCase):  # type: ignore[name-defined,misc]
+    """After any sequence of edits, renames, removals and missed events the index equals a rebuild."""
+
+
+RESOLUTION = {
+    "index.md": "root", "user/index.md": "[[features]]", "user/features/index.md": "---\ntitle: All features\n---\n",
+    "user/features/tags.md": "# Tags\n", "dev/tags.md": "# Dev tags\n", "dev/unique.md": "---\naliases: [Only One, Einzig]\n---\n",
+    "deep/with id.md": "---\nid: chosen\ntitle: Some Title\n---\n", "dup1.md": "---\ntitle: Twin\n---\n", "dup2.md": "---\ntitle: twin\n---\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "id_"),
+    [
+        ("user/features/tags", "user/features/tags"),  # exact id
+        ("features/tags", "user/features/tags"),  # end of the path, as Foam and Obsidian
+        ("tags", None),  # two notes: ambiguous
+        ("unique", "dev/unique"),  # last part, as Obsidian
+        ("UNIQUE", "dev/unique"),  # case does not matter
+        ("unique.md", "dev/unique"),  # extension does not matter
+        ("only one", "dev/unique"),  # alias
+        ("some title", "chosen"),  # title
+        ("chosen", "chosen"),  # id of the frontmatter
+        ("deep/with id", "chosen"),  # its path still finds it
+        ("with id", "chosen"),
+        ("features", "user/features/index"),  # a folder means its index, as Foam
+        ("index", "index"),  # exact id before last part
+        ("Twin", None),  # two titles
+        ("nowhere", None),
+        ("", None),
+    ],
+)
+def test_what_a_link_means(tmp_path: Path, target: str, id_: str | None) -> None:
+    """Each way of naming a note that Obsidian and Foam know; ambiguous and missing are None, not errors."""
+    with Notes(tmp_path) as notes:
+        write(notes, RESOLUTION)
+        assert notes.index.resolve(target) == id_
+
+
+def test_links_backlinks_unresolved_orphans(notes: Notes) -> None:
+    """Both directions agree; a new note heals the links that waited for it."""
+    write(
+        notes,
+        {
+            "a.md": "[[b]] [[b|again]] [[later]] [c](sub/c.md)",
+            "b.md": "[[a#x]]",
+            "sub/c.md": "---\nlinks: [b]\n---\n",
+            "lone.md": "x",
+        },
+    )
+    assert [(link["target"], link["id"]) for link in notes.index.links("a")] == [
+        ("b", "b"),
+        ("later", None),
+        ("sub/c", "sub/c"),
+    ]
+    assert [(link["source"], link["id"], link["depth"]) for link in notes.index.links("sub/c", 3)] == [
+        ("sub/c", "b", 1), ("b", "a", 2), ("a", "b", 3), ("a", None, 3), ("a", "sub/c", 3),
+    ]  # fmt: skip
+    assert sorted({link["id"] for link in notes.index.backlinks("b")}) == ["a", "sub/c"]
+    assert notes.index.unresolved() == [{"source": "a", "target": "later", "candidates": []}]
+    assert [note["id"] for note in notes.index.orphans()] == ["lone"]
+    write(notes, {"later.md": "here"})
+    assert notes.index.unresolved() == [] and notes.index.backlinks("later")[0]["id"] == "a"
+    assert notes.index.graph("lone", 2) == {"nodes": [{"id": "lone", "title": "lone", "class": "durable"}], "edges": []}
+    assert ["a", "later"] in notes.index.graph("later", 1)["edges"]
+
+
+def test_two_files_with_one_id(notes: Notes) -> None:
+    """Both are listed; the first path keeps the id, the other has that of its path, and it is reported."""
+    write(notes, {"x.md": "---\nid: same\n---\n", "y.md": "---\nid: same\n---\n", "z.md": "---\nid: x\n---\n"})
+    listed = {row["id"] for row in notes.index.list(order="id")}
+    assert listed == {"same", "y", "z"}
+    assert {fault["id"] for fault in notes.index.faults()} == {"y", "z"}
+    assert notes.get("y").path == "y.md"
+    (notes.store.root / "x.md").unlink()
+    notes.sync()
+    assert {row["id"] for row in notes.index.list()} == {"same", "x"}
+
+
+def test_bad_files_do_not_stop_the_rest(notes: Notes) -> None:
+    """Broken YAML is listed and searchable with its error, a binary is skipped and reported, the others are read."""
+    (notes.store.root / "bin.md").write_bytes(bytes(range(256)) * 20)
+    write(notes, {"bad.md": "---\na: [1\n---\nstill findable xylophone\n", "good.md": "fine"})
+    assert [hit.id for hit in notes.search("xylophone")] == ["bad"]
+    faults = {fault["path"]: fault["error"] for fault in notes.index.faults()}
+    assert "line 2" in faults["bad.md"] or "line 3" in faults["bad.md"]
+    assert "not text" in faults["bin.md"] and "good.md" not in faults
+    assert notes.sync() == []  # none of them is read again
+
+
+def test_lists(notes: Notes) -> None:
+    """Filters, orders, limits; a parent tag finds its children; an unknown order is refused."""
+    write(notes, {
+        "a.md": "---\ntags: [Project/Roof]\ncreated: 2020-01-01\nclass: agent\n---\n",
+        "b/c.md": "---\ntags: [project]\ncreated: 2021-01-01\ntitle: Apfel\n---\n", "b/d.md": "# Zebra",
+    })  # fmt: skip
+    index = notes.index
+    assert [row["id"] for row in index.list(tag="project", order="id")] == ["a", "b/c"]
+    assert [row["id"] for row in index.list(class_="agent")] == ["a"]
+    assert [row["id"] for row in index.list(prefix="b/", order="title")] == ["b/c", "b/d"]
+    assert [row["id"] for row in index.recent("created", since="2020-06-01")][-1] == "b/c"
+    assert {row["tag"]: row["count"] for row in index.tags()} == {"Project/Roof": 1, "project": 1}
+    with pytest.raises(InvalidValue):
+        index.list(order="size")
+    assert index.get("b/c")["title"] == "Apfel" and index.get("nope") is None
+    assert index.known(after="a.md", limit=1).keys() == {"b/c.md"}
+
+
+@pytest.mark.parametrize("harm", ["schema", "garbage", "truncated", "empty", "foreign"])
+def test_a_damaged_index_is_built_again_and_says_so(tmp_path: Path, harm: str) -> None:
+    """Another schema, random bytes, a cut file, somebody else's database: the notes are all found again."""
+    for number in range(30):
+        (tmp_path / f"n{number}.md").write_text(f"# Note {number}\n\nword{number} " + "x " * 500)
+    Notes(tmp_path).close()
+    path = tmp_path / ".egghead" / "index.db"
+    if harm == "schema":
+        db = sqlite3.connect(path)
+        db.execute("UPDATE about SET value = 'old'")
+        db.commit()
+        db.close()
+    elif harm == "garbage":
+        path.write_bytes(b"not a database" * 1000)
+    elif harm == "truncated":
+        path.write_bytes(path.read_bytes()[: 4096 * 3])
+    elif harm == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        db = sqlite3.connect(path)
+        db.execute("CREATE TABLE theirs(x)")
+        db.close()
+    with Notes(tmp_path) as notes:
+        assert [hit.id for hit in notes.search("word7")] == ["n7"]
+        assert notes.verify() == []
+        assert harm == "empty" or notes.index.rebuilt
+
+
+def test_two_readers_see_what_one_writer_wrote(tmp_path: Path) -> None:
+    """Readers on other connections answer while the writer works, and see each finished transaction."""
+    with Notes(tmp_path) as notes:
+        reader = Index(tmp_path / ".egghead" / "index.db", read_only=True)
+        assert reader.search("hello") == []
+        notes.create(id="n", body="hello")
+        assert [hit.id for hit in reader.search("hello")] == ["n"]
+        reader.close()
+
+
+def test_the_catalog_agrees_with_the_index_about_ids(notes: Notes) -> None:
+    """One rule gives ids in memory and in SQL."""
+    write(notes, {
+        "a.md": "---\nid: b\n---\n", "b.md": "x", "c.org": "x", "c.md": "x", "d.md": "---\nid: q\n---\n", "e.md": "---\nid: q\n---\n",
+    })  # fmt: skip
+    catalog = Catalog(notes.index.entries())
+    rows = {row["id"] for row in notes.index.list(limit=None)}
+    assert {catalog.id_at(entry.path) for entry in catalog} == rows == {"a", "b", "c", "c.org", "q", "e"}
+    for id_ in rows:
+        path = catalog.path_of(id_)
+        assert path is not None and notes.index.paths([id_]) == {id_: path}
+
+
+def test_a_moved_file_is_one_move() -> None:
+    """The same inode under a new path is a rename, not a removal and a creation."""
+    catalog = Catalog([Entry("a.md", (1, 2, 77), "a", "durable")])
+    from records import FileStat
+
+    difference = catalog.compare([FileStat("b/c.md", 1, 2, 77)])
+    assert difference.moved == {"b/c.md": "a.md"} and difference.removed == ("a.md",)
+
+
+def test_a_note_of_ten_megabytes(notes: Notes) -> None:
+    """Large notes are read, found by their last words' section head and shown."""
+    write(notes, {"big.md": "# Big\n\n" + "lorem ipsum dolor " * 600_000 + "\n\nneedleword\n"})
+    assert [hit.id for hit in notes.search("big lorem")] == ["big"]
+    assert isinstance(notes.store, Store)

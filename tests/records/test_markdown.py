@@ -1,0 +1,163 @@
+"""What is read from a Markdown note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from records import Unreadable, parse_markdown
+from records.errors import InvalidId
+from records.ids import check_id, id_of, is_note, slug
+from records.relink import relink, retarget
+
+NOTE = """---
+id: roof
+title:  The   roof
+class: agent
+tags: [house, "#money"]
+links: one two
+aliases: [Dach, Top of the house]
+created: 2024-05-06
+author: ada
+rooms: [default]
+---
+
+# Roof
+
+See [[walls]], ![[plan#Attic|the plan]] and [the garden](../garden/beds.md#roses).
+`[[code]]` and
+
+```
+[[fence]]
+# not a heading
+```
+
+Setext
+------
+
+## Costs `per` *tile* #
+"""
+
+
+def test_every_field_is_read() -> None:
+    """Frontmatter keys become fields; unknown ones stay in meta; links and headings in code are none."""
+    record = parse_markdown(NOTE.encode(), "house/roof.md")
+    assert (record.id, record.title, record.class_, record.author) == ("roof", "The roof", "agent", "ada")
+    assert record.tags == ("house", "money") and record.links == ("one", "two")
+    assert record.created == "2024-05-06" and record.aliases == ("Dach", "Top of the house")
+    assert record.meta == {"aliases": ["Dach", "Top of the house"], "rooms": ["default"]}
+    assert [(h.level, h.text) for h in record.outline] == [(1, "Roof"), (2, "Setext"), (2, "Costs per tile")]
+    assert [(link.kind, link.target, link.fragment, link.display) for link in record.wikilinks] == [
+        ("wiki", "walls", "", ""), ("embed", "plan", "Attic", "the plan"),
+        ("markdown", "garden/beds", "roses", "the garden"),
+    ]  # fmt: skip
+    assert record.body.startswith("# Roof")
+    assert record.body[record.outline[1].position :].startswith("Setext")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "id_", "title", "class_"),
+    [
+        ("text", "a/b.md", "a/b", "a/b", "durable"),
+        ("# Head\n", "a.md", "a", "Head", "durable"),
+        ("---\ntitle: 7\n---\n# Head", "a.md", "a", "7", "durable"),
+        ("---\nclass: agnet\n---\n", "a.md", "a", "a", "durable"),
+        ("---\nclass: [x]\nid: ''\n---\n", "a.md", "a", "a", "durable"),
+        ("do it", "skills/cook/SKILL.md", "skills/cook", "skills/cook", "skill"),
+        ("do it", "skills/cook.md", "skills/cook", "skills/cook", "skill"),
+        ("---\nno end", "a.md", "a", "a", "durable"),
+        ("---\n: : :\n---\n# T", "a.md", "a", "T", "durable"),
+        ("", "empty.md", "empty", "empty", "durable"),
+    ],
+)
+def test_defaults(text: str, path: str, id_: str, title: str, class_: str) -> None:
+    """Missing or senseless fields take the documented defaults."""
+    record = parse_markdown(text.encode(), path)
+    assert (record.id, record.title, record.class_) == (id_, title, class_)
+
+
+def test_an_unknown_class_is_kept_for_the_doctor() -> None:
+    """What a field could not take stays visible in meta."""
+    assert parse_markdown(b"---\nclass: agnet\n---\n", "a.md").meta == {"class": "agnet"}
+
+
+def test_bad_bytes() -> None:
+    """Latin-1 is read and flagged, NUL characters are flagged, a program is refused."""
+    latin = parse_markdown("caf\xe9 cr\xe8me".encode("latin-1"), "a.md")
+    assert latin.body == "café crème" and "Latin-1" in (latin.error or "")
+    assert "NUL" in (
+        parse_markdown(b"a long text of many words with one \0 in it, that is all there is", "a.md").error or ""
+    )
+    with pytest.raises(Unreadable, match="not text"):
+        parse_markdown(b"\x7fELF\x02\x01\x01" + bytes(100), "a.md")
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="[]()|#!`~\\\n <>-=ab:.md/\t\"'*_", max_size=300))
+def test_any_text_is_read(text: str) -> None:
+    """No text raises, positions lie inside it, and links are where it has brackets."""
+    record = parse_markdown(text.encode(), "x/y.md")
+    for link in record.wikilinks:
+        assert 0 <= link.position < max(1, len(record.body))
+    for heading in record.outline:
+        assert 0 <= heading.position <= len(record.body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[a]]" * 200_000, "[" * 300_000, "`" * 100_000 + " " + "`a" * 50_000, "# " + " " * 200_000 + "x", "<!--" * 50_000,
+     "[a](" * 50_000, "#" * 100_000, "```\n" * 50_000, "a\n" + "-" * 200_000 + "x", "---\n" * 50_000, "* " * 100_000],
+)  # fmt: skip
+@pytest.mark.timeout(20)
+def test_hostile_text_takes_no_hostile_time(text: str) -> None:
+    """Patterns that would backtrack without end are read in time linear in their size."""
+    record = parse_markdown(text.encode(), "x.md")
+    assert len(record.wikilinks) <= 20_000
+
+
+def test_the_sample_notes_have_no_error(foam: Path) -> None:
+    """86 real notes are read, each with a title."""
+    records = [parse_markdown(path.read_bytes(), path.name) for path in foam.rglob("*.md")]
+    assert len(records) == 86
+    assert all(record.title and record.error is None for record in records)
+
+
+@pytest.mark.parametrize(
+    "id_",
+    ["", " ", "/abs", "a//b", "../x", "a/../b", ".hidden", "a/.b", "a\nb", "a\0b", "a:b", "x~", "~$x", "a/", "a. ", "x" * 2000,
+     "y" * 250, "\ud800", "a\u202eb"],
+)  # fmt: skip
+def test_ids_that_are_no_file_are_refused(id_: str) -> None:
+    """Each id that could escape, hide or not be stored is refused with a sentence."""
+    with pytest.raises(InvalidId):
+        check_id(id_)
+
+
+@given(st.text(max_size=120))
+def test_a_slug_is_empty_or_an_allowed_id(title: str) -> None:
+    """What a title is turned into can be written to disk."""
+    name = slug(title)
+    if name:
+        assert check_id(name) == name and id_of(name + ".md") == name and is_note(name + ".md")
+
+
+def test_links_follow_a_renamed_note() -> None:
+    """Each spelling of a link is rewritten in its own spelling; code, titles and other notes' links stay."""
+    text = "[[a/old]] [[old]] ![[old#S|shown]] [[Old Title]] [t](../a/old.md#x) `[[old]]` [[folder/old]] [[other]]\n\n[r]: ../a/old.md\n"
+    new = retarget(text, "b/here.md", {"a/old", "old", "Old Title"}, "a/old.md", "c/new.md", "c/new", True)
+    assert new == (
+        "[[c/new]] [[new]] ![[new#S|shown]] [[Old Title]] [t](../c/new.md#x) `[[old]]` [[folder/old]] [[other]]\n\n[r]: ../c/new.md\n"
+    )
+    assert "[[c/new]] [[c/new]]" in retarget(
+        text, "b/here.md", {"a/old", "old"}, "a/old.md", "c/new.md", "c/new", False
+    )
+
+
+def test_a_moved_note_s_own_links_lead_where_they_led() -> None:
+    """Relative Markdown links are counted from the new place."""
+    assert relink("[x](beds.md) [y](./sub/z.md#f) [w](http://x.md)", "garden/roses.md", "roses.md") == (
+        "[x](garden/beds.md) [y](./garden/sub/z.md#f) [w](http://x.md)"
+    )

@@ -1,0 +1,80 @@
+"""What somebody typed, as a Query."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records import search_query
+from records.query import Query
+from records.text import analyse, distance, stem, terms
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("two words", Query("two words", unfinished=True)),
+        ("two words ", Query("two words")),
+        ("really?", Query("really?")),
+        ('"a phrase" x', Query("x", phrases=("a phrase",), unfinished=True)),
+        ('-no -"not this" yes ', Query("yes", excluded=("no", "not this"))),
+        ("tag:#a TAG:b -tag:c class:agent in:x/y/ q ", Query("q", tags=("a", "b"), without_tags=("c",), class_="agent", folder="x/y")),
+        ('tag:"two words" ', Query("", tags=("two words",))),
+        ("well-known c-d - e ", Query("well-known c-d - e")),
+        ('5" disk ', Query('5 disk')),
+        ("note: in: tag: ", Query("note: in: tag:")),
+        ("", Query("")),
+    ],
+)  # fmt: skip
+def test_what_is_typed_is_understood(text: str, query: Query) -> None:
+    """Each operator of the search box, and things that only look like one."""
+    assert search_query(text) == query
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_query(text: str) -> None:
+    """The parser is total."""
+    assert isinstance(search_query(text), Query)
+
+
+@given(st.text(max_size=300))
+def test_any_text_has_terms_without_syntax(text: str) -> None:
+    """Terms hold no space, quote or other character that FTS5 could take for syntax, and are the same each time."""
+    found = terms(text)
+    assert found == analyse(text).split()
+    assert all(not set(term) & set(" \"'*()^:-+,") for term in found)
+
+
+@pytest.mark.parametrize(
+    "group",
+    ["publish published publishing publishes", "note notes", "tag tags tagging tagged", "template templates", "Notiz Notizen",
+     "Bücher Buch", "image images", "save saving saved", "página páginas", "заметка заметки заметку", "книга книги книгу",
+     "ملاحظة الملاحظات الملاحظة", "muistiinpanot muistiinpanoja", "recette recettes", "müller Müller MULLER", "straße STRASSE"],
+)  # fmt: skip
+def test_inflected_forms_meet(group: str) -> None:
+    """Forms of one word have one term, without knowing the language."""
+    assert len({terms(word)[0] for word in group.split()}) == 1
+
+
+def test_scripts_without_spaces_fall_into_pieces() -> None:
+    """Han, kana and Hangul give pairs, Thai gives triples, so that a part of a sentence is found."""
+    assert terms("東京都") == ["東京", "京都"]
+    assert set(terms("노트를")) >= {"노트"}
+    assert set(terms("ภาษาไทย")) & set(terms("เรียนภาษาไทยวันนี้"))
+    assert terms("iPhoneの画面")[0] == "iphon" and "画面" in terms("iPhoneの画面")
+
+
+@given(st.text("abc", max_size=7), st.text("abc", max_size=7))
+def test_distance_is_symmetric_and_bounded(one: str, other: str) -> None:
+    """Edit distance does not depend on the order, is zero for equals only, and stops at its bound."""
+    steps = distance(one, other, 3)
+    assert steps == distance(other, one, 3)
+    assert (steps == 0) == (one == other)
+    assert steps <= 4
+
+
+@given(st.text(max_size=20))
+def test_a_stem_is_never_empty(word: str) -> None:
+    """Whatever is cut off, something stays."""
+    assert bool(stem(word)) == bool(word)
