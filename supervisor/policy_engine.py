@@ -494,7 +494,7 @@ class Machine(Working):
 
     def timer(self, id: str) -> None:
         target = self.timers.pop(id, None)
-        if target is None or target.supervisor not in self.supervisors:
+        if target is None or target.supervisor not in self.supervisors or self.phase in ("lost", "leaving"):
             return
         child = self.supervisors[target.supervisor].children.get(target.id)
         if child is None or child.timer != id:

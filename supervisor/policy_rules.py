@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import floor
 
 from supervisor.policy_events import ExitReason
-from supervisor.policy_state import Child
+from supervisor.policy_state import Child, Status
 from supervisor.spec import AnySpec, ChildSpec, Park, Restart, Strategy, SupervisorSpec
 
 # Is a child that ended by itself started again? (do_restart/3)
@@ -24,6 +24,8 @@ RESTARTED: Mapping[tuple[Restart, ExitReason], bool] = {
     ("temporary", "shutdown"): False,
     ("temporary", "crash"): False,
 }
+
+STILL_THERE: frozenset[Status] = frozenset({"starting", "running", "stopping", "restarting"})
 
 PLANNED_LIMIT = 3  # planned exits of one child that are not counted ...
 PLANNED_PERIOD = 60.0  # ... in this many seconds
@@ -68,18 +70,13 @@ def group(strategy: Strategy, ids: Iterable[str], id: str) -> tuple[str, ...]:
 def ends_with(supervisor: SupervisorSpec, ended: AnySpec, rest: Iterable[Child]) -> bool:
     """Does the supervisor end because `ended` did (and is not restarted)? `rest`: the children that remain.
 
-    A child that waits for a restart counts as there (do_auto_shutdown/2).
+    A child that waits for a restart still counts, as does one whose end has not been handled yet (do_auto_shutdown/2).
     """
     if supervisor.auto_shutdown == "never" or not ended.significant:
         return False
     if supervisor.auto_shutdown == "any_significant":
         return True
-    return not any(child.spec.significant and (child.alive or counts_as_there(child)) for child in rest)
-
-
-def counts_as_there(child: Child) -> bool:
-    """OTP still has a pid, or `restarting`, in its record of this child."""
-    return child.status in ("running", "restarting") or (child.status == "stopping" and not child.gone)
+    return not any(child.spec.significant and child.status in STILL_THERE for child in rest)
 
 
 def spec_fault(supervisor: SupervisorSpec, spec: AnySpec) -> str:

@@ -73,6 +73,12 @@ def rebuild_when_empty(machine: Machine) -> None:
     if machine.phase == "leaving":
         _leave(machine, EXIT_STOPPED, machine.reason)
         return
+    ending = root.jobs.get("")
+    if ending is not None and ending.kind == "exit":  # it was giving up already; a lost launcher does not save it
+        if ending.own:
+            machine.actions.append(SupervisorExit(root.path, ending.reason))
+        _leave(machine, ending.code, ending.reason)
+        return
     restarts = rules.add_restart(root.restarts, machine.now, root.spec.period)
     if rules.over_budget(restarts, root.spec):
         why = f"more than {root.spec.intensity} restarts in {root.spec.period} s; last: {machine.reason}"

@@ -146,7 +146,7 @@ class Run:
         from supervisor.treefile import child_spec
 
         try:
-            return child_spec(self.state.supervisors[supervisor].spec, wanted, self.tree, start=_CALL_START)
+            return child_spec(self.state.supervisors[supervisor].spec, _startable(wanted), self.tree)
         except TreeError:
             return None
 
@@ -231,6 +231,16 @@ class Run:
             for path, supervisor in sorted(self.state.supervisors.items())
             if supervisor.started
         }
+
+
+def _startable(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec of a call, with something to start for every worker that names nothing."""
+    spec = dict(wanted)
+    if isinstance(spec.get("children"), list):
+        spec["children"] = [_startable(each) if isinstance(each, Mapping) else each for each in spec["children"]]
+    if not {"start", "strategy", "children", "template"} & set(spec):
+        spec["start"] = _CALL_START
+    return spec
 
 
 def _owner(event: Event) -> str:

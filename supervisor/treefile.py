@@ -199,10 +199,10 @@ def parse_tree(
         ) from None
 
 
-def child_spec(supervisor: SupervisorSpec, request: Mapping[str, Any], tree: Tree, *, start: str = "") -> AnySpec:
+def child_spec(supervisor: SupervisorSpec, request: Mapping[str, Any], tree: Tree) -> AnySpec:
     """The spec that a start_child request means: `{id, args}` for a dynamic supervisor, else a child as in a tree file.
 
-    Profiles are those of `tree`; `start` is the default for a worker that names none. Raises TreeError.
+    Profiles are those of `tree`. Raises TreeError.
     """
     try:
         node = yaml.representer.SafeRepresenter().represent_data(dict(request))
@@ -212,9 +212,6 @@ def child_spec(supervisor: SupervisorSpec, request: Mapping[str, Any], tree: Tre
     builder = _Builder(reader, tree.unique_names, tree)
     if supervisor.template is not None:
         return builder.instance(supervisor, supervisor.template, node)
-    if start and not {"start", "strategy"} & set(request):
-        tag = "tag:yaml.org,2002:str"
-        node.value.append((yaml.ScalarNode(tag, "start"), yaml.ScalarNode(tag, start)))
     return builder.requested(supervisor, node)
 
 

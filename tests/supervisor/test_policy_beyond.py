@@ -349,6 +349,23 @@ def test_launcher_lost_answers_open_calls() -> None:
     assert reply is not None and reply.unserved
 
 
+def test_launcher_lost_while_giving_up() -> None:
+    """A root supervisor that was giving up when the launcher died gives up."""
+    shell = Shell(tree("one_for_one", worker("a"), worker("b"), intensity=0))
+    shell.stubborn = {"demo/b"}
+    assert shell.exit("demo/a") == ["stop demo/b"]
+    assert lose(shell) == [f"exit {EXIT_GAVE_UP}"]
+
+
+def test_launcher_lost_and_timers() -> None:
+    """A timer that comes between the launcher's death and the last report changes nothing."""
+    shell = Shell(tree("one_for_one", worker("a", backoff=Backoff(initial=1)), worker("b"), intensity=2))
+    shell.exit("demo/a")
+    shell.send(LauncherLost())
+    assert shell.pass_time(2) == []
+    assert shell.exit("demo/b") == ["start demo/a", "start demo/b"]
+
+
 def test_launcher_lost_while_stopping() -> None:
     """A tree that is being stopped does not come back because its launcher dies, nor the other way round."""
     shell = Shell(tree("one_for_one", worker("a"), worker("b")))

@@ -66,6 +66,7 @@ class World:
         self.stops: list[str] = []
         self.exits: list[policy.Exit] = []
         self.no_starts = False
+        self.lost = False
 
     def send(self, event: policy.Event) -> None:
         before = self.state
@@ -137,9 +138,15 @@ class World:
             self.pass_time(choice % 5)
         elif kind == "lose" and choice % 4 == 0:
             self.lose()
+        elif kind == "lose" and choice % 4 == 1 and self.state.phase == "up":
+            self.lost = True  # and the ends of its processes are reported one by one
+            self.send(LauncherLost())
 
     def report(self, choice: int, fail: bool) -> None:
         """One start or stop under way comes to its end, in any order."""
+        if self.lost:
+            self.report_lost(choice)
+            return
         pending = sorted([*self.starting, *self.stopping])
         if not pending:
             return
@@ -152,6 +159,19 @@ class World:
         else:
             self.running[path] = self.starting.pop(path)
             self.send(Ready(path, self.running[path]))
+
+    def report_lost(self, choice: int) -> None:
+        """One more process of a lost launcher is reported gone."""
+        everything = self.everything()
+        self.lost = len(everything) > 1
+        if everything:
+            path = sorted(everything)[choice % len(everything)]
+            self.forget(path)
+            self.send(Exited(path, everything[path], "crash"))
+
+    def forget(self, path: str) -> None:
+        for processes in (self.starting, self.running, self.stopping):
+            processes.pop(path, None)
 
     def call(self, choice: int) -> None:
         live = sorted(self.state.supervisors)
@@ -180,14 +200,14 @@ class World:
         self.send(LauncherLost())
         for path in sorted(self.everything()):
             life = self.everything()[path]
-            for processes in (self.starting, self.running, self.stopping):
-                processes.pop(path, None)
+            self.forget(path)
             self.send(Exited(path, life, "crash"))
+        self.lost = False
 
     def settle(self) -> None:
         """Let everything under way succeed."""
         for _ in range(10_000):
-            if not self.starting and not self.stopping:
+            if not self.starting and not self.stopping and not (self.lost and self.running):
                 return
             self.report(0, False)
         raise AssertionError("does not settle")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from supervisor.policy import EXIT_GAVE_UP, EXIT_START, EXIT_STOPPED, Request, StopTree, SupervisorExit
-from supervisor.spec import SupervisorSpec
+from supervisor.spec import Backoff, SupervisorSpec
 from tests.supervisor.policy_shell import Shell, pool, tree, worker
 
 
@@ -251,6 +253,17 @@ def test_terminated_on_request_is_not_significant() -> None:
     )
     assert shell.call("terminate_child", id="a").code == "ok"  # type: ignore[union-attr]
     assert shell.state.phase == "up"
+
+
+def test_restarting_child_is_still_significant() -> None:
+    """all_significant: a significant child that waits for its restart still counts as there."""
+    keys: dict[str, Any] = {"restart": "transient", "significant": True}
+    waits = worker("b", backoff=Backoff(initial=5), **keys)
+    shell = Shell(tree("one_for_one", worker("a", **keys), waits, auto_shutdown="all_significant"))
+    shell.exit("demo/b")
+    assert shell.exit("demo/a", reason="normal") == []
+    shell.pass_time(5)
+    assert shell.exit("demo/b", reason="normal") == [f"exit {EXIT_STOPPED}"]
 
 
 def test_dynamic_calls() -> None:

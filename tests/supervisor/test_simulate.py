@@ -129,12 +129,13 @@ def test_calls() -> None:
         ("start_child", "n", {"restart": "temporary"}),
         ("start_child", "m", {"restart": "permanently"}),
         ("start_child", "o", {"significant": True, "restart": "transient"}),
+        ("start_child", "s", {"strategy": "one_for_one", "children": [{"id": "deep"}]}),
         ("which_children", "", {}),
     ]
     events = [{"at": 1, "call": call, "supervisor": "demo", "id": id, "spec": spec} for call, id, spec in calls]
     assert [line["result"] for line in lines(tree_of(children=["a"]), *events) if "result" in line] == [
         *("not_found", "running", "running", "ok", "already_present", "ok", "already_started"),
-        *("ok", "error", "error", "ok"),
+        *("ok", "error", "error", "ok", "ok"),
     ]
 
 
