@@ -41,6 +41,8 @@ class Watcher:
         self._stop = threading.Event()
         self._closed = asyncio.Event()
         self._identity: tuple[int, int] | None = None
+        # Held open, so that a directory made anew cannot get the inode of the one that is gone and look like it.
+        self._held = -1
         self._again: dict[str, float] = {}
 
     async def __aenter__(self) -> Watcher:
@@ -54,9 +56,22 @@ class Watcher:
         """End the stream; safe to call twice."""
         self._stop.set()
         self._closed.set()
+        self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, -1
+        if held >= 0:
+            os.close(held)
 
     def _begin(self) -> None:
-        self._identity = _identity(self.root)
+        self._release()
+        self._identity = None
+        try:
+            self._held = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            info = os.fstat(self._held)
+            self._identity = (info.st_dev, info.st_ino)
+        except OSError:
+            pass
         if self.polling is not None or self._identity is None:
             return
         try:
@@ -108,6 +123,7 @@ class Watcher:
                 logger.warning("the records directory %s is gone", self.root)
             self._identity = None
             self._notify = None
+            self._release()
             return was is not None and self.polling is not None
         self._notify = None
         self._begin()
