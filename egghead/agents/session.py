@@ -84,6 +84,7 @@ class OpenTurn:
     mode: str
     seq: int
     nudge: bool = False
+    halted: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,11 @@ def _turn_started(f: _Folding, entry: Entry) -> None:
     )
 
 
+def _halted(f: _Folding, entry: Entry) -> None:
+    if f.open is not None:
+        f.open = replace(f.open, halted=True)
+
+
 def _turn_ended(f: _Folding, entry: Entry) -> None:
     if entry.get("agent") != f.s.agent:
         return
@@ -379,6 +385,7 @@ _KINDS = {
     "action": _action,
     "turn_started": _turn_started,
     "turn_ended": _turn_ended,
+    "halted": _halted,
     "tool_started": _tool_started,
     "tool_ended": _tool_ended,
     "joined": _joined,

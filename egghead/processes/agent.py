@@ -56,6 +56,7 @@ class Seat:
         self.session = Session(agent, room)
         self.first: str | None = None  # id of the log's first entry: tells a room from its successor
         self.halt = asyncio.Event()
+        self.halted = 0  # seq of the last halt heard of, which may come before the turn has begun here
         self.worker: asyncio.Task[None] | None = None
         self.dirty = False
         self.turn: Turn | None = None
@@ -78,6 +79,7 @@ class AgentProcess:
         self.incarnation = service.incarnation
         self.seats: dict[str, Seat] = {}
         self.closing = False
+        self.lost = asyncio.Event()
 
     async def setup(self) -> None:
         self.service.expose({"about": self.about})
@@ -85,6 +87,7 @@ class AgentProcess:
         # Before anybody can see us: a turn given in the moment we are announced must not be missed.
         subscription = await self.peer.subscribe("log/")
         self.service.start(self._follow(subscription), "log")
+        self.service.start(self._watch_gaps(), "gaps")
         self.service.on_stop(self.finish)
 
     async def about(self, call: Call) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class AgentProcess:
     async def _follow(self, subscription: Any) -> None:
         async for event in subscription:
             if event.gap:
-                self.service.start(self._look_again(), "look again", fatal=False)
+                self.lost.set()
             if event.data is not None:
                 self._hear(event)
 
@@ -111,12 +114,21 @@ class AgentProcess:
 
     def _interrupt(self, room: str, entry: Mapping[str, Any]) -> None:
         seat = self.seats.get(room)
-        if seat is None or seat.turn is None:
+        if seat is None:
             return
         if entry["kind"] == "halted":
+            seat.halted = max(seat.halted, entry["seq"])
             seat.halt.set()
+        elif seat.turn is None:
+            return
         elif entry.get("turn") == seat.turn.given.turn and seat.taking is not None:
             seat.taking.cancel()  # the room has ended the turn: nothing more of it is wanted
+
+    async def _watch_gaps(self) -> None:
+        while True:
+            await self.lost.wait()
+            self.lost.clear()
+            await self._look_again()
 
     async def _look_again(self) -> None:
         """Events were lost: look for turns given to us, and whether those in progress still stand."""
@@ -201,6 +213,8 @@ class AgentProcess:
     async def _take(self, seat: Seat, given: OpenTurn, menu: Menu) -> None:
         ports = _Ports(self, seat.room, given)
         seat.halt = asyncio.Event()
+        if given.halted or seat.halted > given.seq:
+            seat.halt.set()
         system = system_prompt(
             self.spec,
             seat.session,

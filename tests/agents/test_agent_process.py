@@ -121,6 +121,29 @@ async def test_halt() -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_halt_that_comes_before_the_turn_began_counts() -> None:
+    """A halt between the giving of a turn and its beginning ends it without a model call that anybody hears."""
+    async with stage() as s:
+        s.notes.agent("scout")
+        hold = asyncio.Event()
+
+        async def slow(call: Any, **params: Any) -> Any:
+            await hold.wait()
+            return {"tools": [], "notes": []}
+
+        s.processes["tools"].service.peer.expose({"menu": slow})
+        await s.agent()
+        s.model.says(text("Too late."), stop())
+        await s.give()
+        await s.append("ada", {"kind": "halted"})
+        process: Any = next(iter(s.processes["agents/scout"].service.peer._server._methods.values())).__self__
+        while not any(seat.halted for seat in process.seats.values()):
+            await asyncio.sleep(0.01)
+        hold.set()
+        action = await s.until("action", turn=TURN)
+        assert action["action"] == "failed" and "Stopped" in action["text"]
+
+
 async def test_a_turn_that_the_coordinator_ends_is_dropped() -> None:
     """When the room ends the turn, the stream is closed and nothing more is written."""
     async with stage() as s:
