@@ -19,6 +19,7 @@ FIRST_WORDS = 70  # of the quotation from the best note
 OTHER_WORDS = 24  # of one from another note
 NEAR_WORDS = 40  # of one that is only near
 MAX_ALSO = 3
+EXTRA = 0.72  # share of the best passage's score from which others of the note are quoted too
 
 
 def count_words(text: str) -> int:
@@ -78,12 +79,12 @@ def _quote(reading: Reading, budget: int) -> str:
     return f"{text}\n{id}" if "\n" in text else f"{text} {id}"
 
 
-def _choose(scored: Sequence[Scored], budget: int) -> list[Passage]:
-    """The best passage and its neighbours in the same section while they help and fit, in the note's order."""
+def _choose(scored: Sequence[Scored], budget: int) -> list[Scored]:
+    """The best passage, its neighbours in the same section while they help and fit, and what else fits, in the note's
+    order."""
     best = max(scored, key=lambda s: (s.score, -s.at))
     chosen = {best.at}
     left = budget - count_words(best.passage.text)
-    leads = _introduces(best.passage)
 
     def fits(at: int) -> bool:
         nonlocal left
@@ -96,52 +97,77 @@ def _choose(scored: Sequence[Scored], budget: int) -> list[Passage]:
         chosen.add(at)
         return True
 
-    before = best.at - 1
-    if best.passage.kind in ("item", "step", "row", "code"):
-        lead = _lead(scored, best)
-        if lead is not None:
-            fits(lead)
-        while best.passage.kind == "step" and before >= 0 and scored[before].passage.kind == "step":
-            if not fits(before):
-                break
-            before -= 1
+    lead = _lead(scored, best)
+    if lead is not None:
+        fits(lead)
+    first, last = _run(scored, best.at)
+    if any(scored[at].passage.kind == "step" for at in range(first, last + 1)):
+        # Steps are quoted from the first one on: the third alone leads nowhere.
+        at = best.at - 1
+        while at >= first and fits(at):
+            at -= 1
     after = best.at + 1
-    while after < len(scored):
-        follower = scored[after]
-        continues = follower.passage.block == best.passage.block and follower.passage.kind in (
-            "step",
-            best.passage.kind,
-        )
-        led = leads and follower.passage.block <= best.passage.block + 2
-        if not (led or continues or follower.score >= 0.6 * best.score) or not fits(after):
-            break
+    while after < len(scored) and _follows(best, scored[after], last) and fits(after):
         after += 1
-    # What is left of the budget goes to the next best passages of the note, wherever they stand.
     for other in sorted(scored, key=lambda s: (-s.score, s.at)):
         words = count_words(other.passage.text)
-        if other.score < 0.72 * best.score or left < 12:
+        if other.score < EXTRA * best.score or left < 12:
             break
-        plain = other.passage.kind != "code" and not _introduces(other.passage)
-        if other.at not in chosen and words <= left and plain:
+        if other.at not in chosen and words <= left and _stands_alone(other.passage):
             left -= words
             chosen.add(other.at)
+    order = [scored[at] for at in sorted(chosen)]
     # A sentence that introduces what is not quoted says nothing.
-    order = [scored[at].passage for at in sorted(chosen)]
-    followers = [*order[1:], None]
-    return [p for p, after in zip(order, followers, strict=True) if p is best.passage or not _idle(p, after)]
+    followers: list[Scored | None] = [*order[1:], None]
+    return [s for s, after in zip(order, followers, strict=True) if s is best or not _idle(s, after)]
 
 
-def _idle(passage: Passage, after: Passage | None) -> bool:
-    led = after is not None and after.section == passage.section and after.kind != "sentence"
-    return _introduces(passage) and not led
+def _run(scored: Sequence[Scored], at: int) -> tuple[int, int]:
+    """The first and last place of the list that the passage at `at` stands in; itself when it is in none."""
+    listed = ("item", "step")
+    if scored[at].passage.kind not in listed:
+        return at, at
+    section = scored[at].passage.section
+
+    def inside(place: int) -> bool:
+        passage = scored[place].passage
+        return passage.kind in listed and passage.section == section
+
+    first = last = at
+    while first > 0 and inside(first - 1):
+        first -= 1
+    while last + 1 < len(scored) and inside(last + 1):
+        last += 1
+    return first, last
+
+
+def _follows(best: Scored, follower: Scored, last: int) -> bool:
+    """Whether what comes after the best passage belongs to the answer: what it introduces, the rest of its list, or
+    what says nearly as much."""
+    near = follower.passage.block <= best.passage.block + 2
+    same = follower.passage.block == best.passage.block and follower.passage.kind == best.passage.kind
+    return (_introduces(best.passage) and near) or follower.at <= last or same or follower.score >= 0.6 * best.score
+
+
+def _stands_alone(passage: Passage) -> bool:
+    """Whether a passage can be understood away from its neighbours."""
+    return passage.kind != "code" and not _introduces(passage) and not passage.text[:1].islower()
 
 
 def _introduces(passage: Passage) -> bool:
     return passage.text.rstrip().endswith((":", "："))
 
 
+def _idle(scored: Scored, after: Scored | None) -> bool:
+    passage = scored.passage
+    led = after is not None and after.passage.section == passage.section and after.passage.kind != "sentence"
+    return _introduces(passage) and not led
+
+
 def _lead(scored: Sequence[Scored], best: Scored) -> int | None:
-    """The sentence that introduces the list which the best passage is an item of."""
+    """The sentence that introduces the list (table, code) which the best passage is in."""
+    if best.passage.kind == "sentence":
+        return None
     for at in range(best.at - 1, max(-1, best.at - 8), -1):
         passage = scored[at].passage
         if passage.section != best.passage.section:
@@ -154,18 +180,20 @@ def _lead(scored: Sequence[Scored], best: Scored) -> int | None:
 _MARKS = {"item": "- ", "step": "- ", "row": "- ", "code": "", "sentence": ""}
 
 
-def _join(chosen: Sequence[Passage], budget: int) -> str:
-    """Sentences follow one another; items, steps, rows and code stand on lines of their own."""
+def _join(chosen: Sequence[Scored], budget: int) -> str:
+    """Sentences of one paragraph follow one another; all else stands on lines of its own."""
+    if len(chosen) == 1:
+        return clip(chosen[0].passage.text, budget)
     pieces: list[str] = []
-    for at, passage in enumerate(chosen):
+    for nth, scored in enumerate(chosen):
+        passage = scored.passage
         text = clip(passage.text, budget)
-        alone = passage.kind != "sentence"
-        if len(chosen) == 1:
-            return text
-        mark = "`" + text + "`" if passage.kind == "code" and "`" not in text else _MARKS[passage.kind] + text
-        if at:
-            pieces.append("\n" if alone or chosen[at - 1].kind != "sentence" else " ")
-        pieces.append(mark)
+        if nth:
+            before = chosen[nth - 1]
+            flows = passage.kind == before.passage.kind == "sentence" and scored.at == before.at + 1
+            pieces.append(" " if flows else "\n")
+        code = passage.kind == "code" and "`" not in text
+        pieces.append(f"`{text}`" if code else _MARKS[passage.kind] + text)
     return "".join(pieces)
 
 

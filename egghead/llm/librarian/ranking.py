@@ -9,12 +9,13 @@ The weights were chosen on the judged questions in tests/librarian, from the mid
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from egghead.llm.librarian.languages import detect, foreign
+from egghead.llm.librarian.languages import asks_how, asks_what, detect, foreign, stop_words
 from egghead.llm.librarian.passages import Passage, passages
 from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 
@@ -23,8 +24,14 @@ NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes 
 ALSO = 0.62  # share of the best score that makes another note worth naming
 GLANCE = 800  # characters that tell a note's language
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
+STEPS = 1.3  # what a step is worth more when the question is how to do something
+DEFINES = 1.3  # what a sentence that begins with the thing is worth more when the question is what it is
+LEAD = 0.4  # what the beginning of a note is worth more when the question says its title: it is about that
 WINDOW = 12  # passages of a section that are read together
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
+
+
+_URL = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class _Note:
 
     passages: tuple[Passage, ...]
     words: tuple[frozenset[str], ...]  # of each passage
+    starts: tuple[frozenset[str], ...]  # the first words of each
     lengths: tuple[int, ...]
     sections: tuple[tuple[int, ...], ...]  # places of the passages of each section
     headings: Mapping[tuple[str, ...], frozenset[str]]
@@ -80,7 +88,7 @@ class _Note:
 @lru_cache(maxsize=64)
 def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     found = passages(body)
-    words = [tokens(passage.text) for passage in found]
+    words = [tokens(_URL.sub(" ", passage.text)) for passage in found]  # an address says nothing that its text does not
     headings = {p.headings: frozenset(w for h in p.headings for w in tokens(h)) for p in found}
     counts = Counter(word for passage_words in words for word in passage_words)
     heads = frozenset([*tokens(title), *joined(title), *(word for tag in tags for word in tokens(tag))])
@@ -92,6 +100,7 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     return _Note(
         passages=found,
         words=tuple(frozenset(passage_words) for passage_words in words),
+        starts=tuple(frozenset(passage_words[:4]) for passage_words in words),
         lengths=tuple(len(passage_words) for passage_words in words),
         sections=tuple(tuple(places) for places in sections.values()),
         headings=headings,
@@ -111,6 +120,9 @@ class _Question:
         self, text: str, terms: Sequence[Term], language: str, notes: Sequence[_Note], unread: Sequence[Candidate]
     ) -> None:
         self.terms = terms
+        self.language = language
+        self.how = asks_how(text)
+        self.what = asks_what(text)
         self.foreign = {note.language: foreign(text, language, note.language) for note in notes}
         glimpses = [frozenset(tokens(f"{c.title} {c.snippet}")) for c in unread]
         vocabulary = Vocabulary(frozenset().union(*(note.everything for note in notes), *glimpses))
@@ -163,7 +175,8 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
     passages = [question.cover(words) for words in note.words]
     headings = {names: question.cover(words) for names, words in note.headings.items()}
 
-    scored = _passages(note, question, passages, headings)
+    titled_share = _title_share(candidate.title, question)
+    scored = _passages(note, question, passages, headings, titled_share)
     stretch, covered = _stretch(note, question, passages, headings)
     about = [max(title, 0.8 * path) for title, path in zip(titled, pathed, strict=True)]
     anywhere = question.cover(note.everything)
@@ -178,7 +191,7 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         + 1.0 * max((s.score for s in scored), default=0.0)
         + 0.15 * _bm25(note, question, mean)
         + 0.5 * named
-        + 0.5 * _title_share(candidate.title, question)
+        + 0.5 * titled_share
         + 0.2 / (2 + candidate.rank)
         + 1.3 * candidate.found
     )
@@ -210,7 +223,8 @@ def _bm25(note: _Note, question: _Question, mean: float) -> float:
 
 def _title_share(title: str, question: _Question) -> float:
     """How much of the title the question says: a title of two words that are both asked for is a good sign."""
-    words = [word for word in tokens(title) if len(word) > 2 or not word.isascii()]
+    stops = stop_words(question.language)
+    words = [word for word in tokens(title) if word not in stops]
     asked = sum(any(sure >= 0.6 for _, sure in question.lookup.get(word, ())) for word in words)
     return asked / len(words) if words else 0.0
 
@@ -220,6 +234,7 @@ def _passages(
     question: _Question,
     covers: Sequence[Sequence[float]],
     headings: Mapping[tuple[str, ...], Sequence[float]],
+    titled: float,
 ) -> tuple[Scored, ...]:
     """Each passage: its own words, its headings' at half, and a little of its neighbours'."""
     scored = []
@@ -236,7 +251,14 @@ def _passages(
             score += 0.5 * question.worth(_beyond(headings[passage.headings], covers[at]))
         for other in near:
             score += 0.2 * question.worth(_beyond(covers[other], covers[at]))
-        scored.append(Scored(passage, score * _worth(passage, note.lengths[at]), at))
+        worth = _worth(passage, note.lengths[at])
+        if question.how and passage.kind == "step":
+            worth *= STEPS
+        if passage.section == note.passages[0].section:
+            worth *= 1 + LEAD * titled
+        if question.what and question.worth(question.cover(note.starts[at])) >= 0.5:
+            worth *= DEFINES
+        scored.append(Scored(passage, score * worth, at))
     return tuple(scored)
 
 

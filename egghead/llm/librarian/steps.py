@@ -21,6 +21,7 @@ from egghead.llm.shapes import Request, ToolUse
 
 HITS = 12  # asked for in each search
 READ = 8  # bodies read for one answer
+FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
 PASS = "/pass"
@@ -155,6 +156,11 @@ def _merge(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[Candidate]:
             scores[id] = max(scores.get(id, 0.0), trust * _score(hit))
             records.setdefault(id, hit)
     order = sorted(fused, key=lambda id: (-fused[id], id))
+    # What one search puts first is read, however little the others think of it.
+    first = {str(hit["id"]) for ranked in found for hit in ranked[:FIRST]}
+    late = [id for id in order[READ:] if id in first]
+    early = order[: READ - len(late)]
+    order = [*early, *late, *(id for id in order if id not in early and id not in late)]
     return [_candidate(records[id], rank, scores[id]) for rank, id in enumerate(order)]
 
 
