@@ -206,13 +206,14 @@ def child_spec(supervisor: SupervisorSpec, request: Mapping[str, Any], tree: Tre
     """
     try:
         node = yaml.representer.SafeRepresenter().represent_data(dict(request))
-    except (yaml.YAMLError, RecursionError) as error:
+        builder = _Builder(Reader(_LOADER(""), "<request>", None), tree.unique_names, tree)
+        if supervisor.template is not None:
+            return builder.instance(supervisor, supervisor.template, node)
+        return builder.requested(supervisor, node)
+    except yaml.YAMLError as error:
         raise TreeError([Fault(1, 1, f"not plain data: {error}", "", "<request>")]) from None
-    reader = Reader(_LOADER(""), "<request>", None)
-    builder = _Builder(reader, tree.unique_names, tree)
-    if supervisor.template is not None:
-        return builder.instance(supervisor, supervisor.template, node)
-    return builder.requested(supervisor, node)
+    except RecursionError:
+        raise TreeError([Fault(1, 1, "nested too deeply", "", "<request>")]) from None
 
 
 class _Builder:

@@ -44,11 +44,16 @@ class Reader:
         self.file = file
         self.variables = variables
         self.faults: list[Fault] = []
+        self._unknown: set[tuple[int, int]] = set()  # places of unknown variables
         self._pairs: dict[int, list[tuple[yaml.ScalarNode, Node]]] = {}  # by id of a node; the tree keeps nodes alive
 
-    def fault(self, node: Node | None, message: str, path: str = "") -> None:
+    def fault(self, node: Node | None, message: str, path: str = "", *, unknown: bool = False) -> None:
         mark = node.start_mark if node is not None else None
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        if unknown:
+            self._unknown.add((line, column))
+        elif (line, column) in self._unknown:
+            return  # what does not fit here is the name of the variable, not its value
         fault = Fault(line, column, message, path, self.file)
         if fault not in self.faults:
             self.faults.append(fault)
@@ -93,8 +98,9 @@ class Reader:
         assert self.variables is not None
         if name not in self.variables:
             known = ", ".join(sorted(self.variables)) or "none are given"
-            self.fault(node, f"unknown variable ${{{name}}}{nearest(name, self.variables)} (known: {known})")
-            return ""
+            near = nearest(name, self.variables)
+            self.fault(node, f"unknown variable ${{{name}}}{near} (known: {known})", unknown=True)
+            return f"${{{name}}}"
         return self.variables[name]
 
     # ---- mappings ----------------------------------------------------------------------------------------------

@@ -254,6 +254,13 @@ def test_names_unique_in_the_tree() -> None:
         )
 
 
+def test_unknown_variable_is_one_fault() -> None:
+    """A value that is an unknown variable is reported as that, and not as a value that does not fit as well."""
+    (fault,) = faults("{id: d, strategy: one_for_one, intensity: '${n}'}")
+    assert "unknown variable ${n}" in fault
+    assert len(faults("{id: d, strategy: one_for_one, preload: ['${a}/${b}']}")) == 2
+
+
 def test_files(tmp_path: Path) -> None:
     """A file that cannot be read is a fault like any other."""
     with pytest.raises(TreeError, match="No such file"):
@@ -314,3 +321,36 @@ def test_request_for_a_static_child() -> None:
     for bad in ({"id": "x"}, {"id": "x", "start": "m:f", "x": 1}, {"start": "m:f"}, {"id": "x", "start": object()}):
         with pytest.raises(TreeError):
             child_spec(tree.root, bad, tree)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(
+    ["id", "start", "args", "restart", "strategy", "children", "template", "env", "confine", "rlimits"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(keys | st.text(max_size=4), json_values, max_size=5), st.booleans())
+def test_any_request_is_read_or_refused(request: dict[str, Any], dynamic: bool) -> None:
+    """Requests come from children that may be broken or hostile: the answer is a spec or a TreeError."""
+    tree = parse_tree(WHOLE, variables=VARIABLES)
+    supervisor = tree.root.children[1] if dynamic else tree.root
+    assert isinstance(supervisor, SupervisorSpec)
+    try:
+        assert child_spec(supervisor, request, tree).id
+    except TreeError as error:
+        assert error.faults
+
+
+def test_deep_request_is_refused() -> None:
+    """A request nested without reason is refused, not an error of the root."""
+    tree = parse_tree(WHOLE, variables=VARIABLES)
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(TreeError, match="nested too deeply"):
+        child_spec(tree.root, {"id": "x", "start": "m:f", "args": {"a": deep}}, tree)

@@ -37,7 +37,7 @@ START = "m:f"
 
 
 def scenario(random: Random) -> Scenario:
-    """A tree of depth up to 4 and up to 14 events on it."""
+    """A tree of depth up to 4 and up to 30 events on it."""
     tree = _supervisor(random, "demo", 1, {})
     return tree, _events(random, tree)
 
@@ -75,7 +75,7 @@ def _events(random: Random, tree: Tree) -> Events:
     events: Events = []
     added: list[str] = []
     at, made = 0, 0
-    for _ in range(random.randint(1, 14)):
+    for _ in range(random.choice([*range(1, 15), 30])):
         at += random.choice([0, 0, 0, 1, 1, 2, 5])
         when = -1 if not events and random.random() < 0.1 else at
         at = max(at, when, 0)
