@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -243,3 +245,57 @@ def test_command_usage(tmp_path: Path) -> None:
     assert command("check", "x", "--set", "novalue").returncode == 2
     done = command("--help")
     assert done.returncode == 0 and "the root supervisor gave up" in done.stdout
+
+
+PROGRAM = """
+import select
+
+def serve(context):
+    context.ready()
+    while not ({"stop": True} in context.receive() if select.select([context], [], [], 30)[0] else False):
+        pass
+
+def fail(context):
+    raise SystemExit(3)
+"""
+
+
+def run_command(directory: Path, start: str) -> subprocess.Popen[str]:
+    """`run` on a tree of one child whose code is in `directory`."""
+    (directory / "program.py").write_text(PROGRAM, encoding="utf-8")
+    (directory / "tree.yaml").write_text(json.dumps(tree_of(children=[{"id": "a", "start": f"program:{start}"}])))
+    return subprocess.Popen(
+        [sys.executable, "-m", "supervisor", "run", "tree.yaml", "--status", "status.json"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_command_run(tmp_path: Path) -> None:
+    """`run` says READY when the tree is, keeps the status file, and ends with 0 when it is told to stop."""
+    with run_command(tmp_path, "serve") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("READY demo: 1 processes, confinement ")
+        assert json.loads((tmp_path / "status.json").read_text())["tree"]["children"][0]["state"] == "running"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_command_run_fails_to_start(tmp_path: Path) -> None:
+    """`run` ends with 3 when a child does not start, and says which and why."""
+    with run_command(tmp_path, "fail") as process:
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "child 'a' did not start" in said
+
+
+def test_command_run_bad_tree(tmp_path: Path) -> None:
+    """`run` starts nothing from a bad tree and ends with 2."""
+    with run_command(tmp_path, "not-a-name") as process:
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "write package.module:function" in said
