@@ -129,36 +129,29 @@ _TEMPLATE: dict[str, Key[Any]] = {
     "allow": Key(v.mapping),
 }
 _WORKER: dict[str, Key[Any]] = {"id": Key(_id, required=True), **_TEMPLATE}
-_ROOT: dict[str, Key[Any]] = {
+_SUPERVISOR: dict[str, Key[Any]] = {
     "id": Key(_id, required=True),
     "strategy": Key(v.one_of(STRATEGIES), required=True),
     "intensity": Key(v.whole(0)),
     "period": Key(v.whole(1)),
     "auto_shutdown": Key(v.one_of(AUTO_SHUTDOWNS)),
-    "profiles": Key(_node),
-    "preload": Key(v.list_of(_module)),
     "children": Key(_nodes),
     "max_children": Key(v.optional(v.whole(1))),
     "spares": Key(v.whole(0)),
     "park": Key(v.optional(_park)),
     "template": Key(_node),
-}
-_SUPERVISOR: dict[str, Key[Any]] = {
-    **{name: key for name, key in _ROOT.items() if name not in ("profiles", "preload")},
     "restart": Key(v.one_of(RESTARTS)),
     "shutdown": _SHUTDOWN,
     "significant": Key(v.boolean),
     "optional": Key(v.boolean),
 }
+_ROOT: dict[str, Key[Any]] = {**_SUPERVISOR, "profiles": Key(_node), "preload": Key(v.list_of(_module))}
 _DYNAMIC_ONLY = ("template", "max_children", "spares", "park")
 _ROOT_ONLY = {
     "profiles": "profiles belong to the root supervisor",
     "preload": "preload belongs to the root supervisor",
 }
-_ROOT_HINTS = {
-    "restart": "nothing is there to restart the root supervisor",
-    "significant": "the root supervisor has no parent to end",
-}
+_FOR_PARENTS = ("restart", "shutdown", "significant", "optional")  # said to the parent, which the root does not have
 
 
 def load_tree(
@@ -234,10 +227,13 @@ class _Builder:
 
     def tree(self, node: Node) -> Tree:
         self._read_profiles(node)
-        values = self.reader.keys(node, _ROOT, "the root supervisor", _ROOT_HINTS)
+        values = self.reader.keys(node, _ROOT, "the root supervisor", {})
         root = self._supervisor(node, values)
         self._check_controls()
         self._finish()
+        for name in _FOR_PARENTS:
+            if name in values:
+                self.warnings.append(f"{root.id}: {name} has no effect at the root, which has no parent")
         self._warn(root)
         return Tree(
             root,

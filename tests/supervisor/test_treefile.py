@@ -145,6 +145,8 @@ def test_warnings() -> None:
     assert [warning.partition(":")[0] for warning in tree.warnings] == ["demo/inner"]
     tree = parse_tree("{id: d, strategy: one_for_one, auto_shutdown: any_significant, children: []}")
     assert "no child is significant" in tree.warnings[0]
+    tree = parse_tree("{id: d, strategy: one_for_one, restart: permanent, children: []}")
+    assert "restart has no effect at the root" in tree.warnings[0]
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
@@ -206,7 +208,6 @@ def test_fault_in_a_worker(lines: str, place: str, words: str) -> None:
         ("{id: d, strategy: one_for_al}", "did you mean 'one_for_all'?"),
         ("{id: d, strategy: one_for_one, intensity: -1}", "at least 0, got -1"),
         ("{id: d, strategy: one_for_one, period: 0}", "at least 1, got 0"),
-        ("{id: d, strategy: one_for_one, restart: permanent}", "nothing is there to restart the root supervisor"),
         ("{id: d, strategy: one_for_one, template: {start: 'm:f'}}", "template is only for strategy: dynamic"),
         ("{id: d, strategy: one_for_one, spares: 1}", "spares is only for strategy: dynamic"),
         ("{id: d, strategy: dynamic}", "'d' is dynamic and has no template"),
