@@ -7,6 +7,7 @@ connection: `cut` shuts down its descriptor, which libzmq takes for the end of t
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import logging
 import os
@@ -83,6 +84,9 @@ class Bus:
         if self._context is not None:
             return
         self._take_directory()
+        # libzmq numbers connections from rand(), which it never seeds, and aborts when a peer chose the next number for
+        # its own routing id: whoever can guess that number can kill the bus.
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         context = self._context = zmq.Context(io_threads=1)
         context.set(zmq.MAX_SOCKETS, 64 * 1024)
         self._zap = context.socket(zmq.ROUTER)
@@ -296,9 +300,10 @@ class Bus:
         hellos: list[tuple[bytes, str, int, list[Any]]] = []
         now = time.monotonic()
         for _ in range(limit):
-            if not readable(router):
+            try:
+                head, *parts = receive(router)
+            except zmq.Again:
                 break
-            head, *parts = receive(router)
             # Routing ids can be chosen by the peer; what the handshake proved cannot.
             user = str(head.get("User-Id"))
             frames: list[Any] = [part.bytes for part in parts[:1]]

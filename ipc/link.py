@@ -90,9 +90,13 @@ class Link:
         def read() -> None:
             self._again[socket] = False
             for _ in range(_BATCH):
-                if socket.closed or not readable(socket):
+                if socket.closed:
                     return
-                give([frame.bytes for frame in receive(socket)])
+                try:
+                    frames = receive(socket)
+                except zmq.Again:
+                    return
+                give([frame.bytes for frame in frames])
             self._soon(socket, read)
 
         return read

@@ -50,6 +50,21 @@ _TOPICS = 10_000
 _AFTER = 0.025
 
 
+def name_of(text: str) -> str:
+    """A name, method, topic or pattern as the wire takes it. Raises LocalProtocolError."""
+    # The bus would take anything else for garbage and cut the connection, with everything in flight.
+    if not isinstance(text, str) or not 0 < len(text) <= 255 or not text.encode("utf-8", "ignore").decode() == text:
+        raise LocalProtocolError(f"{text!r} must be text of 1 to 255 characters")
+    return text
+
+
+def milliseconds(timeout: float) -> int:
+    """A timeout in seconds as the wire takes it. Raises LocalProtocolError."""
+    if not 0 <= timeout <= 1e9:
+        raise LocalProtocolError(f"timeout {timeout!r} must be seconds from 0 to 1e9")
+    return int(timeout * 1000)
+
+
 class Peer:
     """A connection to a bus under a name. Lives on the loop on which `connect` was called, in that process only.
 
@@ -324,14 +339,15 @@ class Peer:
         self._check()
         assert self._loop is not None
         payload = wire.pack(params)
+        call = wire.Call(next(self._ids), name_of(target), name_of(method), milliseconds(timeout))
         if self._slow_until:
             await self._pace()
-        number = next(self._ids)
+        number = call.id
         future: asyncio.Future[bytes | None] = self._loop.create_future()
         self._calls[number] = (future, target)
         timer = self._loop.call_later(timeout, self._late, number, target, method, timeout)
         try:
-            await self.send(wire.Call(number, target, method, int(timeout * 1000)), payload)
+            await self.send(call, payload)
             answer = await future
         finally:
             timer.cancel()
@@ -349,7 +365,8 @@ class Peer:
     def stream(self, target: str, method: str, /, *, timeout: float = STREAM_TIMEOUT, **params: Any) -> Stream:
         """A stream, to be opened with `async with`; `timeout` seconds are for the whole of it."""
         self._check()
-        return Stream(self, target, method, timeout, wire.pack(params))
+        milliseconds(timeout)
+        return Stream(self, name_of(target), name_of(method), timeout, wire.pack(params))
 
     def add_stream(self, stream: Stream) -> int:
         """A number for a stream that opens (called by Stream)."""
@@ -366,9 +383,10 @@ class Peer:
         """Tell a process something. No answer, no error when it is absent."""
         self._check()
         payload = wire.pack(params)
+        cast = wire.Cast(name_of(target), name_of(method))
         if self._slow_until:
             await self._pace()
-        await self.send(wire.Cast(target, method), payload)
+        await self.send(cast, payload)
 
     # Events
 
@@ -376,7 +394,7 @@ class Peer:
         """Publish an event. `topic` ends with "/"; whether it is allowed is decided, and logged, by the bus."""
         self._check()
         assert self._loop is not None
-        if not topic.endswith("/") or topic.startswith("~"):
+        if not name_of(topic).endswith("/") or topic.startswith("~"):
             raise LocalProtocolError(f"topic {topic!r} must end with '/' and not begin with '~'")
         payload = wire.pack(data)
         if self._slow_until:
@@ -400,7 +418,7 @@ class Peer:
         """
         self._check()
         assert self._loop is not None and self._link is not None
-        if prefix and not prefix.endswith("/"):
+        if prefix and not name_of(prefix).endswith("/"):
             raise LocalProtocolError(f"subscription {prefix!r} must end with '/' (or be empty)")
         if not self._up:
             raise PeerDown("bus", "not connected")
@@ -444,7 +462,7 @@ class Peer:
     def monitor(self, pattern: str) -> Monitor:
         """Watch the processes whose names match `pattern` (`*` matches anything). Iterating raises Forbidden."""
         self._check()
-        return Monitor(pattern, self._begin_monitor, self._end_monitor)
+        return Monitor(name_of(pattern), self._begin_monitor, self._end_monitor)
 
     def _begin_monitor(self, monitor: Monitor) -> None:
         monitor.id = next(self._ids)

@@ -211,4 +211,9 @@ def _error(number: int, type: str, message: str, data: dict[str, Any]) -> tuple[
         payload = wire.pack(data)
     except LocalProtocolError:
         payload = wire.pack({"data": repr(data)})
-    return wire.Error(number, type, message[:8000]), payload
+    # File names may hold half characters; an answer that cannot be encoded would leave its caller waiting.
+    return wire.Error(number, _clean(type), _clean(message[:8000])), payload
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

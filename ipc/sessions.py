@@ -16,7 +16,7 @@ from ipc.errors import LocalProtocolError
 from ipc.limits import Bucket, Limits
 from ipc.rights import Rights
 
-_NAME = re.compile(r"[^\x00-\x20#~*\x7f]{1,200}")
+_NAME = re.compile(r"[^\x00-\x20#~*\x7f\ud800-\udfff]{1,200}")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 RESERVED = ("bus", "events")
 

@@ -20,6 +20,8 @@ from ipc.sessions import Doors, Flight, Node, Registration, Session, Watch, clie
 
 log = logging.getLogger("ipc.bus")
 
+_TAILS = 50_000  # topics whose last seq is kept: a peer may invent topics below its prefix
+
 
 class Port(Protocol):
     """What the switch can do to the world."""
@@ -113,7 +115,7 @@ class Switch:
             self.down(
                 str(message["down"]),
                 int(message.get("incarnation") or 0),
-                str(message.get("reason") or ""),
+                str(message.get("reason") or "").encode("utf-8", "replace").decode(),
                 bool(message.get("planned")),
                 now,
             )
@@ -217,7 +219,13 @@ class Switch:
 
     def _client_name(self, user: str, wish: str) -> str:
         prefix = f"clients/{user}-"
-        if wish.startswith(prefix) and wish[len(prefix) :].isdecimal() and len(wish) < 100 and wish not in self.names:
+        if (
+            wish.startswith(prefix)
+            and wish[len(prefix) :].isdecimal()
+            and wish.isascii()
+            and len(wish) < 100
+            and wish not in self.names
+        ):
             return wish
         while (name := f"{prefix}{next(self._clients)}") in self.names:
             pass
@@ -398,7 +406,7 @@ class Switch:
             return
         if len(payload) > self.limits.frame or not self._admit(session, now):
             return
-        self._tails[session.name, topic] = (session.incarnation, event.seq, now)
+        self._note_tail(session, topic, event.seq, now)
         header = wire.encode(wire.Event(session.name, session.incarnation, self.epoch, event.seq))
         self._spread(topic, header, payload)
 
@@ -483,7 +491,11 @@ class Switch:
     def _say_tails(self, session: Session, message: wire.Tails, _payload: Any, now: float) -> None:
         for topic, seq in message.tails[:1000]:
             if session.rights.may_publish(topic) and topic.endswith("/") and topic[0] != "~":
-                self._tails[session.name, topic] = (session.incarnation, seq, now)
+                self._note_tail(session, topic, seq, now)
+
+    def _note_tail(self, session: Session, topic: str, seq: int, now: float) -> None:
+        if len(self._tails) < _TAILS or (session.name, topic) in self._tails:
+            self._tails[session.name, topic] = (session.incarnation, seq, now)
 
     # Monitors
 

@@ -54,11 +54,14 @@ async def test_handler_errors_arrive_with_their_type() -> None:
     async def refuse(call: Call) -> None:
         raise Conflict("Conflict", "it changed", last=7)
 
+    async def half(call: Call) -> None:
+        raise FileNotFoundError("caf\udce9.md")
+
     async def break_(call: Call) -> None:
         raise ZeroDivisionError("by zero")
 
     async with running_bus() as bus:
-        await bus.peer("a", {"refuse": refuse, "break": break_, "echo": echo})
+        await bus.peer("a", {"refuse": refuse, "break": break_, "half": half, "echo": echo})
         b = await bus.peer("b")
         with pytest.raises(RemoteError) as caught:
             await b.call("a", "refuse")
@@ -66,6 +69,7 @@ async def test_handler_errors_arrive_with_their_type() -> None:
         for method, params, type_, text in (
             ("break", {}, "InternalError", "ZeroDivisionError: by zero"),
             ("nothing", {}, "NoSuchMethod", "'nothing'"),
+            ("half", {}, "InternalError", "caf"),
             ("echo", {"y": 1}, "BadParameters", "'y'"),
         ):
             with pytest.raises(RemoteError, match=text) as caught:
@@ -254,6 +258,16 @@ async def test_misuse_says_what_to_do() -> None:
             a.expose({"x": lambda call: None})
         with pytest.raises(LocalProtocolError, match="connected before"):
             await a.connect()
+        for target, method, timeout in (
+            ("", "x", 1),
+            ("a", "x" * 300, 1),
+            (None, "x", 1),
+            ("a", "\udc80", 1),
+            ("a", "x", -1),
+        ):
+            with pytest.raises(LocalProtocolError, match="must be"):
+                await a.call(target, method, timeout=timeout)  # type: ignore[arg-type]
+        await a.call("a", "echo")
         await a.close()
         await a.close()
         with pytest.raises(LocalProtocolError, match="closed"):

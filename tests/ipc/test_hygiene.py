@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from ipc import LocalProtocolError
 from ipc.testing import running_bus
@@ -36,6 +37,15 @@ def test_every_public_name_exists() -> None:
         python("import ipc; print(all(getattr(ipc, n) for n in ipc.__all__), hasattr(ipc, 'nothing'))")
         == "True False\n"
     )
+
+
+def test_routing_ids_cannot_be_guessed(short_dir: Path) -> None:
+    """Two buses count their connections from different numbers: a guessed routing id would abort libzmq."""
+    code = (
+        "import sys, ctypes; from ipc.bus import Bus\n"
+        f"bus = Bus({str(short_dir)!r}); bus.open(); print(ctypes.CDLL(None).rand()); bus.close()"
+    )
+    assert python(code) != python(code)
 
 
 async def test_a_peer_cannot_be_used_after_a_fork() -> None:

@@ -267,7 +267,7 @@ def test_a_directory_with_a_long_name_is_refused_with_the_remedy() -> None:
         Peer("/tmp/" + "x" * 120, name="a", credential="c")
 
 
-@pytest.mark.parametrize("name", ["bus", "clients/ada-1", "a b", "", "a#1", "x" * 300, 7])
+@pytest.mark.parametrize("name", ["bus", "clients/ada-1", "a b", "", "a#1", "x" * 300, "\udc80", 7])
 async def test_bad_registrations_are_ignored_with_a_log_line(name: object, caplog: pytest.LogCaptureFixture) -> None:
     """A notice with a name that belongs to the bus or cannot be a name is logged and changes nothing."""
     async with running_bus() as bus:
