@@ -65,6 +65,8 @@ class Switch:
         self._fds: dict[int, Session] = {}
         self._event_users: dict[str, Session] = {}
         self._event_fds: dict[int, Session] = {}
+        self._secrets: dict[str, Session] = {}
+        self._watches: dict[Watch, None] = {}  # of all sessions, in the order in which they began
         self._nodes: dict[str, Node] = {}
         self._lengths: tuple[int, ...] = ()
         self._tails: dict[tuple[str, str], tuple[int, int, float]] = {}
@@ -149,7 +151,8 @@ class Switch:
     def authenticate(self, username: str, password: str) -> str | None:
         """User-Id for the credentials of a handshake, None to refuse them."""
         if username == "events":
-            return next((user for user, s in self._event_users.items() if s.secret == password), None)
+            session = self._secrets.get(password)
+            return session.event_user if session is not None else None
         return self.doors.user(username, password)
 
     # Connections
@@ -212,7 +215,7 @@ class Switch:
         if not self.port.send(rid, wire.encode(welcome), None):
             return None
         self.sessions[rid] = self.names[name] = self._fds[fd] = session
-        self._event_users[session.event_user] = session
+        self._event_users[session.event_user] = self._secrets[session.secret] = session
         if hello.announced:
             self._announce(session, None, None, now)
         return None
@@ -265,7 +268,7 @@ class Switch:
         del self.names[session.name]
         if self._fds.get(session.fd) is session:
             del self._fds[session.fd]
-        del self._event_users[session.event_user]
+        del self._event_users[session.event_user], self._secrets[session.secret]
         self._doomed.pop(session, None)
         self._waiting -= session.waiting
         if session.event_fd is not None:
@@ -284,6 +287,8 @@ class Switch:
                 self._send(flight.target, wire.Cancel(flight.number), None)
         session.serving.clear()
         session.calls.clear()
+        for watch in session.watches.values():
+            del self._watches[watch]
         session.watches.clear()
         if session.announced:
             self._held[session.name] = (now + self.limits.hold, session.incarnation, reason, planned)
@@ -508,14 +513,19 @@ class Switch:
             text = f"{session.name} has {len(session.watches)} monitors"
             self._send(session, wire.Failed(monitor.id, "overloaded", monitor.pattern, text), None)
             return
+        if monitor.id in session.watches:
+            return  # it is being told already
         watch = session.watches[monitor.id] = Watch(session, monitor.id, compile_pattern(monitor.pattern))
+        self._watches[watch] = None
         for name, other in self.names.items():
             if other.announced and watch.pattern.fullmatch(name):
                 self._send(session, wire.Changed(watch.id, name, other.incarnation, True, "", False), None)
         self._settle(now)
 
     def _unmonitor(self, session: Session, message: wire.Unmonitor, _payload: Any, _now: float) -> None:
-        session.watches.pop(message.id, None)
+        watch = session.watches.pop(message.id, None)
+        if watch is not None:
+            del self._watches[watch]
 
     def _announce(self, session: Session, _message: Any, _payload: Any, now: float) -> None:
         if session.announced:
@@ -527,10 +537,9 @@ class Switch:
         self._settle(now)
 
     def _tell(self, name: str, incarnation: int, up: bool, reason: str, planned: bool) -> None:
-        for session in list(self.sessions.values()):
-            for watch in session.watches.values():
-                if watch.pattern.fullmatch(name):
-                    self._send(session, wire.Changed(watch.id, name, incarnation, up, reason, planned), None)
+        for watch in self._watches:
+            if watch.pattern.fullmatch(name):
+                self._send(watch.session, wire.Changed(watch.id, name, incarnation, up, reason, planned), None)
 
     def _tell_held(self, name: str) -> None:
         held = self._held.pop(name, None)
@@ -541,11 +550,10 @@ class Switch:
         """Say that snapshots are complete, once every process that was known at the start is back or given up."""
         if self._awaited and now >= self._settled_at:
             self._awaited.clear()
-        for session in list(self.sessions.values()):
-            for watch in session.watches.values():
-                if watch.waiting and not any(watch.pattern.fullmatch(name) for name in self._awaited):
-                    watch.waiting = False
-                    self._send(session, wire.Snapshot(watch.id), None)
+        for watch in self._watches:
+            if watch.waiting and not any(watch.pattern.fullmatch(name) for name in self._awaited):
+                watch.waiting = False
+                self._send(watch.session, wire.Snapshot(watch.id), None)
 
     # Bounds
 
