@@ -85,7 +85,7 @@ def run(
     if 1 < len(planned) <= ALL_OF and total >= _LARGE:
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
         every = [list(term.forms) for term in planned]
-        notes = _candidates(db, index_sql.match(every, phrases, without), where, values, wanted)
+        notes = _candidates(db, index_sql.match(every, phrases, without), where, values, limit + limit // 4 + 4)
     if len(notes) < limit:
         expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
         notes = _candidates(db, expression, where, values, wanted) if expression else notes
@@ -161,7 +161,8 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
         return found
     if last and len(word) >= 2:
         _prefixes(db, found, word, term, 24, frequency)
-    if len(term) >= 4 and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
+    least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
+    if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
     for other in sorted(synonyms.table().get(term, ())):
         if _docs(db, other, frequency):
@@ -225,10 +226,11 @@ def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[
     scored.sort()
     for quality, form in scored[:12]:
         term.forms.setdefault(form, -quality)
-    # The index term may be a shorter stem of this one (veroeffentlich <- veroeffentlichung).
-    for size in range(len(word) - 1, max(4, len(word) - 4), -1):
+    # The index term may be a shorter stem of this one: veroeffentlich <- veroeffentlichung, kitap <- kitaplarimiz.
+    lowest = max(5, int(0.55 * len(word))) if not term.forms else max(5, len(word) - 3)
+    for size in range(len(word) - 1, lowest - 1, -1):
         if _docs(db, word[:size], frequency):
-            term.forms.setdefault(word[:size], 0.6)
+            term.forms.setdefault(word[:size], 0.6 if len(word) - size <= 3 else 0.5)
 
 
 def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency: dict[str, int]) -> None:
