@@ -80,12 +80,14 @@ def _set_up(
             os._exit(EXIT_SETUP)
     channel = socket.socket(fileno=CONTROL_FD)
     channel.setblocking(False)
+    if title is not None and not select.select([channel], [], [], 0)[0]:
+        title.set(f"{request['tree']}: spare")  # nobody yet: a spare, until its first message says who it is
     boot, rest = _first_message(channel)
     if boot is None:
         return None, {}
     os.environ.update(boot["env"])
     if title is not None:
-        title.set(f"{boot['title']}: {boot['name']}")
+        title.set(f"{request['tree']}: {boot['name']}")
     if jail is not None:
         jail.seal()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

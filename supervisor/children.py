@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.hook import ChildInfo
-from supervisor.launcher import ZygoteLauncher, beyond_base
+from supervisor.launcher import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
 
 if TYPE_CHECKING:
@@ -40,41 +40,61 @@ class Children:
         self.by_name: dict[str, Process] = {}
         self._number = 0
 
+    def next_number(self) -> int:
+        """A number that no launch of this root has had."""
+        self._number += 1
+        return self._number
+
     def start(self, action: policy.Start) -> None:
         """Ask the launcher for this process. Whatever goes wrong is reported to the policy as a failed start."""
         spec = action.spec
         info = ChildInfo(
             action.name, action.incarnation, action.supervisor, spec.id, spec.start, dict(spec.args), dict(spec.allow)
         )
-        ours, theirs = socket.socketpair()
-        read, write_end = os.pipe()
-        self._number += 1
-        process = Process(
-            self._number, action, Channel(ours), Output(read), info, began=time.monotonic(), started_at=time.time()
-        )
-        self.processes[process.number] = process
-        self.by_path[action.path] = process
-        with theirs:
-            try:
-                if self.root.launching.launcher is None:  # the policy does not know yet that everything is lost
-                    process.lost = process.dead = True
-                else:
-                    self._hand_over(process, theirs, write_end, self.root.launching.launcher)
-            except (ChannelFault, _CannotStart) as error:
-                process.fault = str(error)
-            finally:
-                os.close(write_end)
+        launcher = self.root.launching.launcher
+        spare = self.root.spares.take(action) if launcher is not None else None
+        if spare is not None:
+            process = self._process(action, info, spare.number, spare.channel, spare.output)
+            process.slot = spare.slot[1] if spare.slot is not None else None
+        else:
+            ours, theirs = socket.socketpair()
+            read, write_end = os.pipe()
+            process = self._process(action, info, self.next_number(), Channel(ours), Output(read))
+        try:
+            if launcher is None:  # the policy does not know yet that everything is lost
+                process.lost = process.dead = True
+            else:
+                self._hand_over(process)
+                if spare is None:
+                    slot = self.root.sampler.slot(process)
+                    ends = (theirs.fileno(), write_end)
+                    launcher.start(process.number, spec.start, spec.confine, spec.rlimits, *ends, slot)
+        except (ChannelFault, _CannotStart) as error:
+            process.fault = str(error)
+        if spare is None:
+            theirs.close()
+            os.close(write_end)
         if process.lost:
-            return
-        if process.fault:
-            self.finish(process, None, 0)
             return
         self.root.selector.register(process.channel, selectors.EVENT_READ, lambda mask: self._on_channel(process, mask))
         self.root.selector.register(process.output, selectors.EVENT_READ, lambda _: self._on_output(process))
+        if spare is not None:
+            self.forked(process.number, spare.pidfd)
+        if process.fault:
+            self.signal(process, signal.SIGKILL)
+            self.finish(process, None, 0)
+            return
         self.root.launching.write_interest()
         self._channel_interest(process)
 
-    def _hand_over(self, process: Process, theirs: socket.socket, output: int, launcher: ZygoteLauncher) -> None:
+    def _process(self, action: policy.Start, info: ChildInfo, number: int, channel: Channel, output: Output) -> Process:
+        process = Process(number, action, channel, output, info, began=time.monotonic(), started_at=time.time())
+        self.processes[number] = process
+        self.by_path[action.path] = process
+        return process
+
+    def _hand_over(self, process: Process) -> None:
+        """Everything that makes a process this child, in its first message. Raises _CannotStart, ChannelFault."""
         spec, action = process.spec, process.action
         if spec.confine is not None and _below(self.root.level, self.root.least_level):
             notes = " ".join(self.root.level_notes)
@@ -94,7 +114,6 @@ class Children:
             "name": action.name,
             "incarnation": action.incarnation,
             "supervisor": action.supervisor,
-            "title": self.root.tree.root.id,
             "args": dict(spec.args),
             "env": environment | dict(spec.env),
             "handover": handover.data,
@@ -103,8 +122,6 @@ class Children:
         self.by_name[action.name] = process  # not before: what others are told for it must not come before its name
         if spec.observe:
             process.channel.send({"snapshot": self.root.desk.snapshot()})
-        slot = self.root.sampler.slot(process)
-        launcher.start(process.number, spec.start, spec.confine, spec.rlimits, theirs.fileno(), output, slot)
 
     def forked(self, number: int, pidfd: int) -> None:
         """The process exists; `pidfd` is ours now."""

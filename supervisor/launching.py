@@ -99,12 +99,15 @@ class Launching:
         for event in events:
             match event:
                 case Forked(number=number, pidfd=pidfd):
-                    self.root.children.forked(number, pidfd)
+                    if not self.root.spares.forked(number, pidfd):
+                        self.root.children.forked(number, pidfd)
                 case Refused(number=number, reason=reason):
                     process = self.root.children.processes.get(number)
                     if process is not None:
                         process.fault = reason
                         self.root.children.finish(process, None, 0)
+                    else:
+                        self.root.spares.ended(number, reason)
                 case Ended(number=number, status=status, left=left):
                     process = self.root.children.processes.get(number)
                     if process is not None:
@@ -129,6 +132,7 @@ class Launching:
             self.root.selector.modify(self.launcher, wanted, self._on_message)
 
     def _serving(self) -> None:
+        self.root.spares.refill()
         if not self.root.booted:
             self.root.booted = True
             self.root.post(policy.Boot())
@@ -166,6 +170,7 @@ class Launching:
             )
             return
         self._losing = why
+        self.root.spares.drop()
         for process in list(self.root.children.processes.values()):
             process.lost = True
             if process.pidfd < 0 or process.dead:
@@ -204,6 +209,7 @@ class Launching:
                 self.root.selector.unregister(launcher)
             for process in self.root.children.processes.values():  # only after an error: else nothing runs by now
                 self.root.children.signal(process, signal.SIGKILL)
+            self.root.spares.drop()
             launcher.close()
         if self._dying is not None:
             self._dying.close()

@@ -29,6 +29,7 @@ from supervisor.launcher import become_subreaper
 from supervisor.launching import Launching
 from supervisor.requests import Desk
 from supervisor.sampling import Sampler
+from supervisor.spares import Spares
 from supervisor.spec import Tree
 from supervisor.status import Tally, render, write
 from supervisor.timers import Timers
@@ -76,6 +77,7 @@ class Root:
         self.desk = Desk(self)
         self.sampler = Sampler(self)
         self.children = Children(self)
+        self.spares = Spares(self)
         self.launching = Launching(self)
         self.booted = False  # the policy has been told to start
         self._events: deque[policy.Event] = deque()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MEMORY_INTERVAL = 1.0
 MEMORY_SHARE = 0.002  # of one core, for looking at memory, however large the tree
+NOTEWORTHY = 1 << 18  # bytes of change that status is written for
 PSS_EACH_ROUND = 4  # PSS costs the kernel a walk over the whole process
 
 
@@ -39,13 +40,23 @@ class Sampler:
         """(file, page) for a child with a heartbeat; None for one without."""
         if process.spec.heartbeat is None:
             return None
+        taken = self.take_slot()
+        process.slot = taken[1]
+        return taken
+
+    def take_slot(self) -> tuple[int, int]:
+        """(file, page) that belongs to the caller until it is given back."""
         if not self._free:
             self._free = list(range(self._size, self._size + 64))[::-1]
             self._size += 64
             os.ftruncate(self.fd, self._size * PAGE)
-        process.slot = self._free.pop()
-        os.pwrite(self.fd, b"\0" * 8, process.slot * PAGE)  # the one before must not beat for this one
-        return self.fd, process.slot
+        page = self._free.pop()
+        os.pwrite(self.fd, b"\0" * 8, page * PAGE)  # the one before must not beat for this one
+        return self.fd, page
+
+    def give_slot(self, page: int) -> None:
+        """The page may be given to another."""
+        self._free.append(page)
 
     def watch(self, process: Process) -> None:
         """The child is up: from now on it has to beat, and its memory is looked at."""
@@ -60,7 +71,7 @@ class Sampler:
         """The child is gone; its slot can be given to another."""
         self._beating.pop(process.number, None)
         if process.slot is not None:
-            self._free.append(process.slot)
+            self.give_slot(process.slot)
             process.slot = None
 
     def close(self) -> None:
@@ -91,6 +102,7 @@ class Sampler:
     def _memory(self) -> None:
         began = time.perf_counter()
         live = [p for p in self.root.children.processes.values() if p.pid and p.ready and not p.dead]
+        before = [(p.memory + p.pss) // NOTEWORTHY for p in live]
         for process in live:
             process.memory = statm(process.pid)
             limit = process.spec.max_memory
@@ -103,7 +115,8 @@ class Sampler:
             process.pss = pss(process.pid)
         self._memory_timer = None
         if live:
-            self.root.changed()
+            if before != [(p.memory + p.pss) // NOTEWORTHY for p in live]:
+                self.root.changed()  # not for every page: an idle tree writes no status
             cost = time.perf_counter() - began
             wait = max(MEMORY_INTERVAL, cost / MEMORY_SHARE)
             self._memory_timer = self.root.timers.add(time.monotonic() + wait, self._memory)

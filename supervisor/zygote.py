@@ -133,6 +133,7 @@ class Zygote:
         self.pid = os.getpid()
         self.wake_read, self.wake_write = -1, -1
         self.title: Any = None
+        self.name = ""
 
     # ---- start ---------------------------------------------------------------------------------------------------
 
@@ -147,8 +148,9 @@ class Zygote:
         message, _ = self._read()
         if message is None:
             return
+        self.name = message["configure"]["title"]
         if self.title is not None:
-            self.title.set(f"{message['configure']['title']}: zygote")
+            self.title.set(f"{self.name}: zygote")
         self._configure(message["configure"])
         self._watch_children()
         self._freeze()
@@ -270,7 +272,7 @@ class Zygote:
         if pid == 0:
             os.close(self.wake_read)
             os.close(self.wake_write)
-            live(request | {"drop": self.borrowed}, fds, jail, self.pid, self.title)
+            live(request | {"drop": self.borrowed, "tree": self.name}, fds, jail, self.pid, self.title)
         self.lives[pid] = Life(number, mark)
         try:
             pidfd = os.pidfd_open(pid)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import PROGRAMS, ROOT, USER, World, alive, directory, running, worlds
+from tests.supervisor.harness import PROGRAMS, ROOT, USER, World, alive, directory, running, strays, worlds
 
 __all__ = ["directory"]
 
@@ -336,6 +336,40 @@ def test_parking(directory: Path) -> None:
         worker = node.workers()["pool/x"]
         assert worker["restarts"] == 2 and worker["reason"]
         assert node.workers()["s"]["state"] == "running"
+
+
+@worlds(ROOT, USER)
+def test_a_spare_takes_a_dead_childs_place(world: World, directory: Path) -> None:
+    """A supervisor with spares gives a dead child's name to a process that was waiting, and makes another spare."""
+    tree = one_for_one(
+        pool(spares=2, template={"start": "children:environment", "confine": {}, "heartbeat": 30, "env": {"X": "y"}}),
+        {"id": "s", "start": "children:starter", "control": ["pool"]},
+    )
+
+    def spares() -> set[int]:
+        return {pid for pid in strays(directory) if _title(pid) == "t: spare"}
+
+    with running(tree, directory, world) as node:
+        node.ready()
+        old = node.pid("pool/x")
+        waiting = node.until(lambda: len(spares()) == 2 and spares(), "two spares")
+        os.kill(old, signal.SIGKILL)
+        node.until(lambda: node.pid("pool/x") != old, "a new one")
+        new = node.pid("pool/x")
+        assert new in waiting and _title(new) == "t: pool/x"
+        info = node.workers()["pool/x"]["info"]
+        assert info["name"] == "pool/x" and info["environ"]["X"] == "y"
+        left = node.until(lambda: len(spares()) == 2 and spares(), "two spares again")
+        os.kill(min(left), signal.SIGKILL)
+        node.until(lambda: len(spares()) == 2 and min(left) not in spares(), "a dead spare is replaced")
+        assert node.workers()["pool/x"]["restarts"] == 1
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    except OSError:
+        return ""
 
 
 # ---- status and the class --------------------------------------------------------------------------------------

@@ -1,0 +1,130 @@
+"""Warm spares: children of a dynamic supervisor that are forked and jailed but not yet told who they are.
+
+Here belongs keeping the promised number of them ready. A spare that takes over a name skips fork, jail and reaping;
+everything that tells it apart (name, arguments, environment, credentials) reaches it only then, in its first message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from supervisor.channel import Channel, Output
+from supervisor.policy import Start
+from supervisor.spec import ChildSpec
+
+if TYPE_CHECKING:
+    from supervisor.root import Root
+
+logger = logging.getLogger("supervisor.root")
+
+REFILL_AFTER = 0.05  # seconds: the restart that took a spare comes first
+REFILL_AGAIN = 2.0  # seconds after a spare died by itself, so that a broken one is not forked in a circle
+
+
+@dataclass
+class Spare:
+    """A process that waits for its first message. `pidfd` is -1 until the launcher has made it."""
+
+    number: int
+    path: str  # of the supervisor
+    channel: Channel
+    output: Output
+    slot: tuple[int, int] | None
+    pidfd: int = -1
+
+
+class Spares:
+    """Every spare of one root, by number."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self.spares: dict[int, Spare] = {}
+        self._wanted = {path: spec for path, spec in root.tree.supervisors() if spec.spares and spec.template}
+        self._timer: int | None = None
+
+    def take(self, action: Start) -> Spare | None:
+        """A spare that can become this child, now the caller's; None when there is none."""
+        spec = self._wanted.get(action.supervisor)
+        if spec is None:
+            return None
+        for spare in self.spares.values():
+            if spare.path == action.supervisor and spare.pidfd >= 0:
+                del self.spares[spare.number]
+                self.root.selector.unregister(spare.pidfd)
+                self.refill(REFILL_AFTER)
+                return spare
+        return None
+
+    def refill(self, delay: float = 0.0) -> None:
+        """Bring the number of spares up to what the tree file says, after `delay` seconds."""
+        if self._wanted and self._timer is None:
+            self._timer = self.root.timers.add(time.monotonic() + delay, self._fill)
+
+    def forked(self, number: int, pidfd: int) -> bool:
+        """The launcher made a child; True when it is one of ours."""
+        spare = self.spares.get(number)
+        if spare is None:
+            return False
+        spare.pidfd = pidfd
+        self.root.selector.register(pidfd, selectors.EVENT_READ, lambda _: self.ended(number))
+        return True
+
+    def ended(self, number: int, reason: str = "") -> None:
+        """A spare is gone, or could not be made; another one is made, but not at once."""
+        spare = self.spares.pop(number, None)
+        if spare is not None:
+            lines = spare.output.drain()
+            logger.warning("a spare of %s ended: %s", spare.path, reason or " ".join(lines[-1:]) or "no reason given")
+            self._close(spare)
+            self.refill(REFILL_AGAIN)
+
+    def drop(self) -> None:
+        """Give all of them up: the launcher is lost, or the tree has ended."""
+        for spare in list(self.spares.values()):
+            del self.spares[spare.number]
+            self._close(spare)
+
+    def _fill(self) -> None:
+        self._timer = None
+        launcher = self.root.launching.launcher
+        if launcher is None or not launcher.serving:
+            return
+        for path, spec in self._wanted.items():
+            present = sum(spare.path == path for spare in self.spares.values())
+            for _ in range(spec.spares - present):
+                assert spec.template is not None
+                self._make(path, spec.template)
+
+    def _make(self, path: str, template: ChildSpec) -> None:
+        launcher = self.root.launching.launcher
+        assert launcher is not None
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        number = self.root.children.next_number()
+        slot = self.root.sampler.take_slot() if template.heartbeat is not None else None
+        spare = Spare(number, path, Channel(ours), Output(read), slot)
+        self.spares[number] = spare
+        with theirs:
+            launcher.start(number, template.start, template.confine, template.rlimits, theirs.fileno(), write, slot)
+        os.close(write)
+        self.root.launching.write_interest()
+
+    def _close(self, spare: Spare) -> None:
+        spare.channel.close()  # a waiting spare ends when its channel does
+        spare.output.close()
+        if spare.slot is not None:
+            self.root.sampler.give_slot(spare.slot[1])
+        if spare.pidfd >= 0:
+            if spare.pidfd in self.root.selector.get_map():
+                self.root.selector.unregister(spare.pidfd)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(spare.pidfd, signal.SIGKILL)
+            os.close(spare.pidfd)
