@@ -149,7 +149,8 @@ class Output:
             return []
         if not data:
             self.ended = True
-            return self._keep([self._partial] if self._partial else [])
+            rest, self._partial = self._partial, b""
+            return self._keep([rest] if rest else [])
         *lines, self._partial = (self._partial + data).split(b"\n")
         if len(self._partial) > PORTION:  # a line without end is cut, not collected
             lines.append(self._partial)

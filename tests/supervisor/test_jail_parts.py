@@ -1,0 +1,180 @@
+"""The jail's tables and filters without a kernel: the filter is run by a small interpreter of classic BPF."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.jail import layout, linux, seccomp
+from supervisor.jail.levels import Ability
+from supervisor.spec import Files, Profile
+
+ALLOW, KILL = "allow", "kill"
+ARCHES = ("x86_64", "aarch64")
+
+
+def verdict(program: seccomp.Program, arch: str, nr: int, *args: int, pid: int = 4711) -> str | int:
+    """What the filter says about a call: `allow`, `kill`, or the errno."""
+    data = struct.pack("=iIQ6Q", nr & 0xFFFFFFFF if nr < 1 << 31 else nr - (1 << 32), seccomp.AUDIT_ARCH[arch], 0,
+                       *(list(args) + [0] * (6 - len(args))))  # fmt: skip
+    code = program.bytes_for(pid)
+    value, at = 0, 0
+    for _ in range(5000):
+        operation, yes, no, k = struct.unpack_from("HBBI", code, 8 * at)
+        at += 1
+        if operation == seccomp.LD_ABS:
+            value = struct.unpack_from("I", data, k)[0]
+        elif operation == seccomp.RET:
+            if k == seccomp.ALLOW:
+                return ALLOW
+            return KILL if k == seccomp.KILL else k & 0xFFFF
+        else:
+            true = {
+                seccomp.JEQ: value == k,
+                seccomp.JGE: value >= k,
+                seccomp.JGT: value > k,
+                seccomp.JSET: bool(value & k),
+            }[operation]
+            at += yes if true else no
+    raise AssertionError("the filter does not end")
+
+
+rules = st.builds(
+    seccomp.Rules,
+    exec=st.booleans(),
+    network=st.booleans(),
+    unix=st.booleans(),
+    metadata=st.booleans(),
+    signals=st.booleans(),
+)
+
+
+@given(
+    rules, st.sampled_from(ARCHES), st.integers(0, (1 << 32) - 1), st.lists(st.integers(0, (1 << 64) - 1), max_size=6)
+)
+def test_the_filter_always_decides(given_rules: seccomp.Rules, arch: str, nr: int, args: list[int]) -> None:
+    """For every rule set, call and argument the filter ends with a verdict, and never allows a call it does not know."""
+    said = verdict(seccomp.build(given_rules, arch), arch, nr, *args)
+    if nr > linux.NEWEST_SYSCALL:
+        assert said in (1, 38)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("name", sorted(set(seccomp.ALWAYS)))
+def test_what_is_always_refused(name: str, arch: str) -> None:
+    """Calls on the list are refused under every profile, on every architecture that has them."""
+    nr = linux.number(name, arch)
+    if nr is not None:
+        widest = seccomp.Rules(exec=True, network=True, unix=True, metadata=True, signals=True)
+        assert verdict(seccomp.build(widest, arch), arch, nr) == 1
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_families_of_sockets(arch: str) -> None:
+    """Unix sockets and IP are allowed as the profile says; of netlink only the routing kind, with the network."""
+    nr = linux.number("socket", arch) or 0
+    plain = seccomp.build(seccomp.Rules(), arch)
+    host = seccomp.build(seccomp.Rules(network=True), arch)
+    deaf = seccomp.build(seccomp.Rules(unix=False), arch)
+    assert [verdict(plain, arch, nr, family) for family in (1, 2, 10, 16, 17, 38, 40)] == [ALLOW] + [97] * 6
+    assert [verdict(host, arch, nr, family) for family in (1, 2, 10)] == [ALLOW] * 3
+    assert verdict(host, arch, nr, 16, 3, 0) == ALLOW and verdict(host, arch, nr, 16, 3, 9) == 97
+    assert verdict(deaf, arch, nr, 1) == 1
+    assert verdict(deaf, arch, linux.number("socketpair", arch) or 0, 1) == ALLOW
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_forks_but_no_namespaces(arch: str) -> None:
+    """clone makes threads and processes, but with no namespace flag; clone3 does not exist."""
+    program = seccomp.build(seccomp.Rules(), arch)
+    nr = linux.number("clone", arch) or 0
+    assert verdict(program, arch, nr, 0x3D0F00) == ALLOW  # a thread, as glibc makes one
+    assert verdict(program, arch, nr, 17) == ALLOW  # a process with SIGCHLD
+    for flag in (linux.CLONE_NEWUSER, linux.CLONE_NEWNS, linux.CLONE_NEWNET, linux.CLONE_NEWPID, linux.CLONE_NEWCGROUP):
+        assert verdict(program, arch, nr, flag | 17) == 1
+    assert verdict(program, arch, linux.number("clone3", arch) or 0) == 38
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_signals_reach_oneself_only(arch: str) -> None:
+    """Without Landlock's scope a process may signal itself and its own group, and nobody else."""
+    program = seccomp.build(seccomp.Rules(), arch)
+    kill, tgkill, prlimit = (linux.number(name, arch) or 0 for name in ("kill", "tgkill", "prlimit64"))
+    assert [verdict(program, arch, kill, pid) for pid in (4711, 0, 1, 4712, (1 << 64) - 1)] == [ALLOW, ALLOW, 1, 1, 1]
+    assert [verdict(program, arch, tgkill, pid) for pid in (4711, 1)] == [ALLOW, 1]
+    assert [verdict(program, arch, prlimit, pid) for pid in (4711, 0, 1)] == [ALLOW, ALLOW, 1]
+    scoped = seccomp.build(seccomp.Rules(signals=True), arch)
+    assert [verdict(scoped, arch, kill, pid) for pid in (1, (1 << 64) - 1)] == [ALLOW, 1]
+
+
+def test_foreign_architectures_are_killed() -> None:
+    """A call through another architecture's entry (32 bits, x32) would meet other numbers, and is not let through."""
+    program = seccomp.build(seccomp.Rules(), "x86_64")
+    assert verdict(program, "aarch64", 0) == KILL
+    assert verdict(program, "x86_64", 0x40000000 | 59) == 1
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_open_files_may_be_touched_where_paths_may_not(arch: str) -> None:
+    """Where metadata by path is refused, the times of an open file (a null path) may still be set."""
+    program = seccomp.build(seccomp.Rules(metadata=False), arch)
+    nr = linux.number("utimensat", arch) or 0
+    assert verdict(program, arch, nr, 5, 0) == ALLOW
+    assert verdict(program, arch, nr, 5, 0x7FFF00001000) == 1
+    assert verdict(program, arch, nr, 5, 1 << 32) == 1, "an address whose low half is zero"
+
+
+def test_numbers_are_those_of_this_machine() -> None:
+    """The table of system calls agrees with the kernel headers, where they are installed."""
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    if not header.exists():
+        pytest.skip("no kernel headers")
+    known = dict(line.split()[1:3] for line in header.read_text().splitlines() if line.startswith("#define __NR_"))
+    for name, (number, _) in linux.SYSCALLS.items():
+        if f"__NR_{name}" in known:
+            assert number == int(known[f"__NR_{name}"]), name
+
+
+def test_outermost_drops_what_lies_below() -> None:
+    """Of nested paths the outer one is kept; a common prefix of names is not nesting."""
+    assert layout.outermost(["/a/b", "/a", "/ab", "/a/b/c", "/ab/"]) == ["/a", "/ab"]
+
+
+def test_source_trees_are_not_shown_whole() -> None:
+    """Of a directory on sys.path only the imported packages are shown, not what lies beside them."""
+    import supervisor
+
+    root = str(Path(supervisor.__file__).parents[1])
+    found = layout.python_places([supervisor])
+    assert str(Path(supervisor.__file__).parent) in found
+    assert root not in found
+
+
+def test_relative_paths_are_refused(tmp_path: Path) -> None:
+    """A relative path in a profile is refused with its remedy: nobody knows what it would be relative to."""
+    with pytest.raises(ValueError, match=r"'data' is not an absolute path"):
+        layout.places(Profile(filesystem=Files(read=("data",))), [])
+    given_twice = Profile(filesystem=Files(read=(str(tmp_path),), write=(str(tmp_path),)))
+    assert layout.Place(str(tmp_path), "write") in layout.places(given_twice, [])
+
+
+@pytest.mark.parametrize(
+    ("ability", "level", "words"),
+    [
+        (Ability("", 7, ""), "full", []),
+        (Ability("refused", 7, ""), "strong", ["other unix sockets", "remedy"]),
+        (Ability("refused", 4, ""), "strong", ["abstract unix sockets"]),
+        (Ability("", 0, ""), "strong", ["lsm=", "given for its sockets"]),
+        (Ability("refused", 0, ""), "none", ["whatever this user can"]),
+        (Ability("", 7, "refused"), "none", ["seccomp"]),
+    ],
+)
+def test_levels_and_their_words(ability: Ability, level: str, words: list[str]) -> None:
+    """What works gives the level, and what does not is said with what stays reachable."""
+    assert ability.level == level
+    notes = " ".join(ability.notes)
+    assert all(word in notes for word in words) and bool(notes) == bool(words)
