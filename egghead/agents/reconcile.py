@@ -60,17 +60,19 @@ def same(one: AgentSpec | None, other: AgentSpec | None) -> bool:
     """Whether two specs make the same process: what is wrong with a record does not run."""
     if one is None or other is None:
         return False
-    return replace(one, problems=()) == replace(other, problems=())
+    return one == other or replace(one, problems=()) == replace(other, problems=())
 
 
-def reconcile(desired: Mapping[str, AgentSpec], actual: Mapping[str, Running]) -> tuple[Action, ...]:
-    """What to do so that the running agents become the desired ones; by id.
+def reconcile(
+    desired: Mapping[str, AgentSpec], actual: Mapping[str, Running], only: Iterable[str] | None = None
+) -> tuple[Action, ...]:
+    """What to do so that the running agents become the desired ones; by id. `only`: look at these alone.
 
     A child that failed to start, or was parked, is left alone until its spec is another: a crash loop is not cured by
     starting it again. An id that cannot name a process is not started.
     """
     actions: list[Action] = []
-    for id in sorted({*desired, *actual}):
+    for id in sorted({*desired, *actual} if only is None else only):
         spec, child = desired.get(id), actual.get(id)
         if spec is not None and unusable(id) is not None:
             spec = None
