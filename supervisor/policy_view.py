@@ -83,7 +83,7 @@ def _dead(state: State, spec: object, path: str, status: Status) -> SupervisorVi
 
 
 def children_of(supervisor: Supervisor) -> list[list[str]]:
-    """`[[id, running | restarting | terminated], …]` as OTP's which_children says it: the last started comes first.
+    """`[[id, running | restarting | terminated | …], …]` as OTP's which_children says it: the last started comes first.
 
     A child whose end has not been handled yet counts as running, as OTP still shows its pid.
     """
@@ -91,10 +91,10 @@ def children_of(supervisor: Supervisor) -> list[list[str]]:
 
 
 def outward(child: Child) -> str:
-    """The state of a child in OTP's three words, and `parked`."""
+    """The state of a child in OTP's three words; and `starting` and `parked`, which only dynamic children can be."""
     if child.status in ("running", "stopping"):
         return "running"
-    if child.status in ("restarting", "parked"):
+    if child.status in ("starting", "restarting", "parked"):
         return child.status
     return "terminated"
 

@@ -225,6 +225,8 @@ def test_dynamic_starts_in_parallel() -> None:
     assert shell.call("start_child", "pool", "x") is None
     assert shell.call("start_child", "pool", "y") is None
     assert shell.call("terminate_child", "pool", "x") is None
+    which = shell.call("which_children", "pool")
+    assert which is not None and which.value == [["y", "starting"], ["x", "starting"]]
     shell.ready("demo/pool/y")
     assert shell.answered(2) is not None and shell.answered(1) is None
     assert shell.ready("demo/pool/x") == ["stop demo/pool/x"]

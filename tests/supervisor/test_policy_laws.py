@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from supervisor import policy
 from supervisor.policy import Exited, LauncherLost, Ready, Request, Start, StartFailed, Stop, Stopped, StopTree, Timer
 from supervisor.policy_engine import REPORT_KINDS, REPORTS
 from supervisor.policy_rules import RESTARTED, add_restart
-from supervisor.policy_state import STATUSES
+from supervisor.policy_state import LIVE, STATUSES
 from supervisor.spec import RESTARTS, AnySpec, Backoff, ChildSpec, Park, SupervisorSpec, Tree, process_name
 
 # ---- trees and events ----------------------------------------------------------------------------------------------
@@ -48,6 +49,13 @@ def trees(draw: st.DrawFn) -> Tree:
 
 KINDS = ("report", "report", "report", "report", "fail", "exit", "exit", "planned", "call", "call", "time", "lose")
 steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**30)), max_size=40)
+
+
+def nodes(top: policy.SupervisorView | policy.WorkerView) -> Iterator[policy.SupervisorView | policy.WorkerView]:
+    """A view and everything below it."""
+    yield top
+    for child in getattr(top, "children", ()):
+        yield from nodes(child)
 
 
 class World:
@@ -122,6 +130,8 @@ class World:
                 elif child.alive:
                     assert child.path in self.state.supervisors, "a supervisor was lost"
         assert known == self.everything(), "the policy and the world disagree about what is there"
+        shown = {node.path for node in nodes(policy.view(self.state)) if node.state in LIVE and node.kind == "worker"}
+        assert shown >= set(known), "a live process is not shown"
 
     # ---- steps -----------------------------------------------------------------------------------------------
 
