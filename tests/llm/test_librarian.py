@@ -238,3 +238,78 @@ async def test_a_request_without_words_gets_an_answer() -> None:
     """An empty conversation is no crash: the librarian says what it is."""
     found = await events({"messages": [user("  ")]})
     assert isinstance(found[-1], Stop) and not any(isinstance(event, ToolUse) for event in found)
+
+
+async def test_more_is_read_only_when_there_is_doubt() -> None:
+    """A clear answer needs five notes at most; a thin one has four more looked at."""
+    crowd = {
+        f"misc/{n}": f"# Note {n}\n\nThe morning was cold and the boiler was old, every second day.\n"
+        for n in range(12)
+    }
+    shelf = Shelf({**GARDEN, **crowd})
+    await ask(shelf, "How often do I water the tomatoes with blight?")
+    assert len(shelf.read) <= 5
+    shelf = Shelf({**GARDEN, **crowd})
+    await ask(shelf, "which cold zeppelin broke the old harness yesterday?")
+    assert len(shelf.read) == 9
+
+
+async def test_what_a_thing_is_is_told_by_the_sentence_that_begins_with_it() -> None:
+    """A definition before other mentions."""
+    notes = {
+        "a": "# Ferry log\n\nWe took the zeppelin to the lake. The zeppelin was late again.\n",
+        "b": "# Airships\n\nWe like them. A zeppelin is a rigid airship with a metal frame.\n",
+    }
+    answer = await ask(Shelf(notes), "What is a zeppelin?")
+    assert answer.startswith("A zeppelin is a rigid airship")
+
+
+async def test_a_definition_needs_no_other_words() -> None:
+    """One carrying word is enough for a question."""
+    answer = await ask(Shelf(GARDEN), "compost?")
+    assert cited(answer)[0] == "garden/compost"
+
+
+async def test_thin_evidence_is_offered_as_the_nearest() -> None:
+    """Between an answer and silence: it says that the notes do not say, and what comes near."""
+    shelf = Shelf(GARDEN)
+    answer = await ask(shelf, "tomatoes attract zebras?")
+    assert answer.startswith("The notes do not say. The nearest:")
+    assert cited(answer) == ["garden/tomatoes"]
+
+
+LANGUAGES = {
+    "de": ("Die Heizung zeigt E9: den Wasserdruck auf 1,5 bar bringen.", "Was tun, wenn die Heizung E9 anzeigt?"),
+    "fr": (
+        "La chaudière s'arrête quand la pression descend sous un bar.",
+        "Pourquoi la chaudière s'est-elle arrêtée ?",
+    ),
+    "es": ("Riega los tomates cada dos días por la mañana.", "¿Cada cuánto debo regar los tomates?"),
+    "it": ("Annaffia i pomodori ogni due giorni al mattino.", "Quando devo annaffiare i pomodori?"),
+    "pl": ("Pomidory podlewaj co dwa dni rano.", "Jak często podlewać pomidory?"),
+    "ru": ("Помидоры поливают через день, утром.", "Как часто поливать помидоры?"),
+    "uk": ("Помідори поливають через день, зранку.", "Як часто поливати помідори?"),
+    "fi": ("Kastele tomaatit joka toinen päivä aamulla.", "Kuinka usein tomaatteja pitää kastella?"),
+    "tr": ("Domatesleri iki günde bir sabah sulayın.", "Domatesler ne sıklıkla sulanır?"),
+    "el": ("Πότιζε τις ντομάτες κάθε δεύτερη μέρα.", "Πόσο συχνά ποτίζω τις ντομάτες;"),
+    "ar": ("اسق الطماطم كل يومين في الصباح.", "كم مرة أسقي الطماطم؟"),
+    "he": ("להשקות את העגבניות כל יומיים בבוקר.", "כל כמה זמן משקים עגבניות?"),
+    "hi": ("टमाटर को हर दूसरे दिन सुबह पानी दें।", "टमाटरों को कितनी बार पानी देना चाहिए?"),
+    "th": ("รดน้ำมะเขือเทศทุกสองวันในตอนเช้า", "ควรรดน้ำมะเขือเทศบ่อยแค่ไหน"),
+    "ko": ("토마토는 이틀에 한 번 아침에 물을 준다.", "토마토에 물을 얼마나 자주 줘야 하나요?"),
+    "ja": ("トマトの水やりは二日に一度、朝に行う。", "トマトの水やりはどのくらいの頻度ですか？"),
+    "zh": ("番茄每两天早上浇一次水。", "番茄多久浇一次水？"),
+    "vi": ("Tưới cà chua hai ngày một lần vào buổi sáng.", "Bao lâu thì tưới cà chua một lần?"),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_questions_are_answered_in_their_language(language: str) -> None:
+    """The words of the question come in other forms than the note has; the note is found among others and quoted."""
+    sentence, question = LANGUAGES[language]
+    others = {f"other/{code}": f"# {code}\n\n{said}\n" for code, (said, _) in LANGUAGES.items() if code != language}
+    shelf = Shelf({"mine": f"# {language}\n\n{sentence}\n", **others})
+    shelf.search = lambda query, limit: [shelf.row(id) for id in ("mine", *list(others)[:4])]  # type: ignore[method-assign]
+    answer = await ask(shelf, question)
+    assert cited(answer)[0] == "mine"
+    assert sentence in answer

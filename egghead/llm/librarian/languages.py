@@ -405,6 +405,24 @@ def asks_what(question: str) -> bool:
     return _WHAT.search(question.strip()) is not None
 
 
+# Words between a thing and what it is.
+_COPULA = {
+    "en": "is are means", "de": "ist sind bedeutet heißt", "nl": "is zijn", "sv": "är", "da": "er", "no": "er",
+    "fr": "est sont désigne", "es": "es son", "pt": "é são", "it": "è sono", "ro": "este sunt", "ca": "és són",
+    "pl": "to jest są", "cs": "je jsou", "sk": "je sú", "hr": "je su", "fi": "on ovat", "id": "adalah", "vi": "là",
+    "ru": "это — –", "uk": "це є — –", "bg": "е са", "sr": "је су", "el": "είναι", "ar": "هو هي", "fa": "است",
+    "he": "הוא היא הם", "hi": "है हैं", "zh": "是", "ja": "は", "ko": "은 는 란", "th": "คือ", "tr": "dır dir dur dür",
+}  # fmt: skip
+_RUN_ON = frozenset({"zh", "ja", "ko", "th", "hi", "tr"})  # the copula is not a word between spaces
+
+
+def defines(text: str, language: str) -> bool:
+    """Whether a sentence seems to say what its first words are."""
+    words = _COPULA.get(language, _COPULA["en"]).split()
+    head = text[:80].lower()
+    return any(word in head for word in words) if language in _RUN_ON else not set(words).isdisjoint(head.split())
+
+
 def asks_how(question: str) -> bool:
     """Whether somebody wants to know how to do something: steps are the answer then."""
     return _HOW.search(question) is not None

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from egghead.llm.librarian.languages import asks_how, asks_what, detect, foreign, stop_words
+from egghead.llm.librarian.languages import asks_how, asks_what, defines, detect, foreign, stop_words
 from egghead.llm.librarian.passages import Passage, passages
 from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
 
 SURE = 0.42  # evidence from which a note is quoted as the answer
+CONFIDENT = 0.65  # evidence from which no more notes are read
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
 GLANCE = 800  # characters that tell a note's language
@@ -256,7 +257,11 @@ def _passages(
             worth *= STEPS
         if passage.section == note.passages[0].section:
             worth *= 1 + LEAD * titled
-        if question.what and question.worth(question.cover(note.starts[at])) >= 0.5:
+        if (
+            question.what
+            and defines(passage.text, question.language)
+            and question.worth(question.cover(note.starts[at])) >= 0.5
+        ):
             worth *= DEFINES
         scored.append(Scored(passage, score * worth, at))
     return tuple(scored)

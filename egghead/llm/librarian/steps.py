@@ -6,6 +6,7 @@ is here) take one tool and one line. It cites a note only when its body came bac
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +16,13 @@ from egghead.llm.librarian import intents
 from egghead.llm.librarian.answer import MAX_WORDS, cite, compose, count_words, within
 from egghead.llm.librarian.conversation import Talk, hits, talk
 from egghead.llm.librarian.languages import detect, phrase
-from egghead.llm.librarian.ranking import Candidate, read
+from egghead.llm.librarian.ranking import CONFIDENT, Candidate, read
 from egghead.llm.librarian.words import Term, terms
 from egghead.llm.shapes import Request, ToolUse
 
 HITS = 12  # asked for in each search
-READ = 8  # bodies read for one answer
+READ = 5  # bodies read at once: as many as an agent's tools run side by side
+MORE = 4  # bodies read after them when what they say leaves doubt
 FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
@@ -86,14 +88,21 @@ def _ask(case: _Case) -> Step:
     if not found and all(result.is_error for _, result in searches):
         return Step(text=f"I could not search the notes: {_first_line(searches[0][1].content)}")
     bodies = case.talk.results("get_record_body")
-    if found and not case.talk.called("get_record_body"):
-        return Step(uses=_uses("get_record_body", [{"id": candidate.id} for candidate in found[:READ]]))
+    if found and not bodies:
+        return _read_bodies(found[:READ])
     texts = {str(use.input.get("id")): result.content for use, result in bodies if not result.is_error}
-    if found and bodies and not texts:
+    if found and not texts:
         return Step(text=f"I could not read the notes that I found: {_first_line(bodies[0][1].content)}")
     candidates = [replace(c, body=texts[c.id]) if c.id in texts else c for c in found]
-    answer = compose(read(question, candidates, wanted, language), language)
-    return Step(text=answer or _silent(case, language))
+    readings = read(question, candidates, wanted, language)
+    more = found[READ : READ + MORE]
+    if more and len(bodies) <= READ and (not readings or readings[0].evidence < CONFIDENT):
+        return _read_bodies(more)
+    return Step(text=compose(readings, language) or _silent(case, language))
+
+
+def _read_bodies(candidates: Sequence[Candidate]) -> Step:
+    return Step(uses=_uses("get_record_body", [{"id": candidate.id} for candidate in candidates]))
 
 
 def _silent(case: _Case, language: str) -> str:
@@ -183,7 +192,12 @@ def _candidate(hit: Mapping[str, Any], rank: int, score: float) -> Candidate:
 
 
 def _uses(tool: str, inputs: Sequence[dict[str, Any]]) -> tuple[ToolUse, ...]:
-    return tuple(ToolUse(f"{tool}-{n}", tool, given) for n, given in enumerate(inputs, 1))
+    return tuple(ToolUse(f"{tool}-{_named(given)}", tool, given) for given in inputs)
+
+
+def _named(given: Mapping[str, Any]) -> str:
+    """A short name for a call, the same whenever the same is asked; two calls of a turn never share one."""
+    return hashlib.blake2s(repr(sorted(given.items())).encode(), digest_size=6).hexdigest()
 
 
 def _first_line(text: str) -> str:
