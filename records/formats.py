@@ -5,11 +5,11 @@ One row of the table per format. A format has four functions and knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from records import frontmatter
+from records import frontmatter, org, relink
 from records.errors import InvalidValue
 from records.markdown import headings, parse_markdown
 from records.model import FileStat, Record
@@ -17,13 +17,17 @@ from records.model import FileStat, Record
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`parse(data, path, stat, author)`, `compose(keys, body)` for a new file, `change(parts, changes)` for an old one."""
+    """`parse(data, path, stat, author)`; `split(data, path)`; `compose(keys, body)` for a new file, `change(parts, changes)`
+    for an old one; `retarget`, `relink` (see `records.relink`) when notes move."""
 
     name: str
     suffix: str
     parse: Callable[[bytes, str, FileStat | None, str], Record]
     compose: Callable[[Mapping[str, Any], str], frontmatter.Parts]
     change: Callable[[frontmatter.Parts, Mapping[str, Any]], frontmatter.Parts]
+    split: Callable[[bytes, str], frontmatter.Parts]
+    retarget: Callable[[str, str, Collection[str], str, str, str, bool], str]
+    relink: Callable[[str, str, str], str]
 
 
 def parse(data: bytes, path: str, *, stat: FileStat | None = None, author: str = "") -> Record:
@@ -44,6 +48,11 @@ def change(name: str, parts: frontmatter.Parts, changes: Mapping[str, Any]) -> f
 def suffix(name: str) -> str:
     """The extension of a format's files."""
     return _named(name).suffix
+
+
+def of(path: str) -> Format:
+    """The format of the note at a path."""
+    return _by_path(path)
 
 
 def _named(name: str) -> Format:
@@ -109,5 +118,15 @@ def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:
 
 
 FORMATS: dict[str, Format] = {
-    "markdown": Format("markdown", ".md", _parse_markdown, _compose_markdown, _change_markdown),
+    "markdown": Format(
+        "markdown",
+        ".md",
+        _parse_markdown,
+        _compose_markdown,
+        _change_markdown,
+        frontmatter.split,
+        relink.retarget,
+        relink.relink,
+    ),
+    "org": Format("org", ".org", org.parse_org, org.compose, org.change, org.split, org.retarget, org.relink),
 }

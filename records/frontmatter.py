@@ -66,7 +66,14 @@ def normal(text: str) -> str:
 
 
 def split(data: bytes, path: str = "") -> Parts:
-    """Take a file apart. Raises Unreadable for what is not text."""
+    """Take a Markdown file apart. Raises Unreadable for what is not text."""
+    parts = decode(data, path)
+    head, block, body = _fences(parts.body)
+    return replace(parts, head=head, block=block, body=body)
+
+
+def decode(data: bytes, path: str = "") -> Parts:
+    """The text of a file, all of it as body, with what must be known to write it again. Raises Unreadable."""
     bom = data.startswith(BOM)
     if bom:
         data = data[3:]
@@ -85,8 +92,7 @@ def split(data: bytes, path: str = "") -> Parts:
                 raise Unreadable(f"{path or 'the file'} is not text; rename it or move it out of the notes")
             error = "contains NUL characters"
     newline = "\r\n" if "\r\n" in text and text.count("\r\n") * 2 >= text.count("\n") else "\n"
-    head, block, body = _fences(text)
-    return Parts(head, block, body, bom, encoding, newline, error)
+    return Parts("", None, text, bom, encoding, newline, error)
 
 
 def _binary(data: bytes) -> bool:

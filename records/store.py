@@ -6,14 +6,17 @@ Where a note lies is asked of `locate`, because only an index or a catalog knows
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import errno
+import fcntl
+import functools
 import os
 import stat as stat_module
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +27,13 @@ from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, R
 from records.history import History, Version
 from records.markdown import FIELDS, revision_of
 from records.model import CLASSES, FileStat, Record, stamp
-from records.relink import relink, retarget
 
 PRIVATE = ".egghead"
 TRASH = ".trash"
 MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather than taken into memory
 _TEMPORARY = ".egghead-"
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 _SETTABLE = (*FIELDS, "body", "aliases")
 
 
@@ -329,7 +332,7 @@ class Store:
                 current = self._parse(path, data, info)
                 if revision is not None and revision != current.revision:
                     raise self._conflict(id_, path, revision, data)
-                parts = change(frontmatter.split(data, path), current)
+                parts = change(formats.of(path).split(data, path), current)
                 new = parts.encode()
                 if new == data:
                     return replace(current, id=id_)
@@ -375,10 +378,15 @@ class Store:
         try:
             temporary = self._temporary(full, data, seen)
             try:
-                now = os.stat(full)
-                if (now.st_size, now.st_mtime_ns, now.st_ino) != (seen.st_size, seen.st_mtime_ns, seen.st_ino):
-                    return False
-                os.replace(temporary, full)
+                with self._only_writer():
+                    if not _same(os.stat(full), seen):
+                        return False
+                    if not exchange(temporary, full):
+                        os.replace(temporary, full)
+                    elif not _same(os.stat(temporary), seen):
+                        # An editor saved between the look and the exchange: its file goes back to where it was.
+                        exchange(temporary, full)
+                        return False
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
@@ -388,6 +396,19 @@ class Store:
         except OSError as error:
             raise self._refused(error, path) from error
         return True
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Keep every other Store of this directory, in any process, from replacing a file meanwhile."""
+        private = self.root / PRIVATE
+        if not private.is_dir():
+            self.prepare()
+        descriptor = os.open(private / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _temporary(self, full: str, data: bytes, like: os.stat_result | None) -> str:
         """A synced file beside `full` with these bytes, and mode and owner as `like`."""
@@ -513,7 +534,7 @@ class Store:
             self._move(self.root / path, self.root / target, path)
             if record.wikilinks:
                 self._rewrite(
-                    new, lambda parts, _: frontmatter.with_body(parts, relink(parts.text, path, target)), "rename",
+                    new, lambda parts, _: frontmatter.with_body(parts, formats.of(path).relink(parts.text, path, target)), "rename",
                     path=target,
                 )  # fmt: skip
             rewritten, failed = self._retarget(linkers, path, target, new, short)
@@ -540,7 +561,7 @@ class Store:
                 after = self._rewrite(
                     before.id,
                     lambda parts, _, targets=targets, source=source: frontmatter.with_body(  # type: ignore[misc]
-                        parts, retarget(parts.text, source, targets, old_path, new_path, new, short)
+                        parts, formats.of(source).retarget(parts.text, source, targets, old_path, new_path, new, short)
                     ),
                     "rename",
                     path=source,
@@ -631,6 +652,29 @@ def _check_fields(changes: Mapping[str, Any]) -> None:
                 value.encode()
             except UnicodeEncodeError:
                 raise InvalidValue(f"{key} contains a lone surrogate and cannot be written as UTF-8") from None
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns, one.st_ino) == (other.st_size, other.st_mtime_ns, other.st_ino)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Swap two files in one step, so that neither is ever missing and none is lost. False: this system cannot."""
+    call = _renameat2()
+    if call is None or call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return call is not None
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), other)
+
+
+@functools.cache
+def _renameat2() -> Any:
+    try:
+        return ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None  # not Linux, or an old C library
 
 
 def _headed(body: str, title: str) -> bool:

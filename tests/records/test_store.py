@@ -112,6 +112,29 @@ def test_ten_writers_on_one_note_lose_nothing(store: Store) -> None:
     assert not missing
 
 
+def test_an_editor_that_saves_at_the_last_moment_is_not_overwritten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save between the last look and the exchange comes back; the write is repeated on top of it."""
+    from records import store as module
+
+    store.create(id="n", body="a\nb\n")
+    path = store.root / "n.md"
+    real = module.exchange
+    saves = iter(["saved in time\nb\n"])
+
+    def late(one: str, other: str) -> bool:
+        text = next(saves, None)
+        if text is not None:
+            path.with_name("tmp").write_text(text)
+            path.with_name("tmp").replace(path)
+        return real(one, other)
+
+    monkeypatch.setattr(module, "exchange", late)
+    store.edit("n", "b", "c")
+    assert path.read_text() == "saved in time\nc\n"
+
+
 def test_edit_wants_exactly_one_place(store: Store) -> None:
     """No place or two places: refused with the count, nothing changed."""
     store.create(id="n", body="a b a")

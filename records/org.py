@@ -1,0 +1,319 @@
+"""Org text to a Record and back: keywords and the file's property drawer, headlines, links. Pure.
+
+What is not understood stays byte for byte: the head of the file (drawer, keywords, comments, blank lines) is changed by
+whole lines only, the rest is body. A drawer below the first headline belongs to that headline and is body too.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from records import frontmatter
+from records.errors import InvalidValue
+from records.frontmatter import Parts
+from records.ids import id_of
+from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
+from records.model import FileStat, Heading, Link, Record
+
+_KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
+_PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
+_HEADLINE = re.compile(r"^(\*+)[ \t]+([^\n]*)$", re.M)
+_MARKERS = re.compile(r"^(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED)\s+)?(?:\[#[A-Z0-9]\]\s+)?")
+_HEAD_TAGS = re.compile(r"\s+(:[\w@#%:]+:)\s*$")
+_LINK = re.compile(r"\[\[([^\[\]\n]+)\](?:\[([^\[\]\n]*)\])?\]")
+_BLOCK = re.compile(
+    r"^[ \t]*#\+begin_(src|example|export|comment)\b[^\n]*$|^[ \t]*#\+end_(src|example|export|comment)[ \t]*$",
+    re.M | re.I,
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"\d{1,2}:\d{2}")
+_FIELD_OF = {"title": "title", "author": "author", "date": "created", "filetags": "tags", "tags": "tags"}
+_KEYWORD_OF = {"title": "TITLE", "author": "AUTHOR", "created": "DATE", "tags": "FILETAGS"}
+
+
+def split(data: bytes, path: str = "") -> Parts:
+    """Take an org file apart into head and body. Raises Unreadable."""
+    parts = frontmatter.decode(data, path)
+    end = _head_end(parts.body)
+    return replace(parts, head=parts.body[:end], body=parts.body[end:])
+
+
+def _head_end(text: str) -> int:
+    at = 0
+    inside = False
+    first = True
+    for line in text.splitlines(keepends=True):
+        bare = line.strip()
+        if inside:
+            inside = bare.upper() != ":END:"
+        elif bare.upper() == ":PROPERTIES:" and first:
+            if not re.search(r"(?im)^[ \t]*:END:[ \t]*\r?$", text[at:].split("\n*", 1)[0]):
+                break  # an open drawer is text, not a head that swallows the note
+            inside = True
+        elif (
+            bare and not (_KEYWORD.match(bare) and not bare.lower().startswith("#+begin")) and not _is_comment(bare)
+        ) or bare.lower().startswith("#+begin"):
+            break
+        if bare:
+            first = first and bare.startswith("#") and not bare.startswith("#+")
+        at += len(line)
+    return at
+
+
+def _is_comment(line: str) -> bool:
+    return line == "#" or line.startswith("# ")
+
+
+def parse_org(data: bytes, path: str, stat: FileStat | None = None, author: str = "") -> Record:
+    """Read one org note. Raises Unreadable."""
+    parts = split(data, path)
+    fields: dict[str, Any] = {}
+    for line in frontmatter.normal(parts.head).split("\n"):
+        keyword = _KEYWORD.match(line)
+        prop = None if keyword else _PROPERTY.match(line)
+        if keyword:
+            name = keyword.group(1).lower()
+            _take(fields, _FIELD_OF.get(name, name), keyword.group(2).strip())
+        elif prop and prop.group(1).upper() not in ("PROPERTIES", "END"):
+            name = prop.group(1).lower()
+            _take(fields, {"roam_aliases": "aliases"}.get(name, name), prop.group(2).strip())
+    if "aliases" in fields:
+        fields["aliases"] = re.findall(r'"([^"]+)"', fields["aliases"]) or words(fields["aliases"])
+    body = parts.text
+    masked = mask(body)
+    return assemble(
+        fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path), format_="org",
+        error=parts.error, revision=revision_of(data), stat=stat, author=author, created_ns=None,
+    )  # fmt: skip
+
+
+def _take(fields: dict[str, Any], name: str, value: str) -> None:
+    if name == "tags":
+        fields["tags"] = words(fields.get("tags")) + [tag for tag in re.split(r"[:\s,]+", value) if tag]
+    elif name == "created":
+        day, hour = _DATE.search(value), _TIME.search(value)
+        if day:
+            fields["created"] = day.group() + (f"T{hour.group():0>5}" if hour else "")
+        else:
+            fields.setdefault("date", value)
+    elif name == "links":
+        found = [match.group(1).removeprefix("id:") for match in _LINK.finditer(value)]
+        fields["links"] = found or words(value)
+    else:
+        fields.setdefault(name, value)
+
+
+def mask(text: str) -> str:
+    """The text with source and example blocks, and verbatim spans, as spaces of the same length."""
+    out = []
+    done = 0
+    opened: tuple[int, str] | None = None
+    for match in _BLOCK.finditer(text):
+        begins, ends = match.groups()
+        if opened is None and begins:
+            opened = (match.start(), begins.lower())
+        elif opened is not None and ends and ends.lower() == opened[1]:
+            out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
+            done, opened = match.end(), None
+    text = "".join([*out, text[done:]])
+    if "=" in text or "~" in text:
+        text = re.sub(
+            r"(?<!\S)([=~])(?=\S)[^\n=~]{0,300}(?<=\S)\1(?=[\s.,;:!?)]|$)", lambda m: " " * len(m.group()), text
+        )
+    return text
+
+
+def _spaces(text: str) -> str:
+    return "\n".join(" " * len(line) for line in text.split("\n"))
+
+
+def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
+    """Headlines without TODO words, priorities, tags and link brackets."""
+    found = []
+    for match in _HEADLINE.finditer(mask(text) if masked is None else masked):
+        line = _HEAD_TAGS.sub("", text[match.start(2) : match.end(2)][:500])
+        line = _LINK.sub(lambda link: link.group(2) or link.group(1), _MARKERS.sub("", line))
+        found.append(Heading(len(match.group(1)), " ".join(line.split()), match.start()))
+        if len(found) >= MAX_HEADINGS:
+            break
+    return tuple(found)
+
+
+def links(masked: str, path: str) -> tuple[Link, ...]:
+    """Links to notes: by id, by file, by name. Addresses of other kinds are none."""
+    found = []
+    for match in _LINK.finditer(masked):
+        target, display = match.group(1).strip(), (match.group(2) or "").strip()
+        kind, _, rest = target.partition(":")
+        if target.startswith(("*", "#")):
+            found.append(Link("", target[1:], display, match.start()))
+        elif kind == "id" and rest:
+            name, _, fragment = rest.partition("::")
+            found.append(Link(name, fragment.lstrip("*#"), display, match.start()))
+        elif kind == "file" or (not rest and local_target(target.partition("::")[0], path)):
+            name, _, fragment = (rest if kind == "file" else target).partition("::")
+            local = local_target(name, path)
+            if local is not None:
+                found.append(Link(local[0], fragment.lstrip("*#"), display, match.start(), "markdown"))
+        elif not rest or not re.fullmatch(r"[a-z+-]+", kind):
+            name, _, fragment = target.partition("::")
+            found.append(Link(clean(name), fragment.lstrip("*#"), display, match.start()))
+        if len(found) >= MAX_LINKS:
+            break
+    return tuple(found)
+
+
+# --- writing ---
+
+
+def compose(keys: Mapping[str, Any], body: str) -> Parts:
+    """A new org file."""
+    text = frontmatter.normal(body).lstrip("\n")
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return change(Parts("", None, text, False, "utf-8", "\n", None), keys)
+
+
+def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
+    """Fields, meta keys (None removes one) or the body changed; every other line of the head stays. Raises InvalidValue."""
+    keys = dict(changes)
+    if keys.get("body") is not None:
+        parts = frontmatter.with_body(parts, str(keys["body"]))
+    keys.pop("body", None)
+    if keys.get("title") is not None and not re.search(r"(?im)^#\+title:", parts.head):
+        moved = _retitle(parts, " ".join(str(keys["title"]).split()))
+        if moved is not None:
+            parts = moved
+            del keys["title"]
+    lines = parts.head.splitlines(keepends=True)
+    for key, value in keys.items():
+        lines = _set(lines, key, value, parts.newline)
+    head = "".join(lines)
+    if head and not parts.head and parts.body and not parts.body.startswith(("\n", "\r")):
+        head += parts.newline
+    return replace(parts, head=head)
+
+
+def _retitle(parts: Parts, title: str) -> Parts | None:
+    body = parts.text
+    outline = headings(body)
+    if not outline:
+        return None
+    first = outline[0]
+    end = body.find("\n", first.position)
+    end = len(body) if end < 0 else end
+    return frontmatter.with_body(parts, body[: first.position] + "*" * first.level + " " + title + body[end:])
+
+
+def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
+    text = None if value is None else _text(key, value)
+    out: list[str] = []
+    done = text is None
+    drawer_end = None
+    for line in lines:
+        keyword, prop = _KEYWORD.match(line), _PROPERTY.match(line)
+        name = keyword.group(1).lower() if keyword else prop.group(1).lower() if prop else ""
+        name = _FIELD_OF.get(name, name) if keyword else {"roam_aliases": "aliases"}.get(name, name)
+        if prop and not keyword and prop.group(1).upper() == "END":
+            drawer_end = len(out)
+        if name == key:
+            if not done:
+                old = keyword or prop
+                assert old is not None
+                out.append(
+                    line[: old.start(2)]
+                    + ("" if line[: old.start(2)].endswith((" ", "\t")) else " ")
+                    + f"{text}{newline}"
+                )
+                done = True
+            continue  # a second line of the same key would contradict the first
+        out.append(line)
+    if done:
+        return out
+    if key in _KEYWORD_OF:
+        place = 0 if drawer_end is None else drawer_end + 1
+        while place < len(out) and _KEYWORD.match(out[place]):
+            place += 1
+        if place and not out[place - 1].endswith(("\n", "\r")):
+            out[place - 1] += newline
+        out.insert(place, f"#+{_KEYWORD_OF[key]}: {text}{newline}")
+    elif drawer_end is not None:
+        out.insert(drawer_end, f":{key.upper()}: {text}{newline}")
+    else:
+        out = [f":PROPERTIES:{newline}", f":{key.upper()}: {text}{newline}", f":END:{newline}", *out]
+    return out
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "tags":
+        return ":" + ":".join(re.sub(r"[\s:]+", "_", str(tag)) for tag in value) + ":" if value else ""
+    if key == "aliases":
+        return " ".join(f'"{item}"' for item in value)
+    if isinstance(value, list | tuple):
+        return " ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        raise InvalidValue(f"an org note cannot hold a mapping in {key!r}; give text")
+    text = str(value)
+    if "\n" in text or "\r" in text:
+        raise InvalidValue(f"an org note holds {key!r} on one line; {text!r} has several")
+    return text
+
+
+def retarget(
+    text: str, source: str, targets: Collection[str], old_path: str, new_path: str, new_id: str, short: bool
+) -> str:
+    """As `records.relink.retarget`, for org links."""
+    old_id = id_of(old_path)
+    wanted = {target.casefold() for target in targets}
+    names = {old_id.casefold(), old_id.rpartition("/")[2].casefold()}
+
+    def name_for(target: str) -> str | None:
+        kind, _, rest = target.partition(":")
+        path, mark, fragment = (rest if kind in ("file", "id") else target).partition("::")
+        if kind == "file" or local_target(path, source):
+            return _moved_file(target, path, mark + fragment, source, old_path, new_path)
+        key = clean(path).casefold()
+        if key not in wanted or not (key in names or old_id.casefold().endswith("/" + key)):
+            return None
+        name = new_id.rpartition("/")[2] if "/" not in path and short and kind != "id" else new_id
+        return ("id:" if kind == "id" else "") + name + mark + fragment
+
+    return _rewrite(text, name_for)
+
+
+def _moved_file(target: str, path: str, rest: str, source: str, old_path: str, new_path: str) -> str | None:
+    local = local_target(path, source)
+    if local is None or local[0] != os.path.splitext(old_path)[0]:
+        return None
+    relative = posixpath.relpath(new_path, posixpath.dirname(source) or ".")
+    return ("file:" if target.startswith("file:") else "") + relative + rest
+
+
+def relink(text: str, old_path: str, new_path: str) -> str:
+    """As `records.relink.relink`, for org links to files."""
+    if posixpath.dirname(old_path) == posixpath.dirname(new_path):
+        return text
+
+    def name_for(target: str) -> str | None:
+        path, mark, fragment = target.removeprefix("file:").partition("::")
+        local = local_target(path, old_path)
+        if local is None:
+            return None
+        suffix = os.path.splitext(path)[1]
+        relative = posixpath.relpath(local[0], posixpath.dirname(new_path) or ".") + suffix
+        return ("file:" if target.startswith("file:") else "") + relative + mark + fragment
+
+    return _rewrite(text, name_for)
+
+
+def _rewrite(text: str, name_for: Callable[[str], str | None]) -> str:
+    for match in reversed(list(_LINK.finditer(mask(text)))):
+        new = name_for(match.group(1))
+        if new is not None:
+            text = text[: match.start(1)] + new + text[match.end(1) :]
+    return text

@@ -1,0 +1,124 @@
+"""Org notes: read, changed by lines, linked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records import InvalidValue, Notes, Store, org
+
+NOTE = b""":PROPERTIES:
+:ID:       4f2a
+:CLASS:    agent
+:Mood:     calm
+:ROAM_ALIASES: "Second name" "Third"
+:LINKS:    [[id:77]] other
+:END:
+#+title: The Roof
+#+AUTHOR: ada
+#+FILETAGS: :house:money:
+#+date: [2024-05-06 Mon 10:30]
+# a comment
+#+STARTUP: overview
+
+Some text with [[walls][the walls]] and [[id:4f2b::*Part][x]] and [[file:../b/c.org::*H]] and [[https://x.org][web]].
+
+* TODO [#A] First *headline*  :tag:
+:PROPERTIES:
+:ID: inner
+:END:
+#+BEGIN_SRC python
+[[not a link]]
+* not a headline
+#+END_SRC
+** Second =[[verbatim]]= [[note]]
+"""
+
+
+def test_every_field_is_read() -> None:
+    """Keywords and the file's drawer are fields; a headline's drawer, source blocks and verbatim text are body."""
+    record = org.parse_org(NOTE, "a/roof.org")
+    assert (record.id, record.title, record.class_, record.author, record.format) == (
+        "4f2a",
+        "The Roof",
+        "agent",
+        "ada",
+        "org",
+    )
+    assert record.tags == ("house", "money") and record.created == "2024-05-06T10:30"
+    assert record.aliases == ("Second name", "Third")
+    assert record.links == ("77",) and record.meta["mood"] == "calm" and record.meta["startup"] == "overview"
+    assert [(h.level, h.text) for h in record.outline] == [(1, "First *headline*"), (2, "Second =verbatim= note")]
+    assert [(link.kind, link.target, link.fragment) for link in record.wikilinks] == [
+        ("wiki", "walls", ""), ("wiki", "4f2b", "Part"), ("markdown", "b/c", "H"), ("wiki", "note", ""),
+    ]  # fmt: skip
+    assert record.body.startswith("Some text")
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"#+TITLE: x\n", b":PROPERTIES:\n:A: b\n:END:\n", b":PROPERTIES:\n:open: x\n"]),
+)
+def test_taking_apart_loses_no_byte(data: bytes, head: bytes) -> None:
+    """split then encode is the identity for every org file that is text."""
+    from records import Unreadable
+
+    try:
+        parts = org.split(head + data)
+    except Unreadable:
+        return
+    assert parts.encode() == head + data
+
+
+@pytest.mark.parametrize(
+    ("changes", "old", "new"),
+    [
+        ({"title": "New"}, b"#+title: The Roof\n", b"#+title: New\n"),
+        ({"tags": ["a", "b c"]}, b"#+FILETAGS: :house:money:\n", b"#+FILETAGS: :a:b_c:\n"),
+        ({"class": "durable"}, b":CLASS:    agent\n", b":CLASS:    durable\n"),
+        ({"mood": None}, b":Mood:     calm\n", b""),
+        ({"extra": "x"}, b":END:\n#+title", b":EXTRA: x\n:END:\n#+title"),
+    ],
+)
+def test_a_change_touches_its_own_line(changes: dict[str, object], old: bytes, new: bytes) -> None:
+    """Every other byte of the file stays, in each line-ending style."""
+    assert org.change(org.split(NOTE), changes).encode() == NOTE.replace(old, new, 1)
+    crlf = NOTE.replace(b"\n", b"\r\n")
+    assert org.change(org.split(crlf), changes).encode() == crlf.replace(
+        old.replace(b"\n", b"\r\n"), new.replace(b"\n", b"\r\n"), 1
+    )
+
+
+def test_a_new_org_note_reads_as_it_was_asked(tmp_path: Path) -> None:
+    """create, update and edit work on org as on Markdown; what one line cannot hold is refused."""
+    store = Store(tmp_path)
+    store.prepare()
+    made = store.create(title="Sea", body="* Waves\nhigh", tags=["blue"], class_="agent", format="org", meta={"k": "v"})
+    assert made.path == "sea.org" and (made.title, made.tags, made.class_, made.meta) == (
+        "Sea",
+        ("blue",),
+        "agent",
+        {"k": "v"},
+    )
+    assert store.update("sea", {"title": "Ocean", "body": "low"}).title == "Ocean"
+    assert store.edit("sea", "low", "high").body == "high\n"
+    with pytest.raises(InvalidValue, match="one line"):
+        store.update("sea", {"meta": {"k": "two\nlines"}})
+
+
+def test_links_between_org_and_markdown_follow_a_rename(tmp_path: Path) -> None:
+    """Org links by name, by file and by id, and Markdown links to an org file, lead to the note after it moved."""
+    (tmp_path / "old.org").write_text("* I am\n[[file:a.org][a]]\n")
+    (tmp_path / "a.org").write_text("[[old][shown]] [[file:old.org::*I am]] =[[old]]= [[other]]\n")
+    (tmp_path / "b.md").write_text("[[old]] [x](old.org)\n")
+    with Notes(tmp_path) as notes:
+        done = notes.rename("old", "sub/new")
+        assert not done["failed"]
+        assert (tmp_path / "a.org").read_text() == "[[new][shown]] [[file:sub/new.org::*I am]] =[[old]]= [[other]]\n"
+        assert (tmp_path / "b.md").read_text() == "[[new]] [x](sub/new.org)\n"
+        assert (tmp_path / "sub" / "new.org").read_text() == "* I am\n[[file:../a.org][a]]\n"
+        assert {link["id"] for link in notes.index.backlinks("sub/new")} == {"a", "b"}
+        assert notes.verify() == []
