@@ -186,8 +186,11 @@ class Peer:
         """Become visible to monitors as up: this process can serve."""
         self._check()
         self._announced = True
-        await self.send(wire.Announce())
-        await self._flush()
+        try:
+            await self.send(wire.Announce())
+            await self._flush()
+        except PeerDown:
+            await self.wait_connected()  # Hello to the next bus announces too
 
     async def wait_closed(self) -> None:
         """Return when the peer was closed; raises the reason when the bus refused it for good."""
@@ -288,8 +291,11 @@ class Peer:
         """Queue a message when the bus has room for it. Raises TooBig, PeerDown("bus"), Overloaded after 10 s."""
         if payload is not None and self._welcome is not None and len(payload) > self._welcome.frame:
             raise TooBig(len(payload), self._welcome.frame)
-        if self._sent - self._acked > (self._welcome.window if self._welcome else 0):
+        welcome = self._welcome
+        if self._sent - self._acked > (welcome.window if welcome else 0):
             await self._room()
+            if self._welcome is not welcome:
+                raise PeerDown("bus", "the connection was lost")  # what was meant for one bus is not for the next
         self.send_now(message, payload)
 
     async def _room(self) -> None:
@@ -305,14 +311,18 @@ class Peer:
     async def _flush(self) -> None:
         """Return when the bus has read everything that was sent. Raises PeerDown("bus")."""
         assert self._loop is not None and self._link is not None
+        welcome = self._welcome
         self._marked = total = self._sent
         self._link.send(wire.encode(wire.Mark(total)), None)
-        while self._acked < total:
-            if not self._up:
-                raise PeerDown("bus", "the connection was lost")
+        while self._up and self._welcome is welcome and self._acked < total:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._room_waiters.append(waiter)
-            await asyncio.wait_for(waiter, TIMEOUT)
+            try:
+                await asyncio.wait_for(waiter, TIMEOUT)
+            except TimeoutError:
+                raise PeerDown("bus", f"it has not read for {TIMEOUT:g} s") from None
+        if not self._up or self._welcome is not welcome:
+            raise PeerDown("bus", "the connection was lost")
 
     async def _pace(self) -> None:
         assert self._loop is not None

@@ -103,8 +103,12 @@ class Server:
     def cancel(self, number: int) -> None:
         """Nobody waits for a request any more."""
         job = self._jobs.pop(number, None)
-        if job is not None and job.task is not None and not job.shielded:
+        if job is None or job.task is None:
+            return
+        if not job.shielded:
             job.task.cancel()
+        elif job.more is not None and not job.more.done():
+            job.more.set_result(None)  # it must not wait for credit that nobody will give
 
     def credit(self, number: int, amount: int) -> None:
         """The reader of a stream takes more."""
@@ -143,7 +147,7 @@ class Server:
                 raise Refused("WrongKind", f"{request.method!r} is {kind[0]}: use {kind[1]}")
             if self._gone():
                 # Its caller has been told, or is about to be told, PeerDown("bus"): run now, the call would be a ghost.
-                self._jobs.pop(request.id, None)
+                self._done(request.id, job)
                 return
             started = self._bind(self._methods[request.method], call, params)
             if request.credit is not None:
@@ -156,14 +160,21 @@ class Server:
         except RemoteProtocolError as error:
             message, answer = _error(request.id, "BadParameters", str(error), {})
         except asyncio.CancelledError:
-            self._jobs.pop(request.id, None)
+            self._done(request.id, job)
             raise
         except Exception as error:  # the handler's own failure is the caller's answer, never the end of this process
             if not isinstance(error, IpcError):
                 log.exception("%s for %s failed", request.method, request.caller)
             message, answer = _error(request.id, "InternalError", f"{type(error).__name__}: {error}", {})
-        if self._jobs.pop(request.id, None) is not None:
+        if self._done(request.id, job):
             await self._answer(message, answer)
+
+    def _done(self, number: int, job: _Job) -> bool:
+        """Forget a job; whether somebody still waits for it. The number may be another job's under the next bus."""
+        if self._jobs.get(number) is not job:
+            return False
+        del self._jobs[number]
+        return True
 
     async def _answer(self, message: wire.Result | wire.Error | wire.End, payload: bytes | None) -> None:
         try:
@@ -184,9 +195,11 @@ class Server:
         try:
             async for chunk in chunks:
                 payload = wire.pack(chunk)
-                while job.credit <= 0:
+                while job.credit <= 0 and self._jobs.get(number) is job:
                     job.more = asyncio.get_running_loop().create_future()
                     await job.more
+                if self._jobs.get(number) is not job:
+                    return  # nobody reads any more, and this handler is shielded
                 job.credit -= len(payload) + CHUNK_COST
                 await self._sender.send(wire.Chunk(number), payload)
         finally:

@@ -75,7 +75,9 @@ class Switch:
         self._held: dict[str, tuple[float, int, str, bool]] = {}
         self._awaited = set(self.doors.registrations)
         self._settled_at = now + limits.settle
-        self._numbers = itertools.count(1)
+        # Numbers of no other bus: a callee that answers late must not answer somebody else's request.
+        self._numbers = itertools.count((epoch % 2**42 << 20) + 1)
+        self._connections = itertools.count(1)
         self._clients = itertools.count(1)
         self._waiting = 0
         self.forwarded = self.discarded = 0
@@ -205,7 +207,7 @@ class Switch:
             self._end(other, "connection lost", False, now)  # its descriptor was given to this connection
         if name in self.names:
             return reject("connected", f"{name} is connected: a credential is for one connection at a time")
-        number = next(self._numbers)
+        number = next(self._connections)
         session = Session(rid, user, fd, number, name, incarnation, rights, self.limits)
         session.bucket.at = now
         welcome = wire.Welcome(
