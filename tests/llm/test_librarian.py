@@ -216,10 +216,37 @@ async def test_transcripts_and_agents_are_not_quoted() -> None:
     assert await ask(shelf, "How often do I water tomatoes?") == "The notes do not say."
 
 
+async def test_saved_talk_does_not_hide_the_notes() -> None:
+    """When transcripts fill the search, the notes are searched alone."""
+    talk = {f"chat/{n}": "# Chat\n\nHow often do I water tomatoes? How often do I water tomatoes?" for n in range(12)}
+    shelf = Shelf({**GARDEN, **talk})
+    row, search = shelf.row, shelf.search
+    shelf.row = lambda id: {**row(id), "class": "transcript" if id in talk else "durable"}  # type: ignore[method-assign]
+    wanted: list[str | None] = []
+
+    def only(query: str, limit: int) -> list[dict[str, Any]]:
+        kind = shelf.calls[-1].input.get("class")
+        wanted.append(kind)
+        return [hit for hit in search(query, 100) if kind in (None, hit["class"])][:limit]
+
+    shelf.search = only  # type: ignore[method-assign]
+    answer = await ask(shelf, "How often do I water tomatoes?")
+    assert "every second day" in answer and cited(answer)[0] == "garden/tomatoes"
+    assert "durable" in wanted
+
+
 async def test_a_quoted_wikilink_is_no_citation() -> None:
     """Links inside a quoted sentence are shown as words; only the librarian's own citation is in double brackets."""
     notes = {"a": "# Links\n\nType `[[` to link notes, as in `[[some note]]` or [[garden/tomatoes|the tomatoes]].\n"}
     assert cited(await ask(Shelf(notes), "how do I link notes by typing?")) == ["a"]
+
+
+async def test_a_quoted_name_calls_nobody() -> None:
+    """An `@name` in a note does not wake an agent when the sentence is quoted."""
+    notes = {"a": "# Zeppelin\n\nAsk @scout and @everyone about the zeppelin, or ada@example.org.\n"}
+    answer = await ask(Shelf(notes), "whom to ask about the zeppelin?")
+    assert "@scout" not in answer and "@everyone" not in answer
+    assert "ada@example.org" in answer and "@\u2060scout" in answer
 
 
 async def test_a_huge_note_is_answered_in_a_blink_and_within_the_words() -> None:

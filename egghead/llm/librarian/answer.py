@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from egghead.llm.librarian.fold import UNSPACED
 from egghead.llm.librarian.languages import phrase
-from egghead.llm.librarian.passages import MAX_PASSAGE, Passage
+from egghead.llm.librarian.passages import MAX_PASSAGE, Passage, harmless
 from egghead.llm.librarian.ranking import ALSO, NEAR, SURE, Reading, Scored
 
 MAX_WORDS = 110  # of a whole answer, citations too; promised are 120, and people count differently
@@ -73,7 +73,7 @@ def _quote(reading: Reading, budget: int) -> str:
     id = cite(reading.candidate.id)
     budget -= count_words(id)
     if not reading.passages:
-        return f"{clip(reading.candidate.title, budget)} {id}"
+        return f"{clip(harmless(reading.candidate.title), budget)} {id}"
     chosen = _choose(reading.passages, budget)
     text = _join(chosen, budget)
     return f"{text}\n{id}" if "\n" in text else f"{text} {id}"

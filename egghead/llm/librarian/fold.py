@@ -21,7 +21,7 @@ UNSPACED = re.compile(f"[{HAN}{KANA}]+|[{SOUTHEAST}]+")
 WORD = re.compile(f"[{HAN}{KANA}]+|[{SOUTHEAST}]+|(?:(?![{HAN}{KANA}{SOUTHEAST}])[^\\W_]|[{_VARYING}{_INDIC}])+")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def fold(word: str) -> str:
     """A word without case and accents, for comparing. Idempotent."""
     if word.isascii():

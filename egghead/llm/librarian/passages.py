@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from egghead.llm.librarian.fold import HAN, KANA
@@ -63,10 +62,9 @@ _ABBREVIATED = re.compile(
 
 
 def plain(text: str) -> str:
-    """A line of Markdown as a reader sees it. Double brackets that remain (in code) are parted by a word joiner, so
-    that a quoted `[[link]]` is never mistaken for a citation."""
+    """A line of Markdown as a reader sees it, made harmless."""
     if not _MARKED.search(text):
-        return _SPACES.sub(" ", text).strip()
+        return harmless(_SPACES.sub(" ", text).strip())
     codes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -84,15 +82,18 @@ def plain(text: str) -> str:
     text = _STRONG.sub(r"\2", text)
     text = _EMPHASIS.sub(r"\2", text)
     text = re.sub("\x00(\\d+)\x00", lambda m: f"`{codes[int(m[1])]}`", text)
-    return part_brackets(_SPACES.sub(" ", text).strip())
+    return harmless(_SPACES.sub(" ", text).strip())
 
 
-def part_brackets(text: str) -> str:
-    """Text in which no `[[` or `]]` can be read as a link."""
-    return text.replace("[[", "[\u2060[").replace("]]", "]\u2060]")
+_CALL = re.compile(r"(?<![\w`/.@])([@＠])(?=\w)")
 
 
-@lru_cache(maxsize=256)
+def harmless(text: str) -> str:
+    """Text in which nothing can be read as a link of ours or as calling somebody: a quoted `[[note]]` is no citation,
+    a quoted @name wakes no agent. A word joiner, which nobody sees, parts the signs."""
+    return _CALL.sub("\\1\u2060", text.replace("[[", "[\u2060[").replace("]]", "]\u2060]"))
+
+
 def passages(body: str) -> tuple[Passage, ...]:
     """The quotable pieces of a body, in order."""
     reader = _Reader()
@@ -146,7 +147,7 @@ class _Reader:
                 self.fence = None
                 self.block += 1
             elif line.strip():
-                self._add(part_brackets(line.strip()), "code")
+                self._add(harmless(line.strip()), "code")
             return True
         if fence:
             self.flush()

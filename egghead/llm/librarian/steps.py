@@ -16,6 +16,7 @@ from egghead.llm.librarian import intents
 from egghead.llm.librarian.answer import MAX_WORDS, cite, compose, count_words, within
 from egghead.llm.librarian.conversation import Talk, hits, talk
 from egghead.llm.librarian.languages import detect, phrase
+from egghead.llm.librarian.passages import harmless
 from egghead.llm.librarian.ranking import CONFIDENT, Candidate, read
 from egghead.llm.librarian.words import Term, terms
 from egghead.llm.shapes import Request, ToolUse
@@ -27,6 +28,7 @@ FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
 PASS = "/pass"
+SPOKEN = ("agent", "transcript", "deliberation")  # classes that are not notes: what was said in a room, and who said it
 
 CONFIGURE = (
     "add a provider with `egghead llm add` (or set ANTHROPIC_API_KEY or another provider's key), then name its model as "
@@ -84,7 +86,12 @@ def _ask(case: _Case) -> Step:
     searches = case.talk.results("search_records")
     if not searches:
         return Step(uses=_uses("search_records", _searches(question, wanted, case.talk.earlier)))
-    found = _merge([hits(result) for _, result in searches])
+    results = [hits(result) for _, result in searches]
+    found = _merge(results)
+    crowded = any(hit.get("class") in SPOKEN for ranked in results for hit in ranked)
+    if crowded and len(found) < READ and not any("class" in use.input for use, _ in searches):
+        # Saved talk about the same question must not hide the notes that answer it.
+        return Step(uses=_uses("search_records", [{**searches[0][0].input, "class": "durable"}]))
     if not found and all(result.is_error for _, result in searches):
         return Step(text=f"I could not search the notes: {_first_line(searches[0][1].content)}")
     bodies = case.talk.results("get_record_body")
@@ -158,8 +165,8 @@ def _merge(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[Candidate]:
     records: dict[str, Mapping[str, Any]] = {}
     for trust, ranked in zip((1.0, 0.8, 0.8, 0.8), found, strict=False):
         for rank, hit in enumerate(ranked):
-            if hit.get("class") in ("agent", "transcript", "deliberation"):
-                continue  # what was said in a room is not what the notes say
+            if hit.get("class") in SPOKEN:
+                continue
             id = str(hit["id"])
             fused[id] = fused.get(id, 0.0) + trust / (10 + rank)
             scores[id] = max(scores.get(id, 0.0), trust * _score(hit))
@@ -201,7 +208,7 @@ def _named(given: Mapping[str, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason was given"])[0][:200]
+    return harmless((text.strip().splitlines() or ["no reason was given"])[0][:200])
 
 
 def _one_tool(case: _Case, tool: str, given: dict[str, Any]) -> tuple[list[dict[str, Any]] | None, Step]:
@@ -228,7 +235,7 @@ def _listing(case: _Case, records: Sequence[Mapping[str, Any]], opening: str) ->
     for record in records:
         id = str(record["id"])
         if id in readable and id in ids:
-            title, day = str(record.get("title") or ""), str(record.get("updated") or "")[:10]
+            title, day = harmless(str(record.get("title") or "")), str(record.get("updated") or "")[:10]
             shown = title if title and title.lower() != id.lower() and count_words(title) <= 8 else ""
             lines.append(" ".join(part for part in ("-", shown, cite(id), f"({day})" if day else "") if part))
             ids.remove(id)
@@ -261,7 +268,7 @@ def _target(case: _Case) -> tuple[str | None, Step]:
     near = [hit for hit in found if wanted in _key(hit["id"]) or wanted in _key(str(hit.get("title") or ""))]
     if near:
         return str(near[0]["id"]), Step()
-    return None, Step(text=f"I know no note called “{case.intent.subject}”.")
+    return None, Step(text=f"I know no note called “{harmless(case.intent.subject)}”.")
 
 
 def _key(name: str) -> str:
@@ -293,7 +300,11 @@ def _tagged(case: _Case) -> Step:
     records, other = _one_tool(case, "list_records", {"tag": tag})
     if records is None:
         return other
-    return _listing(case, records, f"Tagged {tag}:") if records else Step(text=f"No note is tagged {tag}.")
+    return (
+        _listing(case, records, f"Tagged {harmless(tag)}:")
+        if records
+        else Step(text=f"No note is tagged {harmless(tag)}.")
+    )
 
 
 def _who(case: _Case) -> Step:

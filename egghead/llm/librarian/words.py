@@ -174,7 +174,7 @@ def _titled(question: str) -> bool:
     return bool(sum(word[0].isupper() for word in words) * 3 > len(words) + 2)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def related(asked: str, found: str, language: str) -> float:
     """How surely `found` is a form of `asked` (both folded): 1 the same, 0 another word."""
     if asked == found:
