@@ -151,9 +151,8 @@ class Machine(Working):
             case ChildExit():
                 self.child_exit(path, message)
             case TryAgain(id, counted):
-                if self.supervisors[path].children.get(id, None) is not None and (
-                    self.child(path, id).status == "restarting"
-                ):
+                child = self.supervisors[path].children.get(id)
+                if child is not None and child.status == "restarting":  # not terminated or revived in the meantime
                     self.restart(path, id, counted=counted, delay=0.0)
             case Shutdown(reason):
                 self.begin_exit(path, reason, "shutdown")
@@ -194,6 +193,8 @@ class Machine(Working):
                 whole.rebuild_when_empty(self)
             return
         path, id = report.supervisor, report.id
+        if outcome == "started" and child.reason:
+            return  # too late: its start is being given up, and it is killed
         if outcome == "started":
             self.disarm(child)
             self.set_child(path, child._replace(status="running", timer="", reason="", up_since=self.now))
@@ -490,7 +491,7 @@ class Machine(Working):
             )
         )
 
-    # ---- timers ------------------------------------------------------------------------
+    # ---- timers ------------------------------------------------------------------------------------------------
 
     def timer(self, id: str) -> None:
         target = self.timers.pop(id, None)

@@ -13,8 +13,10 @@ from supervisor.policy import (
     LauncherLost,
     Ready,
     Start,
+    Stop,
     StopTree,
     Timer,
+    decide,
     view,
 )
 from supervisor.spec import Backoff, Park, SupervisorSpec
@@ -167,6 +169,17 @@ def test_start_timeout() -> None:
     assert shell.pass_time(2.9) == []
     assert shell.pass_time(0.1) == ["kill demo/b", "stop demo/a", f"exit {EXIT_START}"]
     assert "not ready within 3 s" in shell.state.reason
+
+
+def test_ready_too_late() -> None:
+    """A READY that comes after its time is over does not save the start; the killed child has failed to start."""
+    shell = Shell(tree("one_for_one", worker("a", start_timeout=1)), slow=("demo/a",))
+    life = shell.starting["demo/a"]
+    (timer,) = shell.timers
+    shell.state, actions = decide(shell.state, Timer(timer), 1.0)
+    assert [type(action) for action in actions] == [Stop]
+    assert shell.send(Ready("demo/a", life)) == []
+    assert shell.send(Exited("demo/a", life, "crash")) == [f"exit {EXIT_START}"]
 
 
 def test_ready_disarms_the_timeout() -> None:
