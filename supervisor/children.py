@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
-from supervisor.hook import ChildInfo
+from supervisor.hook import ChildInfo, Handover
 from supervisor.launcher import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
 
@@ -106,8 +106,15 @@ class Children:
         except Exception as error:  # whatever the application's hook does, the root goes on
             logger.exception("launch hook for %s", action.name)
             raise _CannotStart(f"launch hook: {type(error).__name__}: {error}") from error
-        for name, message in handover.notices:
-            self.tell(name, {"notice": message})
+        try:
+            for name, message in handover.notices:
+                self.tell(name, {"notice": message})
+            self._introduce(process, handover)
+        except (TypeError, RecursionError) as error:  # what YAML or a hook can hold, JSON may not: dates, sets, bytes
+            raise _CannotStart(f"args and handover must be plain JSON data: {error}") from error
+
+    def _introduce(self, process: Process, handover: Handover) -> None:
+        spec, action = process.spec, process.action
         # The zygote has the base; only what differs from it is sent, and a confined child gets nothing more.
         environment = {} if spec.confine is not None else beyond_base(os.environ)
         boot = {
@@ -169,6 +176,8 @@ class Children:
         process.dead = True
         process.ready_at = time.monotonic()  # from here on: when it died
         self.root.selector.unregister(process.pidfd)
+        if process.lost and process.stop is not None:
+            self.finish(process, None, 0)
         self.root.launching.relaunch()
 
     def finish(self, process: Process, status: int | None, left: int) -> None:
@@ -223,6 +232,10 @@ class Children:
     def stop(self, process: Process, how: Any) -> None:
         """Begin, or sharpen, a graded stop."""
         process.stop = how
+        if process.lost:  # with the launcher; nobody is there to be asked
+            if process.dead:
+                self.finish(process, None, 0)
+            return
         for number in process.terms:
             self.root.timers.cancel(number)
         process.terms.clear()

@@ -6,6 +6,7 @@ sending is the root's.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from supervisor.spec import SupervisorSpec
 
 if TYPE_CHECKING:
     from supervisor.root import Root
+
+
+INFO_LIMIT = 1 << 16  # bytes of ready(**info)
 
 
 class Desk:
@@ -40,7 +44,9 @@ class Desk:
             return
         process.ready = True
         process.ready_at = time.monotonic()
-        process.said = info if isinstance(info, dict) else {}
+        size = len(json.dumps(info))
+        # It is written with every status; a child must not make that slow for all.
+        process.said = info if isinstance(info, dict) and size <= INFO_LIMIT else {"ready": f"{size} bytes of info"}
         self.root.post(policy.Ready(process.action.path, process.action.incarnation))
         self.root.sampler.watch(process)
         self._announce({"up": process.name, "incarnation": process.action.incarnation}, but=process)

@@ -93,6 +93,7 @@ class Root:
         """Run the tree to its end. Call it from the main thread: signals and PDEATHSIG belong to that one."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("Root.run() must be called from the main thread: signals are delivered there")
+        _hold_standard_descriptors()
         become_subreaper()
         _raise_descriptor_limit()
         with self._signals_enqueued() as wake:
@@ -253,6 +254,13 @@ class Root:
         self._write_status()
         self.sampler.close()
         self.selector.close()
+
+
+def _hold_standard_descriptors() -> None:
+    """Were 0, 1 or 2 closed, the next socket would get that number and be printed into."""
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _raise_descriptor_limit() -> None:

@@ -83,7 +83,7 @@ class Sampler:
         shortest = min((p.spec.heartbeat or 1.0 for p in self._beating.values()), default=None)
         self._beat_timer = None
         if shortest is not None:
-            interval = min(1.0, max(0.02, shortest / 4))
+            interval = min(5.0, max(0.02, shortest / 4))
             self._beat_timer = self.root.timers.add(time.monotonic() + interval, self._beats)
 
     def _beats(self) -> None:

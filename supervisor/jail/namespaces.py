@@ -121,17 +121,18 @@ def build_root(places: Sequence[Place]) -> None:
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     sources: list[tuple[str, int, bool]] = []  # taken before anything is covered by the new root
     links: list[tuple[str, str]] = []
-    mounted: list[str] = []
+    mounted: dict[str, Place] = {}
     for place in places:
         real = os.path.realpath(place.path)
         if real != place.path:
             links.append((place.path, real))
-        covered = any(is_below(real, other) for other in mounted)
-        if covered and place.access in ("read", "exec"):
-            continue
+        around = [other for other in mounted if is_below(real, other)]
+        nearest = mounted[max(around, key=len)] if around else None
+        if nearest is not None and nearest.access == place.access:
+            continue  # shown already; where the accesses differ, the inner one is mounted over the outer one
         is_directory = stat.S_ISDIR(os.stat(real).st_mode)
         sources.append((real, linux.clone_tree(real, ATTRIBUTES[place.access]), is_directory))
-        mounted.append(real)
+        mounted[real] = place
     base = next(path for path in ("/tmp", "/mnt", "/dev", "/proc") if os.path.isdir(path))
     linux.mount("egghead-jail", base, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=1m,mode=755")
     for real, fd, is_directory in sorted(sources, key=lambda source: source[0].count("/")):
