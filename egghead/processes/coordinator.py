@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from egghead.client.follow import AWAY, RoomReplaced, Tail, catch_up
+from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, catch_up
 from egghead.processes.common import Service, run
 from egghead.rooms.activation import Card, Policy
 from egghead.rooms.decide import Absent, Parked, Presence, Present, Proposed, World
@@ -30,7 +30,7 @@ logger = logging.getLogger("egghead.coordinator")
 
 ROOM_PREFIX = "rooms/"
 APPEND_TIMEOUT = 10.0
-AGAIN_AFTER = 1.0  # seconds before a driver that failed begins again
+AGAIN_AFTER, AGAIN_AT_MOST = 1.0, 30.0  # seconds before a driver that failed begins again
 
 
 def main(context: Context) -> None:
@@ -163,7 +163,8 @@ class Coordinator:
     async def _drive(self, driver: Driver) -> None:
         # A decision made before the snapshot would take every agent for absent.
         await self.snapshot.wait()
-        await keep_driving(driver, (RoomReplaced, IpcError), lambda: asyncio.sleep(AGAIN_AFTER))
+        pauses = Backoff(AGAIN_AFTER, AGAIN_AT_MOST)
+        await keep_driving(driver, (RoomReplaced, IpcError), lambda: asyncio.sleep(pauses.take()))
 
     def _poke(self) -> None:
         for driver, _ in self.drivers.values():

@@ -55,7 +55,7 @@ class World:
     """What the coordinator knows besides the log.
 
     `seen`: seq -> when this coordinator first saw that entry; what it has not seen counts from `since`, its own start.
-    An agent without presence is absent from `since` on.
+    An agent without presence is absent since it came into the room, or since the coordinator began.
     """
 
     presence: Mapping[str, Presence] = field(default_factory=lambda: _NOTHING)
@@ -65,13 +65,21 @@ class World:
     seen: Mapping[int, float] = field(default_factory=lambda: _NOTHING)
     since: float = 0.0
 
-    def of(self, agent: str) -> Presence:
-        """The agent's presence."""
-        return self.presence.get(agent, Absent(self.since))
+    def of(self, state: RoomState, agent: str) -> Presence:
+        """The agent's presence. Its coming up and its `joined` are told by different ways and in any order, so a
+        member that nobody has seen yet is on its way, not gone."""
+        known = self.presence.get(agent)
+        if known is not None:
+            return known
+        member = state.members.get(agent)
+        return Absent(self.since if member is None else self.seen_at(member.joined_seq))
 
-    def seen_at(self, seq: int) -> float:
-        """When the entry was first seen."""
-        return self.seen.get(seq, self.since)
+    def unheard_of(self, member: Member | None) -> bool:
+        """True when there is no such agent: the roster has said whom it has, and this one neither runs nor was ever let
+        in (a `dm/` room has its agent by name alone). Who was let in exists, though its card may not have come yet."""
+        if member is None or member.joined_seq or not self.cards:
+            return False
+        return member.agent not in self.cards and member.agent not in self.presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,7 @@ def _turn(state: RoomState, turn: Turn, world: World, now: float) -> Decision:
         return _end(turn, turn.answer, turn.reason)
     if turn.agent not in state.members:
         return _end(turn, "failed", f"{turn.agent} is no longer in the room")
-    presence = world.of(turn.agent)
+    presence = world.of(state, turn.agent)
     halted = state.round is not None and state.round.halted
     if isinstance(presence, Present) and presence.incarnation <= turn.incarnation:
         # An older incarnation than the turn's is old news: the bus will tell of the newer one.
@@ -134,12 +142,13 @@ def _turn(state: RoomState, turn: Turn, world: World, now: float) -> Decision:
         return _end(turn, "halted", None)
     if isinstance(presence, Parked):
         return _end(turn, "failed", f"{turn.agent} is parked: {presence.reason}")
-    if turn.attempt > 1:
-        return _end(turn, "failed", f"{turn.agent} crashed in this turn twice")
     if isinstance(presence, Present):
+        if turn.attempt > 1:
+            return _end(turn, "failed", f"{turn.agent} crashed in this turn twice")
         return Decision(
             (_started(turn.id, _round_of(turn), turn.agent, 2, presence.incarnation, turn.mode, turn.nudge),)
         )
+    # Absent is not dead: after a restart of the bus a living agent is away until it has found the new one.
     until = presence.since + world.policy.absent_limit
     if now >= until:
         return _end(turn, "failed", f"{turn.agent} crashed and did not come back")
@@ -228,7 +237,7 @@ def _give(state: RoomState, round_: Round, agent: str, world: World, now: float,
     """The turn to this agent: now, or when it is back, or failed on the spot with the reason."""
     turn = f"{round_.id}.{number}"
     nudge = round_.nudge == agent
-    presence = world.of(agent)
+    presence = world.of(state, agent)
     member = state.members.get(agent)
     if isinstance(presence, Present):
         leaving = _leaving_until(member, presence, world)
@@ -237,6 +246,8 @@ def _give(state: RoomState, round_: Round, agent: str, world: World, now: float,
         return Decision((_started(turn, round_.id, agent, 1, presence.incarnation, round_.mode, nudge),))
     if isinstance(presence, Parked):
         reason = f"{agent} is parked: {presence.reason}"
+    elif world.unheard_of(member):
+        reason = f"there is no agent {agent!r}; see: egghead agents list"
     elif now >= presence.since + world.policy.absent_limit:
         why = f": {member.parked}" if member is not None and member.parked else ""
         reason = f"{agent} is not running{why}"
@@ -291,16 +302,18 @@ def _answer(state: RoomState, waiting: Waiting, world: World, now: float) -> Dec
         until = world.seen_at(waiting.seq) + world.policy.join_grace
         if now < until:
             return Decision(wake_at=until)
-    away = frozenset(agent for agent in state.members if _gone(state.members[agent], world, now))
+    away = frozenset(agent for agent in state.members if _gone(state, state.members[agent], world, now))
     plan = plan_message(state, waiting, world.cards, world.corpus, world.policy, away)
     return _planned(waiting.id, waiting.seq, plan)
 
 
-def _gone(member: Member, world: World, now: float) -> bool:
+def _gone(state: RoomState, member: Member, world: World, now: float) -> bool:
     """True for an agent that will not be back soon: it is no candidate for a message that does not name it."""
-    presence = world.of(member.agent)
+    presence = world.of(state, member.agent)
     if isinstance(presence, Absent):
-        return member.parked is not None or now >= presence.since + world.policy.absent_limit
+        return (
+            member.parked is not None or world.unheard_of(member) or now >= presence.since + world.policy.absent_limit
+        )
     return isinstance(presence, Parked)
 
 

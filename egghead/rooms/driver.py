@@ -17,7 +17,9 @@ from egghead.rooms.fold import RoomState, empty, fold
 
 logger = logging.getLogger("egghead.rooms.driver")
 
-TIMED = frozenset({"message", "continued", "halted", "handoff"})  # kinds whose age a decision may ask for
+TIMED = frozenset(
+    {"message", "continued", "halted", "handoff", "joined", "invited"}
+)  # kinds whose age a decision may ask for
 KEPT_TIMES = 256
 
 
@@ -58,6 +60,7 @@ class Driver:
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._seen: dict[int, float] = {}
+        self._most_times = KEPT_TIMES
 
     def feed(self, entry: dict[str, Any] | None) -> None:
         """An entry that was published; None: something was lost, read the log."""
@@ -120,11 +123,14 @@ class Driver:
         self.state = fold(self.state, entry)
 
     def _times(self) -> Mapping[int, float]:
-        if len(self._seen) > KEPT_TIMES:
-            needed = {one.seq for one in self.state.inbox} | {m.handed_off_seq for m in self.state.members.values()}
+        if len(self._seen) > self._most_times:
+            members = self.state.members.values()
+            needed = {one.seq for one in self.state.inbox} | {one.handed_off_seq for one in members}
+            needed |= {one.joined_seq for one in members}
             if self.state.round is not None:
                 needed.add(self.state.round.halted_seq)
             self._seen = {seq: at for seq, at in self._seen.items() if seq in needed}
+            self._most_times = 2 * len(self._seen) + KEPT_TIMES
         return self._seen
 
 

@@ -35,6 +35,7 @@ class Member:
 
     agent: str
     title: str
+    joined_seq: int = 0
     spoke: int = 0
     parked: str | None = None
     handed_off: int = 0  # the incarnation that is leaving after a handoff; 0: none
@@ -377,7 +378,11 @@ def _joined(state: RoomState, entry: Entry) -> RoomState:
     if agent in state.kicked:
         return state
     before = state.members.get(agent)
-    member = Member(agent, entry["title"]) if before is None else replace(before, title=entry["title"], parked=None)
+    member = (
+        Member(agent, entry["title"], entry["seq"])
+        if before is None
+        else replace(before, title=entry["title"], parked=None)
+    )
     return replace(state, members=_with(state.members, agent, member), ever_joined=True)
 
 
@@ -428,7 +433,7 @@ def _invited(state: RoomState, entry: Entry) -> RoomState:
     state = replace(state, kicked=state.kicked - {agent}, ever_joined=True)
     if agent in state.members:
         return state
-    return replace(state, members=_with(state.members, agent, Member(agent, default_title(agent))))
+    return replace(state, members=_with(state.members, agent, Member(agent, default_title(agent), entry["seq"])))
 
 
 def _muted(state: RoomState, entry: Entry) -> RoomState:

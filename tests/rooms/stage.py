@@ -164,10 +164,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(config: dict[str, Any] | None = None, process: bool = False) -> AsyncIterator[Stage]:
+async def stage(config: dict[str, Any] | None = None) -> AsyncIterator[Stage]:
     """A stage with a running bus and nothing else on it."""
     with tempfile.TemporaryDirectory(prefix="eh-", dir="/tmp") as directory:
-        async with running_bus(os.path.join(directory, "bus"), process=process) as bus:
+        # In a process of its own, as in a node: a bus in this process would share its descriptors with the test's.
+        async with running_bus(os.path.join(directory, "bus"), process=True) as bus:
             stage = Stage(bus, Path(directory), config or {})
             try:
                 yield stage

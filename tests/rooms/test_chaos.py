@@ -74,7 +74,7 @@ async def test_whatever_dies_the_log_keeps_its_promises_and_everybody_saw_it(see
     """Room, bus, coordinator and agents are killed at random: no message is lost or doubled, every turn ends, and each
     person has seen exactly what is in the log."""
     chance = random.Random(seed)
-    async with stage(process=True) as s:
+    async with stage() as s:
         await s.start("rooms/default", "room", room="default")
         await s.start("lobby", "lobby")
         await s.start("coordinator", "coordinator")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egghead.processes.coordinator import WorldView, policy_of, read_card
-from egghead.rooms.activation import Policy
+from egghead.rooms.activation import Card, Policy
 from egghead.rooms.decide import Absent, Decision, Parked, Presence, Present, World, decide
 from egghead.rooms.fold import RoomState, empty, fold
 
@@ -84,6 +84,10 @@ def test_a_new_life_gets_the_turn_once_more_and_a_third_none() -> None:
     assert kinds(again) == ["turn_started:2"]
     assert again.entries[0]["incarnation"] == 6
     room.be(Absent(0.0))
+    assert room.act() == Decision(wake_at=30.0)
+    room.be(Present(6))
+    assert room.act() == Decision()  # it was the bus that was away
+    room.be(Present(7))
     end = room.act()
     assert kinds(end) == ["turn_ended:failed", "round_ended"]
     assert "twice" in end.entries[0]["reason"]
@@ -217,15 +221,16 @@ def test_the_coordinators_view_tells_parked_absent_and_present_apart() -> None:
     view = WorldView(Policy(), since=5.0)
     view.agent_changed("scout", 7, True, 6.0)
     view.cards_changed([{"id": "scout", "title": "Scout", "parked": "loops"}, {"id": "bob", "parked": True}, {"no": 1}])
-    assert view.world().of("scout") == Present(7)
-    assert isinstance(view.world().of("bob"), Parked)
-    assert view.world().of("nobody") == Absent(5.0)
+    room = empty("lab")
+    assert view.world().of(room, "scout") == Present(7)
+    assert isinstance(view.world().of(room, "bob"), Parked)
+    assert view.world().of(room, "nobody") == Absent(5.0)
     view.agent_changed("scout", 6, False, 8.0)
-    assert view.world().of("scout") == Present(7)
+    assert view.world().of(room, "scout") == Present(7)
     view.agent_changed("scout", 7, False, 9.0)
-    assert view.world().of("scout") == Parked("loops")
+    assert view.world().of(room, "scout") == Parked("loops")
     view.cards_changed([{"id": "scout", "title": "Scout"}])
-    assert view.world().of("scout") == Absent(9.0)
+    assert view.world().of(room, "scout") == Absent(9.0)
 
 
 def test_configuration_and_cards_of_a_wrong_shape_fall_back() -> None:
@@ -236,3 +241,22 @@ def test_configuration_and_cards_of_a_wrong_shape_fall_back() -> None:
     card = read_card({"id": "a", "title": None, "tags": "x", "disposition": None})
     assert card is not None
     assert (card.title, card.tags) == ("a", ())
+
+
+def test_who_has_just_joined_is_on_its_way() -> None:
+    """A member whose coming up has not been told yet is waited for, however long the coordinator has been running."""
+    room = Room()
+    room.world = World(seen={room.state.last: 1000.0}, since=0.0, cards={"nib": Card("nib", "Nib")})
+    room.say()
+    assert kinds(room.act(1001.0)) == ["round_planned"]
+    assert room.act(1001.0).wake_at == 1030.0
+
+
+def test_an_agent_that_does_not_exist_fails_at_once() -> None:
+    """A direct room with an agent that the roster does not have says so instead of waiting for it."""
+    state = fold(empty("dm/nobody"), {"seq": 1, "id": "m", "kind": "message", "author": "ada", "text": "hi", **ADA})
+    decision = decide(state, World(cards={"scout": Card("scout", "Scout")}), 0.0)
+    assert [entry["kind"] for entry in decision.entries] == ["round_planned", "round_ended"]
+    named = fold(empty("dm/nobody"), {"seq": 1, "id": "m", "kind": "message", "author": "a", "text": "@nobody", **ADA})
+    decision = decide(named, World(cards={"scout": Card("scout", "Scout")}), 0.0)
+    assert "no agent 'nobody'" in decision.entries[2]["reason"]

@@ -88,7 +88,7 @@ async def test_only_the_author_reads_private_fields() -> None:
 
 async def test_follow_sees_each_entry_once_over_restarts_of_room_and_bus() -> None:
     """A follower gets every entry once and in order although room and bus are killed while others write."""
-    async with stage(process=True) as s:
+    async with stage() as s:
         await s.start("rooms/default", "room", room="default")
         reader = await s.bus.client("reader")
         writers = [await s.bus.client(f"w{n}") for n in range(3)]
