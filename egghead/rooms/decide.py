@@ -81,6 +81,10 @@ class World:
             return False
         return member.agent not in self.cards and member.agent not in self.presence
 
+    def seen_at(self, seq: int) -> float:
+        """When the entry was first seen."""
+        return self.seen.get(seq, self.since)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
