@@ -62,7 +62,7 @@ class Commands(click.Group):
 
 def unknown(kind: str, name: str, known: Any) -> str:
     """`no such KIND 'name'`, with the nearest known name when there is one."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"no such {kind}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 

@@ -153,8 +153,10 @@ class TerminalPrinter(Printer):
         super().__init__()
         self.open: str | None = None  # the turn whose text is on the screen
         self.shown: dict[str, str] = {}
+        self.looked: dict[str, int] = {}  # who is looking things up -> how many read-only calls so far
 
     def text(self, said: Any) -> None:
+        self._tell_looked()
         if self.open != said.turn:
             self._close()
             self._name(said.agent)
@@ -164,6 +166,12 @@ class TerminalPrinter(Printer):
 
     def entry(self, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
+        if kind == "tool_started" and entry.get("read_only"):
+            speaker = entry["by"].removeprefix("agents/")
+            self.looked[speaker] = self.looked.get(speaker, 0) + 1
+            return
+        if kind != "tool_ended":
+            self._tell_looked()
         if kind == "message" and entry.get("turn"):
             if self.shown.get(entry["turn"], "").strip() != entry["text"].strip():
                 # Deltas were lost, or an attempt before this one was cut short: the entry is the truth.
@@ -185,8 +193,15 @@ class TerminalPrinter(Printer):
             self._aside(f"— {entry['agent']} died in the middle of this; asking again")
 
     def finish(self) -> None:
+        self._tell_looked()
         self._close()
         super().finish()
+
+    def _tell_looked(self) -> None:
+        """One line for all the looking up; a line for each search and each note read would bury the answer."""
+        looked, self.looked = self.looked, {}
+        for speaker, times in looked.items():
+            self._aside(f"* {speaker} looks it up in the notes ({times} look-up{'s' * (times != 1)})")
 
     def _name(self, name: str) -> None:
         click.echo(click.style(f"{name}: ", bold=True), nl=False)

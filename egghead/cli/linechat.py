@@ -31,12 +31,14 @@ class Here:
     room: str
     author: str
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    own: set[str] = field(default_factory=set)  # ids of what was typed here: it is on the screen already
 
     async def append(self, kind: str, **fields: Any) -> None:
         from egghead.client.follow import append_reliably
         from egghead.rooms.entries import new_id
 
         entry = {"id": new_id(), "kind": kind, **fields}
+        self.own.add(entry["id"])
         await append_reliably(self.client.peer, self.room, [entry], 30.0)
 
 
@@ -136,14 +138,13 @@ async def line_chat(room: str, author: str) -> None:
 class RoomPrinter(TerminalPrinter):
     """As for one message, and people's lines too (but not the one typed here)."""
 
-    def __init__(self, author: str) -> None:
+    def __init__(self, own: set[str]) -> None:
         super().__init__()
-        self._author = author
-        self.own: set[str] = set()
+        self._own = own
 
     def entry(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "message" and not entry.get("turn"):
-            if entry["id"] not in self.own:
+            if entry["id"] not in self._own:
                 self._aside(f"{entry['author']}: {entry['text']}")
             return
         if entry["kind"] == "turn_ended" and entry["outcome"] == "failed":
@@ -155,7 +156,7 @@ async def _show(here: Here, since: int) -> None:
     from egghead.client.chat import Said
     from egghead.client.follow import follow
 
-    printer = RoomPrinter(here.author)
+    printer = RoomPrinter(here.own)
     subscription = await here.client.peer.subscribe(f"text/{here.room}/")
 
     async def stream() -> None:
