@@ -78,7 +78,6 @@ class Subscription:
         self._gaps = Gaps()
         self._queue: deque[tuple[Event, int]] = deque()
         self._bytes = 0
-        self._lost = False
         self._waiter: asyncio.Future[None] | None = None
         self._loop = loop
         self.closed = False

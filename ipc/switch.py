@@ -16,30 +16,17 @@ from ipc import wire
 from ipc.errors import LocalProtocolError, RemoteProtocolError
 from ipc.limits import OVERHEAD, Limits
 from ipc.rights import Rights, compile_pattern
-from ipc.sessions import Doors, Flight, Node, Registration, Session, Watch, client_user
+from ipc.sessions import Doors, Flight, Registration, Session, Watch, client_user
+from ipc.topics import EventPort, Topics
 
 log = logging.getLogger("ipc.bus")
 
-_TAILS = 50_000  # topics whose last seq is kept: a peer may invent topics below its prefix
 
-
-class Port(Protocol):
+class Port(EventPort, Protocol):
     """What the switch can do to the world."""
 
     def send(self, rid: bytes, header: bytes, payload: Any) -> bool:
         """Queue a message for a connection; False when it is gone."""
-
-    def publish(self, topic: str, header: bytes, payload: Any) -> None:
-        """Give an event to every subscription that matches."""
-
-    def subscribe(self, prefix: str) -> None:
-        """Accept the subscription that is being handled."""
-
-    def unsubscribe(self, prefix: str) -> None:
-        """Drop the subscription that is being handled."""
-
-    def cut(self, fd: int) -> None:
-        """End a connection at once."""
 
 
 class Switch:
@@ -64,13 +51,9 @@ class Switch:
         self.names: dict[str, Session] = {}
         self._fds: dict[int, Session] = {}
         self._event_users: dict[str, Session] = {}
-        self._event_fds: dict[int, Session] = {}
         self._secrets: dict[str, Session] = {}
         self._watches: dict[Watch, None] = {}  # of all sessions, in the order in which they began
-        self._nodes: dict[str, Node] = {}
-        self._lengths: tuple[int, ...] = ()
-        self._tails: dict[tuple[str, str], tuple[int, int, float]] = {}
-        self._tails_at = now
+        self._topics = Topics(port, epoch, limits, self._send, now)
         self._doomed: dict[Session, tuple[float, str, bool]] = {}
         self._held: dict[str, tuple[float, int, str, bool]] = {}
         self._awaited = set(self.doors.registrations)
@@ -253,9 +236,7 @@ class Switch:
 
     def events_lost(self, fd: int) -> None:
         """An event connection ended; what it subscribed is gone with it."""
-        session = self._event_fds.pop(fd, None)
-        if session is not None and session.event_fd == fd:
-            self._drop_events(session)
+        self._topics.lost(fd)
 
     def _bye(self, session: Session, _message: Any, _payload: Any, now: float) -> None:
         self._send(session, wire.Goodbye(), None)
@@ -273,10 +254,7 @@ class Switch:
         del self._event_users[session.event_user], self._secrets[session.secret]
         self._doomed.pop(session, None)
         self._waiting -= session.waiting
-        if session.event_fd is not None:
-            self._event_fds.pop(session.event_fd, None)
-            self.port.cut(session.event_fd)
-        self._drop_events(session)
+        self._topics.cut(session)
         if cut:
             self.port.cut(session.fd)
         for flight in session.serving.values():
@@ -413,38 +391,7 @@ class Switch:
             return
         if len(payload) > self.limits.frame or not self._admit(session, now):
             return
-        self._note_tail(session, topic, event.seq, now)
-        header = wire.encode(wire.Event(session.name, session.incarnation, self.epoch, event.seq))
-        self._spread(topic, header, payload)
-
-    def _spread(self, topic: str, header: bytes, payload: Any) -> None:
-        size = 0
-        for length in self._lengths:
-            node = self._nodes.get(topic[:length])
-            if node is None or length > len(topic):
-                continue
-            size = size or len(topic) + len(header) + len(payload or b"") + OVERHEAD
-            node.total += size
-            if node.total >= node.check_at:
-                self._check(node)
-        if size:  # without a reader there is nothing to do
-            self.port.publish(topic, header, payload)
-
-    def _check(self, node: Node) -> None:
-        """Ask the readers of a prefix how far they are; cut those that are too far behind."""
-        node.check_at = node.total + self.limits.mark
-        for session in list(node.readers):
-            sent = session.events_sent()
-            behind = sent - session.events_acked
-            if behind > self.limits.event_budget and session.events_marked > session.events_acked:
-                log.warning("%s does not read its events (%d bytes wait): cut", session.name, behind)
-                if session.event_fd is not None:
-                    self._event_fds.pop(session.event_fd, None)
-                    self.port.cut(session.event_fd)
-                self._drop_events(session)
-            elif sent - session.events_marked >= self.limits.mark:
-                session.events_marked = sent
-                self.port.publish(session.marks, wire.encode(wire.Mark(sent)), None)
+        self._topics.publish(session, event, payload, now)
 
     def subscription(self, user: str, fd: int, prefix: str, on: bool) -> None:
         """A subscription frame of an event connection."""
@@ -452,16 +399,12 @@ class Switch:
         if session is None:
             self.port.cut(fd)  # the session this credential was made for is over
             return
-        if session.event_fd is None:
-            session.event_fd = fd
-            self._event_fds[fd] = session
-        elif session.event_fd != fd:
+        if not self._topics.adopt(session, fd):
             log.warning("%s: second event connection refused", session.name)
             self.port.cut(fd)
             return
         if not on:
-            self.port.unsubscribe(prefix)
-            self._leave(session, prefix)
+            self._topics.unsubscribe(session, prefix)
             return
         good = prefix == session.marks or (
             session.rights.may_subscribe(prefix) and (prefix == "" or prefix.endswith("/")) and prefix[:1] != "~"
@@ -470,39 +413,12 @@ class Switch:
             why = "`allow` does not name it" if good is False else "too many subscriptions"
             self._send(session, wire.Denied(prefix, f"{session.name} may not subscribe to {prefix!r}: {why}"), None)
             return
-        self.port.subscribe(prefix)
-        if prefix != session.marks and prefix not in session.nodes:
-            node = self._nodes.get(prefix)
-            if node is None:
-                node = self._nodes[prefix] = Node(prefix, check_at=self.limits.mark)
-                self._lengths = tuple(sorted({len(p) for p in self._nodes}))
-            session.nodes[prefix] = node
-            node.readers[session] = node.total
-        self._send(session, wire.Subscribed(prefix), None)
-
-    def _leave(self, session: Session, prefix: str) -> None:
-        node = session.nodes.pop(prefix, None)
-        if node is None:
-            return
-        session.events_before += node.total - node.readers.pop(session)
-        if not node.readers:
-            del self._nodes[prefix]
-            self._lengths = tuple(sorted({len(p) for p in self._nodes}))
-
-    def _drop_events(self, session: Session) -> None:
-        for prefix in list(session.nodes):
-            self._leave(session, prefix)
-        session.event_fd = None
-        session.events_before = session.events_marked = session.events_acked = 0
+        self._topics.subscribe(session, prefix)
 
     def _say_tails(self, session: Session, message: wire.Tails, _payload: Any, now: float) -> None:
         for topic, seq in message.tails[:1000]:
             if session.rights.may_publish(topic) and topic.endswith("/") and topic[0] != "~":
-                self._note_tail(session, topic, seq, now)
-
-    def _note_tail(self, session: Session, topic: str, seq: int, now: float) -> None:
-        if len(self._tails) < _TAILS or (session.name, topic) in self._tails:
-            self._tails[session.name, topic] = (session.incarnation, seq, now)
+                self._topics.note_tail(session, topic, seq, now)
 
     # Monitors
 
@@ -559,7 +475,7 @@ class Switch:
 
     # Bounds
 
-    def _send(self, session: Session, message: wire.ToPeer, payload: Any) -> None:
+    def _send(self, session: Session, message: wire.ToPeer, payload: Any = None) -> None:
         header = wire.encode(message)
         size = len(header) + OVERHEAD + (len(payload) if payload is not None else 0)
         session.sent += size
@@ -591,8 +507,9 @@ class Switch:
     def due(self, now: float) -> float | None:
         """Seconds until `tick` has something to do; None when nothing is pending."""
         times = [doom[0] for doom in self._doomed.values()] + [held[0] for held in self._held.values()]
-        if self._tails:
-            times.append(self._tails_at + 1.0)
+        topics = self._topics.due()
+        if topics is not None:
+            times.append(topics)
         if self._awaited:
             times.append(self._settled_at)
         return max(0.0, min(times) - now) if times else None
@@ -607,13 +524,7 @@ class Switch:
                 self._tell_held(name)
         if self._awaited and now >= self._settled_at:
             self._settle(now)
-        if now >= self._tails_at + 1.0:
-            self._tails_at = now
-            for (name, topic), (incarnation, seq, at) in list(self._tails.items()):
-                tail = wire.Tail(name, incarnation, self.epoch, seq, int((now - at) * 1000))
-                self._spread(topic, wire.encode(tail), None)
-                if now - at > self.limits.tail:
-                    del self._tails[name, topic]
+        self._topics.tick(now)
 
     # The bus itself as a target
 
