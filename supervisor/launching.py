@@ -123,6 +123,7 @@ class Launching:
                         f"the application could not be loaded\n{text}",
                     )
                     logger.error("%s", self.root.reason)
+        self.root.changed()
         self.write_interest()
 
     def write_interest(self) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,11 @@ def directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(
-    tree: dict[str, Any], directory: Path, world: World = ROOT, environment: dict[str, str] | None = None
+    tree: dict[str, Any],
+    directory: Path,
+    world: World = ROOT,
+    environment: dict[str, str] | None = None,
+    wrap: Sequence[str] = (),
 ) -> Iterator[Node]:
     """Start a root for this tree in this world. Whatever the test does, nothing of it is left afterwards."""
     path = directory / "p"
@@ -162,6 +166,7 @@ def running(
     command = [python, "-X", "utf8", str(path / "run_tree.py"), str(directory)]
     if world.refuse:
         command = [python, str(path / "refusals.py"), ",".join(world.refuse), *command]
+    command = [*wrap, *command]
     identity: dict[str, Any] = {}
     if world.user != os.geteuid():
         if os.geteuid() != 0:

@@ -311,6 +311,18 @@ def test_the_hook_speaks_before_the_fork(directory: Path) -> None:
         node.until(lambda: "HOOK exited a: SIGKILL" in node.output, "the hook hears of the end")
 
 
+def test_handover_that_is_no_json_is_a_failed_start(directory: Path) -> None:
+    """What the hook gives must be plain JSON data; anything else fails that start and says so."""
+    children = [
+        {"id": "a", "start": "children:idle"},
+        {"id": "b", "start": "children:idle", "args": {"bytes": True}, "optional": True},
+    ]
+    with running(one_for_one(*children, options={"hook": True}), directory) as node:
+        node.ready()
+        assert "must be plain JSON data" in node.output
+        assert node.pid("a")
+
+
 def test_a_hook_that_raises_is_a_failed_start(directory: Path) -> None:
     """An exception from the hook fails that start and nothing else."""
     children = [

@@ -205,3 +205,28 @@ def test_closed_stdout_is_survived(directory: Path) -> None:
         wait_until(lambda: node.workers()["a"].get("pid") not in (None, pid), "a restart")
         node.process.send_signal(signal.SIGTERM)
         assert node.process.wait(10) in (0, 120)  # 120: Python itself could not flush stdout
+
+
+def test_descriptors_closed_from_the_start(directory: Path) -> None:
+    """A root that is started without stdin, stdout and stderr runs its tree, and its children hear no stray bytes."""
+    tree = one_for_one({"id": "a", "start": "children:watcher", "observe": True})
+    with running(tree, directory, wrap=["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]) as node:
+        wait_until(lambda: node.workers().get("a", {}).get("state") == "running", "a running child")
+        assert node.workers()["a"]["restarts"] == 0
+        node.process.send_signal(signal.SIGTERM)
+        assert node.process.wait(10) == 0
+        assert node.workers()["a"]["last_exit"]["step"] == "asked"
+
+
+def test_stop_while_the_zygote_is_being_replaced(directory: Path) -> None:
+    """A stop that comes while a new zygote is loading does not wait for it."""
+    tree = one_for_one({"id": "a", "start": "children:idle"}, preload=["slow_again"])
+    flag = directory / "loaded"
+    source = f"import os, time\nif os.path.exists({str(flag)!r}): time.sleep(60)\nopen({str(flag)!r}, 'w').close()\n"
+    with running_with_module(tree, directory, "slow_again", source) as node:
+        node.ready()
+        zygote = node.launcher()
+        os.kill(zygote, signal.SIGKILL)
+        node.until(lambda: node.status()["node"]["launcher"]["pid"] not in (None, 0, zygote), "a new zygote")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.wait(8) == 0

@@ -50,6 +50,8 @@ class Hook:
     def launching(self, child):
         if child.args.get("refuse"):
             raise ValueError("not today")
+        if child.args.get("bytes"):
+            return Handover({"word": b"not JSON"})
         return Handover({"word": f"for {child.name}"}, [("board", {"launching": child.name, "n": child.incarnation})])
 
     def exited(self, child, reason):
