@@ -250,9 +250,10 @@ def _action(state: RoomState, entry: Entry) -> RoomState:
     turn = state.turns.get(entry["turn"])
     if turn is None or turn.answer is not None or entry["action"] not in ENDING_ACTIONS:
         return state
-    return replace(
-        state, turns=_with(state.turns, turn.id, replace(turn, answer=entry["action"], reason=entry.get("text")))
-    )
+    # An agent that was halted before it had said a word can only say that it failed; it did not.
+    halted = state.round is not None and state.round.halted and entry["action"] == "failed"
+    turn = replace(turn, answer="halted" if halted else entry["action"], reason=None if halted else entry.get("text"))
+    return replace(state, turns=_with(state.turns, turn.id, turn))
 
 
 def _tool_started(state: RoomState, entry: Entry) -> RoomState:

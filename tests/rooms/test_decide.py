@@ -153,6 +153,11 @@ def test_a_halt_gives_the_agent_a_moment_to_say_what_it_has() -> None:
     turn = next(iter(room.state.turns))
     room.put(kind="message", turn=turn, author="Scout", text="so f", usage={}, cut=True, by="agents/scout")
     assert kinds(room.act()) == ["turn_ended:halted", "round_ended"]
+    room = started()
+    room.put(kind="halted")
+    turn = next(iter(room.state.turns))
+    room.put(kind="action", action="failed", turn=turn, text="stopped", by="agents/scout")
+    assert kinds(room.act()) == ["turn_ended:halted", "round_ended"]
 
 
 def test_a_life_that_hands_off_gets_no_new_turn() -> None:
