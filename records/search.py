@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,10 @@ from records.snippets import excerpt
 from records.stopwords import PHRASES, ignorable
 from records.text import analyse, distance, fold, is_gram, is_weak_gram, raw_words, stem, terms, word_terms
 
-CANDIDATES = 48
+CANDIDATES = 40
 MAX_TERMS = 40
 READ = 120_000  # characters of a note that are looked at for its best passage
-WINDOW = 90  # terms of a passage
+WINDOW = 600  # characters of joined terms in a passage: about 90 words
 ALL_OF = 4  # as many words are looked for together first
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
@@ -402,36 +402,69 @@ def _best_passage(
     """Weight of the query that one passage says (its headings and, at a discount, names count), and what the body says."""
     everywhere: dict[int, float] = {}
     best = -1.0
-    head: dict[int, float] = {}
+    needles = [(f" {form} ", meanings) for form, meanings in lookup.items()]
+    half = {place: 0.5 * quality for place, quality in named.items()}
     for section in cut.sections:
+        hits = _hits(section.text, needles)
         head = _found(section.head, lookup)
-        tokens = section.text.split()
-        hits = [(at, token) for at, token in enumerate(tokens) if token in lookup]
-        for low in range(0, max(1, len(tokens) - WINDOW // 2), WINDOW // 2):
+        if not hits and not head and best >= 0.0:
+            continue  # says what an earlier empty section said
+        known = {place: max(head.get(place, 0.0), half.get(place, 0.0)) for place in head.keys() | half.keys()}
+        for low, inside in _windows(hits, len(section.text)):
             counts: dict[int, float] = {}
-            found: dict[int, float] = {}
-            for at, token in hits:
-                if low <= at < low + WINDOW:
-                    for place, quality in lookup[token]:
-                        counts[place] = counts.get(place, 0.0) + quality
-                        if quality > found.get(place, 0.0):
-                            found[place] = quality
-            for place, quality in found.items():
-                if quality > everywhere.get(place, 0.0):
-                    everywhere[place] = quality
+            found = dict(known)
+            for _, meanings in inside:
+                for place, quality in meanings:
+                    counts[place] = counts.get(place, 0.0) + quality
+                    if quality > found.get(place, 0.0):
+                        found[place] = quality
+                    if quality > everywhere.get(place, 0.0):
+                        everywhere[place] = quality
             value = 0.0
-            for place, term in enumerate(planned):
-                here = max(found.get(place, 0.0), head.get(place, 0.0), 0.5 * named.get(place, 0.0))
-                if here:
-                    often = counts.get(place, 0.0)
-                    value += term.weight * here * (0.7 + 0.3 * often / (often + 1.0) + (0.2 if place in head else 0.0))
+            for place, quality in found.items():
+                often = counts.get(place, 0.0)
+                lift = 0.7 + 0.3 * often / (often + 1.0) + (0.2 if place in head else 0.0)
+                value += planned[place].weight * quality * lift
             if value > best + 1e-9:
                 best = value
                 note.section = section.heading
-                note.span = _window_span(section.start, section.end, low, len(tokens))
-            if not hits:
-                break
+                note.span = _window_span(section.start, section.end, low, len(section.text))
     return max(0.0, best), everywhere
+
+
+Hits = list[tuple[int, list[tuple[int, float]]]]
+
+
+def _hits(text: str, needles: list[tuple[str, list[tuple[int, float]]]]) -> Hits:
+    """(offset, what it stands for) of each wanted term in joined terms. `str.find` runs in C: ten times faster than a look
+    at every term."""
+    hits = []
+    for needle, meanings in needles:
+        at = text.find(needle)
+        while at >= 0:
+            hits.append((at, meanings))
+            at = text.find(needle, at + len(needle) - 1)
+    hits.sort(key=lambda hit: hit[0])
+    return hits
+
+
+def _windows(hits: Hits, count: int) -> Iterator[tuple[int, Hits]]:
+    """(offset, hits inside) of each window that has any; one without, for what the headings say, when none has."""
+    if count <= WINDOW or not hits:
+        yield 0, hits
+        return
+    first = 0
+    step = WINDOW // 2
+    for low in range(hits[0][0] // step * step, count - step, step):
+        while first < len(hits) and hits[first][0] < low:
+            first += 1
+        last = first
+        while last < len(hits) and hits[last][0] < low + WINDOW:
+            last += 1
+        if last > first:
+            yield low, hits[first:last]
+        elif first == len(hits):
+            return
 
 
 @dataclass(slots=True, frozen=True)
@@ -440,7 +473,7 @@ class _Section:
     end: int
     heading: str
     head: tuple[str, ...]  # terms of the heading and of those above it
-    text: str  # terms, joined: a tenth of the memory of a list
+    text: str  # terms, joined, a space before and after: a tenth of the memory of a list
 
 
 @dataclass(slots=True, frozen=True)
@@ -493,7 +526,7 @@ def _cut(note: _Note) -> _Cut:
             trail = [entry for entry in trail if entry[0] < level]
             trail.append((level, tuple(terms(heading))))
         head = tuple(term for _, text in trail for term in text)
-        sections.append(_Section(start, end, heading, head, analyse(note.body[start:end])))
+        sections.append(_Section(start, end, heading, head, f" {analyse(note.body[start:end])} "))
     size = 500 + sum(len(section.text) + 200 for section in sections)
     return _Cut(names, labels, tuple(sections), size)
 
