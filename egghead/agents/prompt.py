@@ -57,12 +57,17 @@ def tools_part(tools: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) ->
 
 def roster_part(spec: AgentSpec, session: Session) -> str:
     """Who is here, one line; a 1:1 room says that it is one."""
-    others = [f"{title} (agent {agent})" for agent, title in sorted(session.titles.items()) if agent != spec.id]
-    people = [*session.people]
-    present = ", ".join([f"{spec.title} (agent {spec.id}, you)", *others, *(f"{name} (person)" for name in people)])
+    others = [f"{_name(title)} (agent {agent})" for agent, title in sorted(session.titles.items()) if agent != spec.id]
+    people = [f"{_name(person)} (person)" for person in session.people]
+    present = ", ".join([f"{_name(spec.title)} (agent {spec.id}, you)", *others, *people])
     if session.room.startswith("dm/"):
         return f"Room: a conversation of two, {session.room}. In this room: {present}."
     return f"Room: {session.room}. In this room: {present}."
+
+
+def _name(title: str) -> str:
+    """A title as it may stand in the line: nobody makes two of itself, or an agent of a person, by its name."""
+    return " ".join(title.translate(str.maketrans("(),\n", "    ")).split()) or "somebody"
 
 
 def context_part(session: Session, window: int | None) -> str:

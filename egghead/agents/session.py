@@ -22,9 +22,9 @@ Message = dict[str, Any]
 BACKFILL = 50
 """Messages kept before a handoff (spec/agents.md)."""
 
-MAX_RESULTS = 300_000
+MAX_RESULTS = 200_000
 """Characters of tool results that a session holds; older ones are left out, and the model is told so."""
-MAX_SAID = 600_000
+MAX_SAID = 400_000
 """Characters of talk that a session holds, likewise. Both bound a room that nobody ever hands off."""
 
 LEFT_OUT = (

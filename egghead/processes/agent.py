@@ -314,7 +314,10 @@ class _Ports:
             except RemoteError as error:
                 if error.type == "TurnClosed":
                     raise TurnOver(error.message) from None
-                raise
+                if error.type != "LogFull":
+                    raise
+                logger.error("room=%s takes no entry: %s", self.room, error.message)
+                await self.process._pause(AGAIN[-1])  # nobody can end the turn on a full disk: it waits for space
             except AWAY as error:
                 # The room's own supervisor decides how long it may be away; the entry waits for it.
                 logger.warning("room=%s takes no entry: %s", self.room, error)

@@ -78,6 +78,8 @@ class Roster:
         self.desired: dict[str, AgentSpec] = {}
         self.actual: dict[str, Running] = {}
         self.acting: dict[str, asyncio.Task[None]] = {}
+        self.swapping: set[str] = set()
+        self.ending: set[str] = set()  # stopped by us; their going down may be heard after the stop is done
         self.rooms: dict[str, Seats] = {}
         self.changed = asyncio.Event()
         self.stale = asyncio.Event()
@@ -231,6 +233,8 @@ class Roster:
         logger.info("agent=%s started", spec.id)
 
     async def _stop(self, id: str) -> None:
+        if id in self.actual and self.actual[id].state == RUNNING:
+            self.ending.add(id)
         try:
             await self.control.terminate_child(SUPERVISOR, id)
         except ControlError as error:
@@ -241,24 +245,33 @@ class Roster:
 
     async def _swap(self, action: Swap) -> None:
         """The old process finishes its turns; what is said meanwhile waits in the log for the new one."""
-        await self._stop(action.id)
-        spec = self.desired.get(action.id)  # ten saves while the old one was finishing are one swap
-        if spec is None:
-            return
-        await self._start(spec)
-        text = difference(action.old, spec) if action.old is not None else ""
-        if text and self.actual[action.id].state == RUNNING:
-            entry = {"kind": "reloaded", "agent": spec.id, "title": spec.title, "text": text}
-            await self._tell_rooms(spec.id, entry)
+        self.swapping.add(action.id)
+        try:
+            await self._stop(action.id)
+            spec = self.desired.get(action.id)  # ten saves while the old one was finishing are one swap
+            if spec is None:
+                return
+            await self._start(spec)
+            text = difference(action.old, spec) if action.old is not None else ""
+            if text and self.actual[action.id].state == RUNNING:
+                entry = {"kind": "reloaded", "agent": spec.id, "title": spec.title, "text": text}
+                await self._tell_rooms(spec.id, entry)
+        finally:
+            self.swapping.discard(action.id)
+        await self._muster_all([action.id])  # a room that opened meanwhile, or a title that nobody was told
 
     async def _watch_children(self) -> None:
         async for change in self.control.changes():
             id = agent_of(getattr(change, "name", ""))
             if id is None:
                 continue
-            if isinstance(change, Down) and id not in self.acting and id in self.desired:
-                self.service.start(self._went_down(id, change), f"down {id}")
+            if isinstance(change, Down):
+                if id in self.ending:
+                    self.ending.discard(id)  # we asked for it
+                elif id not in self.acting and id in self.desired:
+                    self.service.start(self._went_down(id, change), f"down {id}")
             elif isinstance(change, Up):
+                self.ending.discard(id)
                 was = self.actual.get(id)
                 if self._state(id, RUNNING) and was is not None and was.state == PARKED:
                     self.service.start(self._muster_all([id]), f"unparked {id}")
@@ -348,7 +361,7 @@ class Roster:
                 parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
                 found = muster(seats.state, self.desired, parked, only)
                 # A swap under way tells what changed itself, once the new process runs.
-                entries = [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.acting]
+                entries = [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.swapping]
                 for at in range(0, len(entries), 200):
                     await append_reliably(self.peer, seats.room, entries[at : at + 200], APPEND_DEADLINE)
             except IpcError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.tools")
 
 ASK_TIMEOUT = 20.0  # seconds for one question to store or index
+TAIL = 500  # entries looked at for the turn of a denial; a turn of 20 rounds of 5 tools writes about 200
 DENIAL_DEADLINE = 5.0  # seconds to tell the room of a denial; the agent waits for it, so that the order is right
 RESTART_WAIT = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries while store or index restart; then they are down
 READS = frozenset(
@@ -92,6 +93,10 @@ class ToolsProcess:
     async def _tell(self, room: str, turn: str, number: str, agent: str, result: Result) -> None:
         denial = result.denial
         assert denial is not None
+        if not await self._has_turn(room, turn, agent):
+            # The room and the turn are the caller's word: without this, it could write into any room.
+            logger.warning("agent=%s was denied in turn=%s, which it does not have in room=%s", agent, turn, room)
+            return
         entry: dict[str, Any] = {
             "kind": "denied",
             "agent": agent,
@@ -107,6 +112,21 @@ class ToolsProcess:
         except IpcError as error:
             # The denial stands whether or not the room hears of it.
             logger.warning("could not tell room=%s of a denial: %s", room, error)
+
+    async def _has_turn(self, room: str, turn: str, agent: str) -> bool:
+        """Whether the last entries of the room show this turn as given to the agent and not ended."""
+        peer, name = self.service.peer, f"rooms/{room}"
+        try:
+            last = (await peer.call(name, "since", seq=0, limit=1, timeout=DENIAL_DEADLINE))["last"]
+            page = await peer.call(name, "since", seq=max(0, last - TAIL), limit=TAIL, timeout=DENIAL_DEADLINE)
+        except IpcError as error:
+            logger.warning("room=%s does not say whose turn it is: %s", room, error)
+            return False
+        given = False
+        for entry in page["entries"]:
+            if entry.get("turn") == turn and entry["kind"] in ("turn_started", "turn_ended"):
+                given = entry["kind"] == "turn_started" and entry["agent"] == agent
+        return given
 
 
 def _agent(call: Call) -> str:

@@ -343,6 +343,13 @@ class Root:
                 done += 1
 
     async def _answer(self, context: Context, number: int, method: str, params: dict[str, Any]) -> None:
+        try:
+            await self._do(context, number, method, params)
+        except Exception as error:  # a root that does not answer would hang the test; this says why
+            context.tell(answer=number, error="error", detail=f"{type(error).__name__}: {error}")
+            raise
+
+    async def _do(self, context: Context, number: int, method: str, params: dict[str, Any]) -> None:
         assert params["supervisor"] == "agents"
         id = params["spec"]["id"] if "spec" in params else params.get("id", "")
         if method == "which_children":

@@ -321,6 +321,22 @@ async def test_a_denial_is_told_in_the_room() -> None:
         assert await s.kinds() == ["tool_started", "denied", "tool_ended", "message"]
 
 
+async def test_a_denial_is_told_only_where_the_agent_has_the_turn() -> None:
+    """An agent cannot make `tools` write into a room where it has no turn, nor for a turn of another."""
+    async with stage() as s:
+        s.notes.agent("scout")
+        agent = await s.agent()
+        await s.room("other")
+        await s.agent("index")
+        await s.give("index", turn="r7.1")
+        for room, turn in (("other", TURN), ("default", "r7.1"), ("default", "made.up"), ("../x", TURN)):
+            params = {"room": room, "turn": turn, "call": "c", "tool": "get_record", "input": {"id": "x"}}
+            result = await agent.service.peer.call("tools", "run", **params)
+            assert result["outcome"] == "denied"
+        entries = [*await s.log(), *await s.log("other")]
+        assert not any(entry["kind"] == "denied" for entry in entries)
+
+
 async def test_only_agents_call_tools_and_only_as_themselves() -> None:
     """The caller's name is the bus's word: a client runs nothing, and may ask for an agent's menu by name."""
 
