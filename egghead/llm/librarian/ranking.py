@@ -114,6 +114,22 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     )
 
 
+def promising(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[float]:
+    """How much of the question each candidate's title and path say, 0..1, before any of them is read."""
+    names = [frozenset(tokens(f"{c.title} {c.id.replace('-', ' ').replace('_', ' ')}")) for c in candidates]
+    vocabulary = Vocabulary(frozenset().union(*names))
+    forms = [vocabulary.forms(term, language) for term in terms]
+    total = sum(term.weight for term in terms) or 1.0
+    return [
+        sum(
+            term.weight * max((sure for word, sure in found.items() if word in words), default=0.0)
+            for term, found in zip(terms, forms, strict=True)
+        )
+        / total
+        for words in names
+    ]
+
+
 class _Question:
     """The terms against all words of what was found: which word stands for which term, and how rare each term is."""
 
@@ -137,9 +153,10 @@ class _Question:
         for words in (*(note.everything for note in notes), *glimpses):
             for place, sure in enumerate(self.cover(words)):
                 holding[place] += sure > 0
-        # How telling each term is among what was found: in all of it, hardly; in one note, very.
+        # How telling each term is among what was found: in all of it, less; in one note, more. Softer than usual: all of
+        # it was found by these words, so the word that matters most is the one that they all have.
         self.weight = [
-            term.weight * (0.25 + math.log(1 + (total - held + 0.5) / (held + 0.5)))
+            term.weight * (0.6 + 0.5 * math.log(1 + (total - held + 0.5) / (held + 0.5)))
             for term, held in zip(terms, holding, strict=True)
         ]
         self.total = sum(self.weight) or 1.0
@@ -176,7 +193,9 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
     passages = [question.cover(words) for words in note.words]
     headings = {names: question.cover(words) for names, words in note.headings.items()}
 
-    titled_share = _title_share(candidate.title, question)
+    named = min(1.0, question.worth([t + 0.5 * p for t, p in zip(titled, pathed, strict=True)]))
+    # A title of one word that every note has ("Foam") is said by every question: it counts as much as it tells.
+    titled_share = _title_share(candidate.title, question) * min(1.0, 2 * named)
     scored = _passages(note, question, passages, headings, titled_share)
     stretch, covered = _stretch(note, question, passages, headings)
     about = [max(title, 0.8 * path) for title, path in zip(titled, pathed, strict=True)]
@@ -186,7 +205,6 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         term.weight * max(here, there, 0.5 * somewhere)
         for term, here, there, somewhere in zip(question.terms, covered, about, anywhere, strict=True)
     )
-    named = min(1.0, question.worth([t + 0.5 * p for t, p in zip(titled, pathed, strict=True)]))
     score = (
         1.0 * stretch
         + 1.0 * max((s.score for s in scored), default=0.0)

@@ -17,13 +17,14 @@ from egghead.llm.librarian.answer import MAX_WORDS, cite, compose, count_words, 
 from egghead.llm.librarian.conversation import Talk, hits, talk
 from egghead.llm.librarian.languages import detect, phrase
 from egghead.llm.librarian.passages import harmless
-from egghead.llm.librarian.ranking import CONFIDENT, Candidate, read
+from egghead.llm.librarian.ranking import CONFIDENT, Candidate, promising, read
 from egghead.llm.librarian.words import Term, terms
 from egghead.llm.shapes import Request, ToolUse
 
 HITS = 12  # asked for in each search
 READ = 5  # bodies read at once: as many as an agent's tools run side by side
 MORE = 4  # bodies read after them when what they say leaves doubt
+NAMED = 0.1  # what a title that says the whole question adds to a place in the order: about a first place in one search
 FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
@@ -87,7 +88,7 @@ def _ask(case: _Case) -> Step:
     if not searches:
         return Step(uses=_uses("search_records", _searches(question, wanted, case.talk.earlier)))
     results = [hits(result) for _, result in searches]
-    found = _merge(results)
+    found = _merge(results, wanted, language)
     crowded = any(hit.get("class") in SPOKEN for ranked in results for hit in ranked)
     if crowded and len(found) < READ and not any("class" in use.input for use, _ in searches):
         # Saved talk about the same question must not hide the notes that answer it.
@@ -158,8 +159,8 @@ def _plain_query(question: str) -> str:
     return " ".join(text.split())
 
 
-def _merge(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[Candidate]:
-    """The hits of all searches in one order: reciprocal rank fusion (Cormack et al. 2009)."""
+def _merge(found: Sequence[Sequence[Mapping[str, Any]]], wanted: Sequence[Term], language: str) -> list[Candidate]:
+    """The hits of all searches in one order: reciprocal rank fusion (Cormack et al. 2009), and what their names say."""
     fused: dict[str, float] = {}
     scores: dict[str, float] = {}
     records: dict[str, Mapping[str, Any]] = {}
@@ -171,13 +172,16 @@ def _merge(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[Candidate]:
             fused[id] = fused.get(id, 0.0) + trust / (10 + rank)
             scores[id] = max(scores.get(id, 0.0), trust * _score(hit))
             records.setdefault(id, hit)
-    order = sorted(fused, key=lambda id: (-fused[id], id))
+    candidates = [_candidate(records[id], 0, scores[id]) for id in fused]
+    for candidate, said in zip(candidates, promising(candidates, wanted, language), strict=True):
+        fused[candidate.id] += NAMED * said
+    candidates.sort(key=lambda c: (-fused[c.id], c.id))
     # What one search puts first is read, however little the others think of it.
     first = {str(hit["id"]) for ranked in found for hit in ranked[:FIRST]}
-    late = [id for id in order[READ:] if id in first]
-    early = order[: READ - len(late)]
-    order = [*early, *late, *(id for id in order if id not in early and id not in late)]
-    return [_candidate(records[id], rank, scores[id]) for rank, id in enumerate(order)]
+    late = [c for c in candidates[READ:] if c.id in first]
+    early = candidates[: READ - len(late)]
+    order = [*early, *late, *(c for c in candidates if c not in early and c not in late)]
+    return [replace(candidate, rank=rank) for rank, candidate in enumerate(order)]
 
 
 def _score(hit: Mapping[str, Any]) -> float:

@@ -14,6 +14,10 @@ from egghead.llm.librarian.fold import fold
 GROUPS = {
     "en": """
         picture image photo screenshot figure
+        update upgrade
+        gather collect record track
+        regex regexp regular
+        organize organise structure arrange
         document record
         folder directory
         delete remove erase discard trash
