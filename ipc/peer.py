@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ipc import wire
@@ -26,13 +26,14 @@ from ipc.errors import (
     PeerDown,
     RemoteError,
     RemoteProtocolError,
-    TooBig,
     VersionMismatch,
 )
-from ipc.events import Event, Subscription
-from ipc.limits import OVERHEAD, Limits
+from ipc.events import Subscription
+from ipc.limits import Limits
 from ipc.link import Link
 from ipc.monitors import Monitor
+from ipc.outbox import Outbox
+from ipc.reading import Reader
 from ipc.serving import Handler, Server
 from ipc.streams import Stream
 
@@ -40,7 +41,6 @@ log = logging.getLogger("ipc.peer")
 
 TIMEOUT = 10.0  # seconds, of a call that does not say
 STREAM_TIMEOUT = 300.0
-_MARK = Limits.mark
 _TAIL = Limits.tail
 _AGAIN = 0.05  # seconds until a rejected Hello is said again while an older connection is being cleared away
 _PATIENCE = 2.0  # seconds for which that is tried
@@ -83,22 +83,17 @@ class Peer:
         self._welcome: wire.Welcome | None = None
         self._name = name
         self._announced = False
-        self._up = False
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
-        self._server = Server(self, self._bus_gone)
+        self._out = Outbox()
+        self._reader = Reader(self._out)
+        self._server = Server(self, self._out.gone)
         self._ids = itertools.count(1)
         self._calls: dict[int, tuple[asyncio.Future[bytes | None], str]] = {}
         self._streams: dict[int, Stream] = {}
-        self._subscriptions: dict[str, list[Subscription]] = {}
-        self._confirmed: set[str] = set()
-        self._confirming: dict[str, list[asyncio.Future[None]]] = {}
         self._monitors: weakref.WeakValueDictionary[int, Monitor] = weakref.WeakValueDictionary()
         self._published: dict[str, tuple[int, float]] = {}
-        self._sent = self._marked = self._acked = 0
-        self._room_waiters: list[asyncio.Future[None]] = []
-        self._slow_until = 0.0
         self._welcomed: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._goodbye: asyncio.Future[None] | None = None
@@ -118,13 +113,13 @@ class Peer:
             wire.Credit: lambda m, _: self._server.credit(m.id, m.amount),
             wire.Cancel: lambda m, _: self._server.cancel(m.id),
             wire.Failed: self._on_failed,
-            wire.Subscribed: self._on_subscribed,
-            wire.Denied: self._on_denied,
+            wire.Subscribed: lambda m, _: self._reader.confirmed(m.prefix),
+            wire.Denied: lambda m, _: self._reader.denied(m.prefix, m.text),
             wire.Changed: self._on_changed,
             wire.Snapshot: self._on_snapshot,
             wire.Slow: self._on_slow,
-            wire.Mark: lambda m, _: self._quietly(wire.Ack(m.total)),
-            wire.Ack: self._on_ack,
+            wire.Mark: lambda m, _: self._out.quietly(wire.Ack(m.total)),
+            wire.Ack: lambda m, _: self._out.acked(m.total),
             wire.Goodbye: self._on_goodbye,
         }
 
@@ -148,7 +143,7 @@ class Peer:
     @property
     def connected(self) -> bool:
         """Whether the bus can be reached now."""
-        return self._up
+        return self._out.up
 
     def expose(self, methods: Mapping[str, Handler]) -> None:
         """Answer these methods: `async def f(call, **params)`, or an async generator for a stream."""
@@ -188,7 +183,7 @@ class Peer:
         self._announced = True
         try:
             await self.send(wire.Announce())
-            await self._flush()
+            await self._out.flush()
         except PeerDown:
             await self.wait_connected()  # Hello to the next bus announces too
 
@@ -216,7 +211,7 @@ class Peer:
             return
         self._closing = True
         await self._server.close()
-        if self._up and self._loop is not None:
+        if self._out.up and self._loop is not None:
             self._goodbye = self._loop.create_future()
             try:
                 self.send_now(wire.Bye())
@@ -244,9 +239,7 @@ class Peer:
         self._drop_everything(error)
         if self._link is not None:
             self._link.close()
-        for subscriptions in list(self._subscriptions.values()):
-            for subscription in list(subscriptions):
-                subscription.close()
+        self._reader.close()
         for monitor in list(self._monitors.values()):
             if self._failure is not None:
                 monitor.fail(self._failure)
@@ -274,69 +267,15 @@ class Peer:
         if self._closing and not closed and self._goodbye is None:
             raise LocalProtocolError(f"peer {self._user!r} is closed")
 
-    # Sending
+    # Sending, for handlers and streams
 
     def send_now(self, message: wire.ToBus, payload: bytes | None = None) -> None:
-        """Queue a message. Raises PeerDown("bus")."""
-        if not self._up or self._link is None:
-            raise PeerDown("bus", "not connected")
-        header = wire.encode(message)
-        self._link.send(header, payload)
-        self._sent += len(header) + OVERHEAD + (len(payload) if payload is not None else 0)
-        if self._sent - self._marked >= _MARK:
-            self._marked = self._sent
-            self._link.send(wire.encode(wire.Mark(self._sent)), None)
+        """Queue a message (called by Stream). Raises PeerDown("bus")."""
+        self._out.send_now(message, payload)
 
     async def send(self, message: wire.ToBus, payload: bytes | None = None) -> None:
-        """Queue a message when the bus has room for it. Raises TooBig, PeerDown("bus"), Overloaded after 10 s."""
-        if payload is not None and self._welcome is not None and len(payload) > self._welcome.frame:
-            raise TooBig(len(payload), self._welcome.frame)
-        welcome = self._welcome
-        if self._sent - self._acked > (welcome.window if welcome else 0):
-            await self._room()
-            if self._welcome is not welcome:
-                raise PeerDown("bus", "the connection was lost")  # what was meant for one bus is not for the next
-        self.send_now(message, payload)
-
-    async def _room(self) -> None:
-        assert self._loop is not None and self._welcome is not None
-        while self._up and self._sent - self._acked > self._welcome.window:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._room_waiters.append(waiter)
-            try:
-                await asyncio.wait_for(waiter, TIMEOUT)
-            except TimeoutError:
-                raise Overloaded(f"the bus has not read {self._sent - self._acked} bytes for {TIMEOUT:g} s") from None
-
-    async def _flush(self) -> None:
-        """Return when the bus has read everything that was sent. Raises PeerDown("bus")."""
-        assert self._loop is not None and self._link is not None
-        welcome = self._welcome
-        self._marked = total = self._sent
-        self._link.send(wire.encode(wire.Mark(total)), None)
-        while self._up and self._welcome is welcome and self._acked < total:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._room_waiters.append(waiter)
-            try:
-                await asyncio.wait_for(waiter, TIMEOUT)
-            except TimeoutError:
-                raise PeerDown("bus", f"it has not read for {TIMEOUT:g} s") from None
-        if not self._up or self._welcome is not welcome:
-            raise PeerDown("bus", "the connection was lost")
-
-    async def _pace(self) -> None:
-        assert self._loop is not None
-        while (wait := self._slow_until - self._loop.time()) > 0:
-            await asyncio.sleep(wait)
-
-    def _bus_gone(self) -> bool:
-        return not self._up or self._link is None or self._link.ended()
-
-    def _quietly(self, message: wire.ToBus) -> None:
-        try:
-            self.send_now(message)
-        except PeerDown:
-            log.debug("%s is not sent: the bus is gone", type(message).__name__)
+        """Queue a message when there is room for it (called by Stream and handlers)."""
+        await self._out.send(message, payload)
 
     # Calls
 
@@ -350,22 +289,30 @@ class Peer:
         assert self._loop is not None
         payload = wire.pack(params)
         call = wire.Call(next(self._ids), name_of(target), name_of(method), milliseconds(timeout))
-        if self._slow_until:
-            await self._pace()
+        await self._out.pace()
         number = call.id
         future: asyncio.Future[bytes | None] = self._loop.create_future()
         self._calls[number] = (future, target)
         timer = self._loop.call_later(timeout, self._late, number, target, method, timeout)
         try:
-            await self.send(call, payload)
+            if self._out.crowded():
+                await self._in_time(self._out.ready(payload), target, method, timeout)
+            await self._out.send(call, payload)
             answer = await future
         finally:
             timer.cancel()
             if self._calls.pop(number, None) is not None:
-                self._quietly(wire.Cancel(number))
+                self._out.quietly(wire.Cancel(number))
             if future.done() and not future.cancelled():
                 future.exception()  # read here: when sending failed nobody awaited it
         return wire.unpack(answer)
+
+    @staticmethod
+    async def _in_time(waiting: Awaitable[None], target: str, method: str, timeout: float) -> None:
+        try:
+            await asyncio.wait_for(waiting, timeout)
+        except TimeoutError:
+            raise CallTimeout(target, method, timeout) from None
 
     def _late(self, number: int, target: str, method: str, timeout: float) -> None:
         pending = self._calls.get(number)
@@ -394,8 +341,7 @@ class Peer:
         self._check()
         payload = wire.pack(params)
         cast = wire.Cast(name_of(target), name_of(method))
-        if self._slow_until:
-            await self._pace()
+        await self._out.pace()
         await self.send(cast, payload)
 
     # Events
@@ -407,14 +353,10 @@ class Peer:
         if not name_of(topic).endswith("/") or topic.startswith("~"):
             raise LocalProtocolError(f"topic {topic!r} must end with '/' and not begin with '~'")
         payload = wire.pack(data)
-        if self._slow_until:
-            await self._pace()
-        if self._sent - self._acked > (self._welcome.window if self._welcome else 0):
-            await self._room()
-        if not self._up:
+        await self._out.pace()
+        await self._out.ready(payload)
+        if not self._out.up:
             raise PeerDown("bus", "not connected")
-        if self._welcome is not None and len(payload) > self._welcome.frame:
-            raise TooBig(len(payload), self._welcome.frame)
         seq = self._published.get(topic, (0, 0.0))[0] + 1
         if seq == 1 and len(self._published) >= _TOPICS:
             self._published.pop(next(iter(self._published)))
@@ -430,42 +372,9 @@ class Peer:
         assert self._loop is not None and self._link is not None
         if prefix and not name_of(prefix).endswith("/"):
             raise LocalProtocolError(f"subscription {prefix!r} must end with '/' (or be empty)")
-        if not self._up:
+        if not self._out.up:
             raise PeerDown("bus", "not connected")
-        subscription = Subscription(prefix, self._unsubscribe, self._loop)
-        first = prefix not in self._subscriptions
-        self._subscriptions.setdefault(prefix, []).append(subscription)
-        if first:
-            self._open_events()
-            self._link.subscribe(prefix, True)
-        if prefix not in self._confirmed:
-            confirmed: asyncio.Future[None] = self._loop.create_future()
-            self._confirming.setdefault(prefix, []).append(confirmed)
-            try:
-                await asyncio.wait_for(confirmed, timeout)
-            except BaseException as error:
-                subscription.close()
-                if isinstance(error, TimeoutError):
-                    raise PeerDown("bus", f"no answer to the subscription of {prefix!r}") from None
-                raise
-        subscription.since = self._loop.time()
-        return subscription
-
-    def _open_events(self) -> None:
-        assert self._link is not None and self._welcome is not None
-        if not self._link.has_events:
-            self._confirmed.clear()
-            self._link.open_events(self._welcome.events_credential)
-            self._link.subscribe(self._welcome.marks, True)
-
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        known = self._subscriptions.get(subscription.prefix, [])
-        if subscription in known:
-            known.remove(subscription)
-        if not known and self._subscriptions.pop(subscription.prefix, None) is not None:
-            self._confirmed.discard(subscription.prefix)
-            if self._link is not None:
-                self._link.subscribe(subscription.prefix, False)
+        return await self._reader.subscribe(prefix, timeout)
 
     # Monitors
 
@@ -477,11 +386,11 @@ class Peer:
     def _begin_monitor(self, monitor: Monitor) -> None:
         monitor.id = next(self._ids)
         self._monitors[monitor.id] = monitor
-        self._quietly(wire.Monitor(monitor.id, monitor.pattern))
+        self._out.quietly(wire.Monitor(monitor.id, monitor.pattern))
 
     def _end_monitor(self, monitor: Monitor) -> None:
         if self._monitors.pop(monitor.id, None) is not None:
-            self._quietly(wire.Unmonitor(monitor.id))
+            self._out.quietly(wire.Unmonitor(monitor.id))
 
     # What the link tells
 
@@ -502,7 +411,7 @@ class Peer:
 
     def link_lost(self) -> None:
         """The connection ended."""
-        if self._up and self._loop is not None:
+        if self._out.up and self._loop is not None:
             log.info("%s lost its bus", self._name)
             self._welcomed = self._loop.create_future()
             self._patience = None
@@ -536,30 +445,7 @@ class Peer:
 
     def event_arrived(self, frames: list[bytes]) -> None:
         """A message on the event connection."""
-        try:
-            topic, message, payload = wire.decode_event(frames)
-        except RemoteProtocolError as error:
-            log.error("the bus sent what is no event: %s", error)
-            return
-        if isinstance(message, wire.Mark):
-            self._quietly(wire.Ack(message.total, True))
-            return
-        readers = [s for prefix, known in self._subscriptions.items() if topic.startswith(prefix) for s in known]
-        if isinstance(message, wire.Tail):
-            for subscription in readers:
-                subscription.push_tail(
-                    topic, message.by, message.incarnation, message.epoch, message.seq, message.age_ms / 1000
-                )
-        elif readers:
-            try:
-                data = wire.unpack(payload)
-            except RemoteProtocolError as error:
-                log.error("event of %s on %s: %s", message.by, topic, error)
-                return
-            event = Event(topic, data, message.by, message.incarnation, message.epoch, message.seq, False)
-            size = len(payload or b"") + OVERHEAD
-            for subscription in readers:
-                subscription.push(event, size)
+        self._reader.arrived(frames)
 
     # Messages
 
@@ -567,9 +453,9 @@ class Peer:
         again = self._welcome is not None
         self._welcome = welcome
         self._name = welcome.name
-        self._up = True
-        self._sent = self._marked = self._acked = 0
-        self._slow_until = 0.0
+        assert self._link is not None
+        self._out.welcomed(self._link, welcome)
+        self._reader.welcomed(self._link, welcome)
         if again:
             self._restore()
         if self._welcomed is not None and not self._welcomed.done():
@@ -578,17 +464,13 @@ class Peer:
     def _restore(self) -> None:
         assert self._link is not None and self._loop is not None and self._welcome is not None
         log.info("%s is back on the bus, epoch %d", self._name, self._welcome.epoch)
-        if self._subscriptions:
-            self._open_events()
-            for prefix in self._subscriptions:
-                self._link.subscribe(prefix, True)
         for number, monitor in list(self._monitors.items()):
             monitor.begin()
-            self._quietly(wire.Monitor(number, monitor.pattern))
+            self._out.quietly(wire.Monitor(number, monitor.pattern))
         since = self._loop.time() - _TAIL
         tails = [(topic, seq) for topic, (seq, at) in self._published.items() if at > since]
         if tails:
-            self._quietly(wire.Tails(tails[:1000]))
+            self._out.quietly(wire.Tails(tails[:1000]))
 
     def _on_rejected(self, rejected: wire.Rejected, _payload: bytes | None) -> None:
         if rejected.code == "version":
@@ -653,28 +535,10 @@ class Peer:
         if stream is not None:
             stream.end()
 
-    def _on_subscribed(self, subscribed: wire.Subscribed, _payload: bytes | None) -> None:
-        prefix = subscribed.prefix
-        waiting = self._confirming.pop(prefix, [])
-        self._confirmed.add(prefix)
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-        if not waiting:
-            # Nobody asked: libzmq connected the event socket again, and what was sent in between is lost.
-            for subscription in self._subscriptions.get(prefix, []):
-                subscription.push_gap(self.epoch)
-
-    def _on_denied(self, denied: wire.Denied, _payload: bytes | None) -> None:
-        log.warning("%s", denied.text)
-        for future in self._confirming.pop(denied.prefix, []):
-            if not future.done():
-                future.set_exception(Forbidden(denied.text))
-
     def _on_changed(self, changed: wire.Changed, _payload: bytes | None) -> None:
         monitor = self._monitors.get(changed.id)
         if monitor is None:
-            self._quietly(wire.Unmonitor(changed.id))  # it was dropped without being closed
+            self._out.quietly(wire.Unmonitor(changed.id))  # it was dropped without being closed
         else:
             monitor.push(changed.name, changed.incarnation, changed.up, changed.reason, changed.planned)
 
@@ -684,37 +548,22 @@ class Peer:
             monitor.push_end()
 
     def _on_slow(self, slow: wire.Slow, _payload: bytes | None) -> None:
-        assert self._loop is not None
-        log.warning("%s for %d ms", slow.text, slow.ms)
-        self._slow_until = self._loop.time() + min(slow.ms, 10_000) / 1000
-
-    def _on_ack(self, ack: wire.Ack, _payload: bytes | None) -> None:
-        self._acked = max(self._acked, min(ack.total, self._marked))
-        self._wake_room()
-
-    def _wake_room(self) -> None:
-        waiting, self._room_waiters = self._room_waiters, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        log.warning("%s: pausing for %d ms", slow.text, slow.ms)
+        self._out.slow(slow.ms / 1000)
 
     def _on_goodbye(self, _goodbye: wire.Goodbye, _payload: bytes | None) -> None:
-        self._up = False
+        self._out.up = False
         if self._goodbye is not None and not self._goodbye.done():
             self._goodbye.set_result(None)
 
     def _drop_everything(self, error: IpcError, after: float = 0.0) -> None:
         """The connection is gone: what is being served is cancelled, what is in flight fails `after` seconds."""
-        self._up = False
+        self._out.lost()
         self._server.cancel_all()
-        if self._link is not None:
-            self._link.close_events()
         waiting: list[asyncio.Future[Any]] = [future for future, _target in self._calls.values()]
-        waiting += [future for futures in self._confirming.values() for future in futures]
+        waiting += self._reader.lost()
         streams = list(self._streams.values())
-        self._calls, self._streams, self._confirming = {}, {}, {}
-        self._confirmed.clear()
-        self._wake_room()
+        self._calls, self._streams = {}, {}
         if after and self._loop is not None:
             handle = self._loop.call_later(after, self._fail_all, waiting, streams, error)
             self._failing = (handle, waiting, streams)

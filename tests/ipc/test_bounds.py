@@ -10,7 +10,7 @@ import signal
 import psutil
 import pytest
 
-from ipc import Overloaded, Peer, wire
+from ipc import CallTimeout, Overloaded, Peer, wire
 from ipc.testing import RunningBus, running_bus
 from tests.ipc.processes import child
 from tests.ipc.test_calls import echo
@@ -83,7 +83,7 @@ async def test_a_caller_that_does_not_read_its_answers_is_cut() -> None:
                     [wire.encode(wire.Call(number, "a", "echo", 60_000)), wire.pack({"x": bytes(100_000)})]
                 )
             while any(row["name"] == "greedy" for row in (await a.call("bus", "stats"))["peers"]):
-                await a.call("a", "echo")
+                await a.call("bus", "ping")
         assert rss(bus) - before < 80 * MiB
 
 
@@ -154,3 +154,15 @@ async def test_a_frame_over_the_limit_from_a_raw_peer_ends_only_its_connection()
             raw.send_multipart([wire.encode(wire.Call(1, "a", "echo", 1000)), bytes(10 * MiB)])
             while any(r["name"] == "raw" for r in (await a.call("bus", "stats"))["peers"]):
                 await a.call("a", "echo")
+
+
+async def test_a_call_that_waits_for_room_keeps_its_deadline() -> None:
+    """With the bus stopped and the window full, a call still ends at its timeout."""
+    async with running_bus(process=True, window=100_000) as bus:
+        a = await bus.peer("a", {"echo": echo})
+        os.kill(bus.pid, signal.SIGSTOP)
+        calls = [asyncio.create_task(a.call("a", "echo", x=bytes(50_000), timeout=0.3)) for _ in range(6)]
+        results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 3)
+        assert [type(result) for result in results] == [CallTimeout] * 6
+        os.kill(bus.pid, signal.SIGCONT)
+        assert (await a.call("a", "echo", x=1))[0] == 1
