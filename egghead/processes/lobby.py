@@ -19,7 +19,7 @@ import msgspec
 from egghead.client.follow import PAGE, append_reliably
 from egghead.processes.common import Service, run
 from egghead.processes.room import rooms_directory
-from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.fold import RoomState, empty, fold_all
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
 from egghead.rooms.transcript import Line, line_of, parse, render, restored, speakers
 from ipc import Call, IpcError, Refused, RemoteError, shielded
@@ -34,6 +34,7 @@ SUPERVISOR = "rooms"
 AT_ONCE = 8  # rooms that are started at the same time
 DROPPED = "dropped"  # folder of the logs of dropped rooms
 KEPT_DROPPED = 20
+KEPT_STATES = 64  # folded rooms kept for `show`
 IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved and closed
 SWEEP = 60.0
 EPHEMERAL = "ephemeral.json"
@@ -62,6 +63,7 @@ class Lobby:
         self.default = check_room(service.config.get("default_room") or "default")
         self.failed: dict[str, str] = {}
         self.ephemeral: set[str] = set(_read_names(os.path.join(self.directory, EPHEMERAL)))
+        self._states: dict[str, tuple[str | None, RoomState]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._starting = asyncio.Semaphore(AT_ONCE)
 
@@ -104,7 +106,7 @@ class Lobby:
     async def show(self, call: Call, room: str) -> dict[str, Any]:
         """One room: as in `list`, and members, muted, topic, budget, quiet."""
         room = await self._existing(room)
-        state, _ = await self._read(room)
+        state = await self._state(room)
         info = self._described(room, await self._info(room))
         members = [
             {"agent": one.agent, "title": one.title, "muted": one.agent in state.muted, "parked": one.parked}
@@ -155,8 +157,12 @@ class Lobby:
 
     async def _drop(self, room: str, save: bool) -> dict[str, Any]:
         record = (await self._save(room))["record"] if save else None
-        with contextlib.suppress(ControlError):
+        try:
             await self.service.control.terminate_child(SUPERVISOR, room)
+        except ControlError as error:
+            # A room that still runs would go on writing to the log that is moved away.
+            if error.code != "not_found":
+                raise Refused("RoomFailed", f"the room {room!r} does not stop: {error}; try again") from None
         await asyncio.to_thread(self._set_aside, room)
         self._set_ephemeral(room, False)
         self.failed.pop(room, None)
@@ -164,7 +170,7 @@ class Lobby:
         return {"room": room, "record": record}
 
     async def _save(self, room: str) -> dict[str, Any]:
-        _, lines = await self._read(room)
+        lines = await self._lines(room)
         if not lines:
             return {"room": room, "record": None, "messages": 0}
         record = f"chat/{room}"
@@ -204,22 +210,40 @@ class Lobby:
         for start in range(0, len(entries), 100):
             await append_reliably(self.service.peer, room, entries[start : start + 100], 10.0)
 
-    async def _read(self, room: str) -> tuple[RoomState, list[Line]]:
-        """The state and the messages of a room. Raises Refused when it does not answer."""
-        state = empty(room)
+    async def _lines(self, room: str) -> list[Line]:
+        """The messages of a room. Raises Refused when it does not answer."""
         lines: list[Line] = []
+        last = 0
         try:
             while True:
-                page = await self.service.peer.call(f"rooms/{room}", "since", seq=state.last, limit=PAGE, timeout=10.0)
+                page = await self.service.peer.call(f"rooms/{room}", "since", seq=last, limit=PAGE, timeout=10.0)
                 for entry in page["entries"]:
-                    state = fold(state, entry)
+                    last = entry["seq"]
                     line = line_of(entry)
                     if line is not None:
                         lines.append(line)
                 if not page["more"]:
-                    return state, lines
+                    return lines
         except IpcError as error:
             raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
+
+    async def _state(self, room: str) -> RoomState:
+        """The state of a room; what was folded before is not read again."""
+        first, state = self._states.pop(room, (None, empty(room)))
+        if first is not None and (await self._info(room)).get("first") != first:
+            state = empty(room)  # another log under the same name
+        try:
+            while True:
+                page = await self.service.peer.call(f"rooms/{room}", "since", seq=state.last, limit=PAGE, timeout=10.0)
+                state = fold_all(state, page["entries"])
+                if not page["more"]:
+                    break
+        except IpcError as error:
+            raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
+        self._states[room] = (page["first"], state)
+        while len(self._states) > KEPT_STATES:
+            self._states.pop(next(iter(self._states)))
+        return state
 
     async def _start(self, room: str) -> bool:
         """Start the room's process; False when it ran already. Raises ControlError."""

@@ -83,7 +83,7 @@ class Keeper:
         if expect is not None and (not isinstance(expect, int) or isinstance(expect, bool) or expect < 0):
             raise EntryError(f"'expect' is the last seq that the caller has read, not {expect!r}")
         for entry in batch:
-            size = len(_encoder.encode(entry))
+            size = _size(entry)
             if size > MAX_ENTRY:
                 raise EntryError(f"a {entry['kind']!r} of {size} bytes is over the limit of {MAX_ENTRY}; shorten it")
         answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
@@ -218,6 +218,13 @@ class Keeper:
             return None
         found = self.log.read(seq - 1, 1)
         return found[0] if found else None
+
+
+def _size(entry: dict[str, Any]) -> int:
+    try:
+        return len(_encoder.encode(entry))
+    except (ValueError, TypeError, RecursionError) as error:  # half a surrogate pair, a strange type, endless nesting
+        raise EntryError(f"a {entry['kind']!r} entry cannot be written as JSON: {error}") from None
 
 
 def utc_now() -> str:

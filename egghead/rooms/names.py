@@ -13,6 +13,7 @@ _AGENT = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)*\Z")
 _SUFFIX = ".jsonl"
 AGENT_PREFIX = "agents/"
 DIRECT_PREFIX = "dm/"
+LONGEST_AGENT = 200  # bytes of UTF-8: with prefix and suffix still a file name
 
 
 class RoomNameError(ValueError):
@@ -25,7 +26,7 @@ def check_room(room: object) -> str:
         raise RoomNameError(f"a room name is text, not {room!r}")
     if room.startswith(DIRECT_PREFIX):
         agent = room.removeprefix(DIRECT_PREFIX)
-        if len(agent) <= 128 and _AGENT.match(agent):
+        if len(agent.encode(errors="replace")) <= LONGEST_AGENT and _AGENT.match(agent):
             return room
         raise RoomNameError(f"{room!r} names no agent: write dm/ and the agent's id, as in 'dm/scout'")
     if _ROOM.match(room):

@@ -15,7 +15,7 @@ from egghead.rooms.ulid import ulid
 from tests.rooms.model import check_log
 from tests.rooms.stage import Agent, Stage, stage
 
-MESSAGES = 8
+MESSAGES = 5
 PEOPLE = ("ada", "bob")
 AGENTS = ("scout", "nib", "judge")
 

@@ -212,6 +212,21 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) 
         assert [one["text"] for one in k.published] == ["gone", "stays"]
 
 
+async def test_what_cannot_be_json_is_refused_before_it_disturbs_anybody(tmp_path: Path) -> None:
+    """Half a surrogate pair and endless nesting are the caller's fault, said so, and the log goes on."""
+    async with kept(tmp_path) as k:
+        nested: list[Any] = []
+        for _ in range(10_000):
+            nested = [nested]
+        for entry in (say("\ud800"), {**say("x"), "mentions": ["a"], "author": "\udfff"}):
+            with pytest.raises(EntryError, match="JSON"):
+                await k.keeper.append([entry], ADA)
+        tool = {"kind": "tool_started", "turn": "r.1", "attempt": 1, "call": "c", "tool": "t", "read_only": True}
+        with pytest.raises(EntryError, match="JSON"):
+            await k.keeper.append([{**tool, "summary": "", "input": nested}], "agents/scout", 5)
+        assert (await k.keeper.append([say("fine")], ADA))["last"] == 1
+
+
 async def test_readers_are_told_whether_there_is_more(tmp_path: Path) -> None:
     """Pages say where the log ends, whether more follows, and which log it is."""
     async with kept(tmp_path) as k:

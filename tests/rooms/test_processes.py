@@ -263,6 +263,25 @@ async def test_the_lobby_refuses_what_cannot_be_a_room() -> None:
             await ada.call("lobby", "show", room="defualt")
 
 
+async def test_show_folds_the_room_and_notices_a_new_log_under_the_name() -> None:
+    """The lobby shows members, topic and budget as the log says, also after the room was dropped and opened again."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        roster = await s.bus.peer("roster")
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(roster, "plans", [JOIN])
+        await append_reliably(ada, "plans", [{"kind": "topic", "text": "roses", "author": "ada"}])
+        for _ in range(2):
+            shown = await ada.call("lobby", "show", room="plans")
+            assert ([one["agent"] for one in shown["members"]], shown["topic"]) == (["scout"], "roses")
+        await ada.call("lobby", "drop", room="plans", save=False)
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(ada, "plans", [{"kind": "budget_set", "budget": 3} for _ in range(4)])
+        shown = await ada.call("lobby", "show", room="plans")
+        assert (shown["members"], shown["topic"], shown["budget"]["limit"]) == ([], "", 3)
+
+
 async def test_a_saved_room_comes_back_from_its_transcript() -> None:
     """Dropping saves the transcript; opening the name again gives the same messages, authors and times."""
     async with stage() as s:
