@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import logging
 import os
+import resource
 import select
 import socket
 import stat
@@ -35,6 +36,7 @@ _ZAP = "inproc://zeromq.zap.01"  # the address is fixed by libzmq
 _BATCH = 256  # messages read before other sockets are looked at again
 _DRAIN = 20_000  # messages read before a death is told, at most: a flood must not put off the news for ever
 _LARGE = 32 * 1024  # payloads from this size on are handed through without a copy
+_DESCRIPTORS = 16 * 1024
 _TICK = 1.0  # seconds between calls of `on_tick`, at most
 
 
@@ -84,6 +86,10 @@ class Bus:
         if self._context is not None:
             return
         self._take_directory()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < _DESCRIPTORS:  # two for each peer; libzmq spins when it cannot accept
+            wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         # libzmq numbers connections from rand(), which it never seeds, and aborts when a peer chose the next number for
         # its own routing id: whoever can guess that number can kill the bus.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
@@ -284,7 +290,9 @@ class Bus:
     def _receive(self, limit: int) -> None:
         hellos = self._read(limit)
         if hellos:
-            # A peer that comes back may be heard before the end of its old connection is: look again first.
+            # A peer that comes back, or its next life, may be heard before the last words and the end of its old
+            # connection: read those first.
+            hellos += self._read(_DRAIN)
             self._deaths()
             self._greet(hellos)
 

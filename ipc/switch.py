@@ -114,8 +114,8 @@ class Switch:
         if known is not None and known.incarnation > registration.incarnation:
             log.error("%s: registration of the old incarnation %d ignored", registration.name, registration.incarnation)
             return
-        if older is not None and older.incarnation != registration.incarnation:
-            self._end(older, "replaced by a newer incarnation", False, now, told=True)
+        if older is not None and older.incarnation != registration.incarnation and older not in self._doomed:
+            self._doomed[older] = (now, "replaced by a newer incarnation", False)
         self.doors.registrations[registration.name] = registration
 
     def down(self, name: str, incarnation: int, reason: str, planned: bool, now: float) -> None:
@@ -188,6 +188,10 @@ class Switch:
         other = self._fds.get(fd)
         if other is not None:
             self._end(other, "connection lost", False, now)  # its descriptor was given to this connection
+        before = self.names.get(name)
+        if before is not None and before.user != user and before in self._doomed:
+            _, reason, planned = self._doomed[before]
+            self._end(before, reason, planned, now)  # the next life is here: the last one has said its last words
         if name in self.names:
             return reject("connected", f"{name} is connected: a credential is for one connection at a time")
         number = next(self._connections)

@@ -156,12 +156,30 @@ def test_a_new_life_ends_the_old_one() -> None:
     a, old = bench.join("a"), bench.join("b")
     bench.say(*a, wire.Call(1, "b", "m", 1000), b"\x80")
     newer = bench.register("b")
+    bench.switch.tick(bench.now)
     assert bench.port.to(a[0])[-1] == wire.Failed(1, "peer_down", "b", "replaced by a newer incarnation")
     assert old[2] in bench.port.cuts
     bench.say(b"again", old[1], 60, wire.Hello(wire.PROTOCOL, wire.VERSION))
     assert bench.port.to(b"again")[-1].code == "stale"
     bench.say(b"young", newer.user, 61, wire.Hello(wire.PROTOCOL, wire.VERSION))
     assert isinstance(bench.port.to(b"young")[-1], wire.Welcome)
+
+
+def test_last_words_are_delivered_although_the_next_life_is_registered() -> None:
+    """A restart that is told together with the death neither swallows an answer nor its reason."""
+    bench = Bench()
+    a, b = bench.join("a"), bench.join("b")
+    bench.say(*a, wire.Call(1, "b", "m", 1000), b"\x80")
+    bench.say(*a, wire.Call(2, "b", "m", 1000), b"\x80")
+    first = next(m.id for m in bench.port.to(b[0]) if isinstance(m, wire.Request))
+    bench.switch.control({"down": "b", "incarnation": 2, "reason": "signal 9"}, bench.now)
+    newer = bench.register("b")
+    bench.say(*b, wire.Result(first), b"\x01")
+    bench.say(b"young", newer.user, 61, wire.Hello(wire.PROTOCOL, wire.VERSION))
+    assert isinstance(bench.port.to(b"young")[-1], wire.Welcome)
+    answers = [m for m in bench.port.to(a[0]) if isinstance(m, wire.Result | wire.Failed)]
+    assert answers == [wire.Result(1), wire.Failed(2, "peer_down", "b", "signal 9")]
+    assert b[2] in bench.port.cuts
 
 
 def test_a_second_connection_with_the_credential_is_refused() -> None:
