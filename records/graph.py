@@ -4,6 +4,7 @@ so that a note which appears, or takes an alias, needs no other row to change.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -114,16 +115,18 @@ def links(db: sqlite3.Connection, id_: str, depth: int = 1) -> list[dict[str, An
 
 def backlinks(db: sqlite3.Connection, id_: str) -> list[dict[str, Any]]:
     """Links of other notes that mean this one, by source id."""
-    row = db.execute("SELECT note, stem FROM notes WHERE id = ?", (id_,)).fetchone()
+    row = db.execute("SELECT note, path, stem, wanted, title, aliases FROM notes WHERE id = ?", (id_,)).fetchone()
     if row is None:
         return []
-    note, stem = row
+    note, path, stem, wanted, title, aliases = row
+    names = name_keys(path, stem, wanted, title, json.loads(aliases))
+    keyed = sorted({key for key, _ in names} | {stem.casefold()})
+    lasts = sorted({key for key, rank in names if rank == BY_LAST})
     rows = db.execute(
-        "SELECT DISTINCT n.id, n.title, n.path, l.target, l.fragment, l.display, l.kind FROM links l "
-        "JOIN notes n ON n.note = l.source WHERE (l.key IN (SELECT key FROM names WHERE note = ?1) "
-        "OR l.last IN (SELECT key FROM names WHERE note = ?1 AND rank = ?2) OR l.key = ?3) AND l.source <> ?1 "
-        "ORDER BY n.id, l.place",
-        (note, BY_LAST, stem.casefold()),
+        f"SELECT DISTINCT n.id, n.title, n.path, l.target, l.fragment, l.display, l.kind FROM links l "
+        f"JOIN notes n ON n.note = l.source WHERE (l.key IN ({', '.join('?' * len(keyed))}) "
+        f"OR l.last IN ({', '.join('?' * len(lasts))})) AND l.source <> ? ORDER BY n.id, l.place",
+        (*keyed, *lasts, note),
     ).fetchall()
     cache: dict[tuple[bool, str], str | None] = {}
     keys = ("id", "title", "path", "target", "fragment", "display", "kind")

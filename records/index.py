@@ -48,6 +48,8 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         if self.read_only:
+            if not self.path.exists():
+                raise IndexBroken(f"there is no index at {str(self.path)!r} yet; open the notes for writing once")
             db = self._connect()
             self._check(db)
             return db
@@ -72,9 +74,13 @@ class Index:
 
     def _connect(self) -> sqlite3.Connection:
         if self.read_only:
-            db = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10
-            )
+            db = self._reader("mode=ro")
+            try:
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                # On a disk that takes no writes there can be no shared-memory file, and nobody writes either.
+                db.close()
+                db = self._reader("immutable=1")
         else:
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=10)
             db.execute("PRAGMA journal_mode=WAL")
@@ -84,6 +90,10 @@ class Index:
         db.execute("PRAGMA cache_size=-16000")
         db.execute("PRAGMA temp_store=MEMORY")
         return db
+
+    def _reader(self, how: str) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?{how}"
+        return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=10)
 
     @staticmethod
     def _schema_of(db: sqlite3.Connection) -> bool:
@@ -173,10 +183,12 @@ class Index:
             for path in removals:
                 touched += self._delete(db, path, stems) is not None
                 touched += db.execute("DELETE FROM skipped WHERE path = ?", (path,)).rowcount
+            skips = db.execute("SELECT 1 FROM skipped LIMIT 1").fetchone() is not None
             for upsert in upserts:
                 data = upsert.to_dict() if isinstance(upsert, Record) else upsert
                 note = self._delete(db, data["path"], stems)
-                db.execute("DELETE FROM skipped WHERE path = ?", (data["path"],))
+                if skips:
+                    db.execute("DELETE FROM skipped WHERE path = ?", (data["path"],))
                 if "skipped" in data:
                     db.execute(
                         "INSERT INTO skipped VALUES(?, ?, ?, ?, ?)",
@@ -197,12 +209,19 @@ class Index:
         if row is None:
             return None
         note, title, aliases, path, wanted, outline, tags, body = row
+        names, marks = json.loads(aliases), json.loads(tags)
         # A contentless table is told the old terms again to take them out.
-        fields = _terms(title, json.loads(aliases), path, wanted, json.loads(outline), json.loads(tags), body)
+        fields = _terms(title, names, path, wanted, json.loads(outline), marks, body)
         db.execute(index_sql.DELETE_FTS, (note, *fields))
-        for table, column in (("notes", "note"), ("texts", "note"), ("names", "note"), ("words", "note"),
-                              ("tags", "note"), ("links", "source")):  # fmt: skip
+        for table, column in (("notes", "note"), ("texts", "note"), ("links", "source")):
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (note,))
+        # By their keys, which follow from the row: an index on `note` would cost every insert.
+        stem = id_of(path)
+        keys = graph.name_keys(path, stem, wanted, title, names)
+        db.executemany("DELETE FROM names WHERE key = ? AND rank = ? AND note = ?", [(*key, note) for key in keys])
+        known = _words(title, names, marks, stem)
+        db.executemany("DELETE FROM words WHERE word = ? AND note = ?", [(word, note) for word in known])
+        db.executemany("DELETE FROM tags WHERE tag = ? AND note = ?", [(fold(tag), note) for tag in marks])
         stems.update((id_of(path), wanted))
         return int(note)
 
@@ -227,8 +246,8 @@ class Index:
         db.executemany("INSERT OR IGNORE INTO tags VALUES(?, ?, ?)", [(fold(tag), note, tag) for tag in tags])
         keys = graph.name_keys(path, stem, wanted, data["title"], aliases)
         db.executemany("INSERT OR IGNORE INTO names VALUES(?, ?, ?)", [(key, rank, note) for key, rank in keys])
-        known = {fold(word) for text in (data["title"], *aliases, *tags, stem) for word in raw_words(text)}
-        db.executemany("INSERT INTO words VALUES(?, ?)", [(word, note) for word in known if 3 <= len(word) <= 40])
+        words = _words(data["title"], aliases, tags, stem)
+        db.executemany("INSERT INTO words VALUES(?, ?)", [(word, note) for word in words])
         rows = [
             (note, place, link["kind"], link["target"], link["target"].casefold(),
              link["target"].rpartition("/")[2].casefold(), link["fragment"], link["display"], link["position"])
@@ -251,12 +270,30 @@ class Index:
             return lambda id_: {path for (path,) in db.execute(sql, (id_,))}
 
         by_stem, by_claim = having("stem"), having("wanted")
-        for id_ in sorted(stems):
+        for id_ in self._shared(db, sorted(stems)):
             for path in by_stem(id_) | by_claim(id_):
                 wanted, now = db.execute("SELECT wanted, id FROM notes WHERE path = ?", (path,)).fetchone()
                 right = effective(path, wanted, by_stem, by_claim)
                 if right != now:
                     db.execute("UPDATE notes SET id = ? WHERE path = ?", (right, path))
+
+    def _shared(self, db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+        """Those of some ids that more than one file may have a say in: a few of many, found with few queries."""
+        found: set[str] = set()
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            some = ", ".join("?" * len(part))
+            for (id_,) in db.execute(
+                f"SELECT stem FROM notes WHERE stem IN ({some}) GROUP BY stem HAVING count(*) > 1", part
+            ):
+                found.add(id_)
+            sql = (
+                f"SELECT stem, wanted FROM notes WHERE wanted <> stem AND (wanted IN ({some}) OR stem IN ({some})) "
+                f"UNION SELECT stem, wanted FROM notes WHERE id <> wanted AND stem IN ({some})"
+            )
+            for pair in db.execute(sql, (*part, *part, *part)):
+                found.update(pair)
+        return found
 
     # --- what is known ---
 
@@ -449,6 +486,12 @@ def _terms(
     names = " ".join((*aliases, id_of(path), "" if wanted == id_of(path) else wanted))
     headings = " ".join(str(heading[1]) for heading in outline)
     return analyse(title), analyse(names), analyse(headings), analyse(" ".join(tags)), analyse(body)
+
+
+def _words(title: str, aliases: list[str], tags: list[str], stem: str) -> set[str]:
+    """Words that a slip of the hand is compared with."""
+    words = {fold(word) for text in (title, *aliases, *tags, stem) for word in raw_words(text)}
+    return {word for word in words if 3 <= len(word) <= 40}
 
 
 def _summary(row: Sequence[Any]) -> dict[str, Any]:

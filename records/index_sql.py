@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"6/{VERSION}"
+SCHEMA_VERSION = f"7/{VERSION}"
 
 SCHEMA = """
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -30,12 +30,9 @@ CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content=
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
 CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
     PRIMARY KEY(key, rank, note)) WITHOUT ROWID;
-CREATE INDEX names_note ON names(note);
 CREATE TABLE words(word TEXT NOT NULL, note INTEGER NOT NULL, PRIMARY KEY(word, note)) WITHOUT ROWID;
-CREATE INDEX words_note ON words(note);
 CREATE TABLE tags(tag TEXT NOT NULL, note INTEGER NOT NULL, spelled TEXT NOT NULL,
     PRIMARY KEY(tag, note)) WITHOUT ROWID;
-CREATE INDEX tags_note ON tags(note);
 CREATE TABLE links(source INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL,
     key TEXT NOT NULL, last TEXT NOT NULL, fragment TEXT NOT NULL, display TEXT NOT NULL, position INTEGER NOT NULL,
     PRIMARY KEY(source, place)) WITHOUT ROWID;
@@ -59,6 +56,9 @@ INSERT_FTS = "INSERT INTO fts(rowid, title, names, headings, tags, body) VALUES(
 DELETE_FTS = "INSERT INTO fts(fts, rowid, title, names, headings, tags, body) VALUES('delete', ?, ?, ?, ?, ?, ?)"
 INSERT_LINK = "INSERT INTO links VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+# `0` is the character after `/`: everything below the tag lies between the two.
+_TAGGED = "SELECT note FROM tags WHERE tag = ? UNION ALL SELECT note FROM tags WHERE tag > ? AND tag < ?"
+
 ORDERS = {
     "updated": "n.updated DESC, n.id",
     "created": "n.created DESC, n.id",
@@ -79,11 +79,11 @@ def filters(
         values.append(class_)
     for tag in tags:
         # A parent tag finds its children: `project` finds `project/roof`.
-        where.append("EXISTS(SELECT 1 FROM tags t WHERE t.note = n.note AND (t.tag = ? OR t.tag GLOB ?))")
-        values += [tag, glob(tag + "/") + "*"]
+        where.append(f"n.note IN ({_TAGGED})")
+        values += [tag, tag + "/", tag + "0"]
     for tag in without_tags:
-        where.append("NOT EXISTS(SELECT 1 FROM tags t WHERE t.note = n.note AND (t.tag = ? OR t.tag GLOB ?))")
-        values += [tag, glob(tag + "/") + "*"]
+        where.append(f"n.note NOT IN ({_TAGGED})")
+        values += [tag, tag + "/", tag + "0"]
     if folder:
         where.append("n.path GLOB ?")
         values.append(glob(folder.rstrip("/") + "/") + "*")

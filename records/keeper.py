@@ -19,7 +19,9 @@ from records.store import Store
 
 STEP_FILES = 64
 STEP_BYTES = 700_000  # of files read in one step: with its fields and links a message stays under 1 MiB
-MAX_MESSAGE_BODY = 6 * 2**20  # characters of one note that go to the index; the frame limit is 16 MiB
+MAX_MESSAGE_BODY = (
+    3_500_000  # characters of one note that go to the index: at 4 bytes each still under the 16 MiB of a frame
+)
 
 
 @dataclass(slots=True)

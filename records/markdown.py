@@ -24,10 +24,12 @@ MAX_HEADINGS = 20_000
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.M)
 _SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
-_ATX = re.compile(r"^ {0,3}(#{1,6})([ \t][^\n]*)?$", re.M)
+_ATX = re.compile(
+    r"\n {0,3}(#{1,6})([ \t][^\n]*)?(?=\n|\Z)"
+)  # begins with a literal: `re` then jumps from line to line
 _CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
-_WIKI = re.compile(r"(!?)\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
+_WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
 _INLINE = re.compile(
     r"(!?)\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
 )
@@ -167,9 +169,9 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
     view = mask_code(text) if masked is None else masked
     found: list[Heading] = []
     if "#" in view:
-        for match in _ATX.finditer(view):
-            # From the unmasked text: a heading may contain code.
-            line = text[match.start(2) : match.end(2)].strip() if match.group(2) is not None else ""
+        for match in _ATX.finditer("\n" + view):
+            # From the unmasked text: a heading may contain code. Offsets are one ahead.
+            line = text[match.start(2) - 1 : match.end(2) - 1].strip() if match.group(2) is not None else ""
             if line.endswith("#"):
                 line = _CLOSING.sub("", line)
             found.append(Heading(len(match.group(1)), plain(line), match.start()))
@@ -200,11 +202,12 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
     found: list[Link] = []
     if "[[" in view:
         for match in _WIKI.finditer(view):
-            bang, target, fragment, display = match.groups()
+            target, fragment, display = match.groups()
+            embed = match.start() > 0 and view[match.start() - 1] == "!"
             if target.strip() or fragment:
                 found.append(
                     Link(clean(target), (fragment or "").strip(), (display or "").strip(), match.start(),
-                         "embed" if bang else "wiki")
+                         "embed" if embed else "wiki")
                 )  # fmt: skip
             if len(found) >= MAX_LINKS:
                 break

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from records.catalog import Catalog
+from records.catalog import Catalog, Entry
 from records.errors import IndexBroken, NotFound, ReadOnly, Unreadable
 from records.index import Index
 from records.model import Change, FileStat, Hit, Record
@@ -167,7 +167,7 @@ class Notes:
 
     def verify(self) -> list[str]:
         """Differences between index and files, as sentences; empty: they agree. Reads every file."""
-        return verify(self.store, self.index)
+        return differences(self.store, self.index.entries())
 
 
 def read_upsert(store: Store, stat: FileStat) -> Record | dict[str, Any] | None:
@@ -189,10 +189,10 @@ def linkers_of(backlinks: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
     return linkers
 
 
-def verify(store: Store, index: Index) -> list[str]:
-    """Compare every file with its row."""
+def differences(store: Store, entries: Iterable[Entry]) -> list[str]:
+    """Compare every file with what an index knows of it, as sentences. Reads every file."""
     found = []
-    rows = {entry.path: entry for entry in index.entries()}
+    rows = {entry.path: entry for entry in entries}
     for stat in store.scan():
         entry = rows.pop(stat.path, None)
         if entry is None:
@@ -203,8 +203,7 @@ def verify(store: Store, index: Index) -> list[str]:
             if upsert.revision != entry.revision:
                 found.append(f"{stat.path!r} has revision {upsert.revision!r}, the index {entry.revision!r}")
             elif upsert.id != entry.wanted or upsert.class_ != entry.class_:
-                found.append(
-                    f"{stat.path!r} is {upsert.id!r} ({upsert.class_}), the index has {entry.wanted!r} ({entry.class_})"
-                )
+                has = f"{entry.wanted!r} ({entry.class_})"
+                found.append(f"{stat.path!r} is {upsert.id!r} ({upsert.class_}), the index has {has}")
     found += [f"{path!r} is in the index and not on disk" for path in sorted(rows)]
     return found

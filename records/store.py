@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from records import formats, frontmatter, ids
 from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, RecordError, Unreadable
 from records.history import History, Version
-from records.markdown import FIELDS, revision_of
+from records.markdown import FIELDS, clean, revision_of
 from records.model import CLASSES, FileStat, Record, stamp
 
 PRIVATE = ".egghead"
@@ -558,14 +559,8 @@ class Store:
             source = new_path if linker == old_path else linker
             try:
                 before = self.read(source)
-                after = self._rewrite(
-                    before.id,
-                    lambda parts, _, targets=targets, source=source: frontmatter.with_body(  # type: ignore[misc]
-                        parts, formats.of(source).retarget(parts.text, source, targets, old_path, new_path, new, short)
-                    ),
-                    "rename",
-                    path=source,
-                )
+                change = partial(_retargeted, source, targets, old_path, new_path, new, short)
+                after = self._rewrite(before.id, change, "rename", path=source)
                 if after.revision != before.revision:
                     rewritten.append(source)
             except RecordError:
@@ -581,7 +576,9 @@ class Store:
         linkers: dict[str, set[str]] = {}
         for found in stats:
             with suppress(RecordError):
-                targets = {link.target for link in self.read(found.path).wikilinks if link.target.casefold() in wanted}
+                record = self.read(found.path)
+                named = [link.target for link in record.wikilinks] + list(record.links)
+                targets = {target for target in named if target.casefold() in wanted}
                 if targets:
                     linkers[found.path] = targets
         return linkers
@@ -627,6 +624,19 @@ class Store:
         if not kept:
             raise NotFound(f"no earlier version of {id_!r} is kept")
         return kept[0].name
+
+
+def _retargeted(
+    source: str, targets: set[str], old_path: str, new_path: str, new: str, short: bool, parts: frontmatter.Parts,
+    record: Record,
+) -> frontmatter.Parts:  # fmt: skip
+    """A note with its links to a note that moved leading there: those of the body, and those its author listed."""
+    kind = formats.of(source)
+    parts = frontmatter.with_body(parts, kind.retarget(parts.text, source, targets, old_path, new_path, new, short))
+    old = ids.id_of(old_path)
+    meant = {old.casefold(), *({old.rpartition("/")[2].casefold()} & {target.casefold() for target in targets})}
+    links = [new if link in targets and clean(link).casefold() in meant else link for link in record.links]
+    return kind.change(parts, {"links": links}) if links != list(record.links) else parts
 
 
 def _check_fields(changes: Mapping[str, Any]) -> None:

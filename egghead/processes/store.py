@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from egghead.processes.common import Service, run
-from ipc import Call, IpcError, Refused
+from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
-from records.notes import linkers_of
+from records.notes import differences, linkers_of
 from records.store import Store
 from records.watch import Watcher
 
@@ -36,7 +36,7 @@ INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes ta
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
 IN_FLIGHT = 4  # messages to the index at once: it works while the next files are read
-MAX_BODY = 12 * 2**20  # characters in an answer; the frame limit is 16 MiB
+MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
 T = TypeVar("T")
 
 
@@ -71,6 +71,7 @@ class StoreServer:
         # One change of the disk or of what is known of it at a time: else the watcher would report our own writes.
         self._writing = asyncio.Lock()
         self._behind: set[str] = set()
+        self._index_answers = True
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._sending: set[asyncio.Task[None]] = set()
         self._watcher: Watcher | None = None
@@ -92,21 +93,14 @@ class StoreServer:
             "undo": self.undo,
             "faults": self.faults,
             "sync": self.sync,
+            "verify": self.verify,
         }
 
     # --- start and loops ---
 
     async def begin(self) -> None:
         """Bring the index in step with the files, then keep it so."""
-        entries = []
-        after = ""
-        while True:
-            page = await self._peer.call("index", "known", after=after, timeout=INDEX_TIMEOUT)
-            for path, size, mtime_ns, inode, wanted, kind, revision in page["files"]:
-                entries.append(Entry(path, (size, mtime_ns, inode), wanted, kind, revision))
-            if not page["more"]:
-                break
-            after = page["files"][-1][0]
+        entries = await self._known()
         self.keeper = Keeper(self.store, entries)
         self._watcher = Watcher(self.store.root)
         await self._watcher.__aenter__()  # before the scan, so that nothing falls between the two
@@ -119,6 +113,18 @@ class StoreServer:
         self._service.start(self._follow(self._watcher), "watch")
         self._service.start(self._repair(), "repair")
         self._service.start(self._look_again(), "look")
+
+    async def _known(self) -> list[Entry]:
+        """What the index knows of the files."""
+        entries = []
+        after = ""
+        while True:
+            page = await self._peer.call("index", "known", after=after, timeout=INDEX_TIMEOUT)
+            for path, size, mtime_ns, inode, wanted, kind, revision in page["files"]:
+                entries.append(Entry(path, (size, mtime_ns, inode), wanted, kind, revision))
+            if not page["more"]:
+                return entries
+            after = page["files"][-1][0]
 
     async def _follow(self, watcher: Watcher) -> None:
         async for paths in watcher:
@@ -133,12 +139,13 @@ class StoreServer:
     async def _repair(self) -> None:
         while True:
             await asyncio.sleep(REPAIR_EVERY)
-            while self._behind:
-                paths = sorted(self._behind)[:32]
-                step = await self._in_files(partial(self.keeper.again, paths))
-                if not await self._tell_index(step):
+            # One by one: a note that the index refuses must not keep the others from it.
+            for path in sorted(self._behind):
+                step = await self._in_files(partial(self.keeper.again, [path]))
+                if await self._tell_index(step):
+                    self._behind.discard(path)
+                elif not self._index_answers:
                     break
-                self._behind.difference_update(paths)
 
     async def _reconcile(self, under: list[str] | None) -> None:
         """Find what differs, and pass it on piece by piece; API calls get their turn between pieces."""
@@ -174,7 +181,9 @@ class StoreServer:
             if not self._behind:
                 logger.warning("the index did not take %d files and will be told again: %s", len(paths), error)
             self._behind.update(paths)
+            self._index_answers = not isinstance(error, PeerDown | CallTimeout)
             return False
+        self._index_answers = True
         return True
 
     async def _publish(self, changes: Iterable[Change]) -> None:
@@ -286,6 +295,13 @@ class StoreServer:
         await self._reconcile(None)
         await self._sent()
         return {"notes": len(self.keeper.catalog), "behind": len(self._behind)}
+
+    async def verify(self, call: Call) -> list[str]:
+        """Read every file and compare it with what the index has: differences as sentences; empty is good."""
+        await self._reconcile(None)
+        await self._sent()
+        entries = await self._known()
+        return await self._in_reads(lambda: differences(self.store, entries))
 
     async def _write(self, kind: str, work: Callable[[], Record]) -> dict[str, Any]:
         return await _whole(self._write_and_tell(kind, work))

@@ -287,6 +287,21 @@ def test_two_readers_see_what_one_writer_wrote(tmp_path: Path) -> None:
         reader.close()
 
 
+def test_reading_only_writes_nothing(tmp_path: Path) -> None:
+    """Notes opened for reading answer from the index as it is; writes are refused; without an index that is said."""
+    from records import IndexBroken, ReadOnly
+
+    with pytest.raises(IndexBroken, match="no index"):
+        Notes(tmp_path, read_only=True)
+    assert list(tmp_path.iterdir()) == []
+    with Notes(tmp_path) as notes:
+        notes.create(id="n", body="hello")
+    with Notes(tmp_path, read_only=True) as notes:
+        assert [hit.id for hit in notes.search("hello")] == ["n"] and notes.get("n").body == "hello\n"
+        with pytest.raises(ReadOnly):
+            notes.create(id="m", body="x")
+
+
 def test_the_catalog_agrees_with_the_index_about_ids(notes: Notes) -> None:
     """One rule gives ids in memory and in SQL."""
     write(notes, {

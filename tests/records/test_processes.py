@@ -170,7 +170,7 @@ async def test_rename_moves_the_note_and_the_links_to_it(foam: Path) -> None:
         done = await node.store("rename", old="user/features/wikilinks", new="user/links")
         assert done["indexed"] and not done["failed"] and len(done["rewritten"]) >= len(before)
         assert {link["id"] for link in await node.index("backlinks", id="user/links")} == before
-        assert (await node.store("sync"))["behind"] == 0
+        assert await node.store("verify") == []
         targets = [row["target"] for row in await node.index("unresolved")]
         assert "wikilinks" not in targets and "user/features/wikilinks" not in targets
 

@@ -184,6 +184,14 @@ def test_rename_without_an_index_reads_every_file(store: Store) -> None:
         store.rename("b/linker", "/etc/x")
 
 
+def test_listed_links_follow_a_rename(store: Store) -> None:
+    """Links that an author listed in frontmatter lead to the note's new id; the other lines stay."""
+    store.create(id="old", body="I am")
+    (store.root / "b.md").write_text("---\n# mine\nlinks: [other, old]\n---\nno link here\n")
+    assert store.rename("old", "c/new").rewritten == ("b.md",)
+    assert (store.root / "b.md").read_text() == "---\n# mine\nlinks: [other, c/new]\n---\nno link here\n"
+
+
 def test_case_only_rename(store: Store) -> None:
     """A note may change the case of its name."""
     store.create(id="note", body="x")
