@@ -144,7 +144,7 @@ def test_a_term_is_found_in_the_forms_people_write() -> None:
     """A table of forms: endings, compounds, umlauts spelled out, typing mistakes."""
     table = [
         ("publish", "publishing", "en"), ("library", "libraries", "en"), ("run", "running", "en"),
-        ("create", "creating", "en"), ("picture", "image", "en"), ("reccomend", "recomend", "en"),
+        ("create", "creating", "en"), ("creation", "created", "en"), ("stories", "story", "en"), ("stored", "store", "en"), ("editor", "edit", "en"), ("publisher", "publishing", "en"), ("picture", "image", "en"), ("reccomend", "recomend", "en"),
         ("haus", "hauser", "de"), ("plan", "bewasserungsplan", "de"), ("поливать", "поливаю", "ru"),
         ("помидоры", "помидоров", "ru"), ("tomaatteja", "tomaatti", "fi"), ("lammittaminen", "lammitys", "fi"),
         ("klimanin", "klima", "tr"), ("필터는", "필터", "ko"), ("القهوه", "قهوه", "ar"), ("migranas", "migrana", "es"),

@@ -19,9 +19,10 @@ from egghead.llm.librarian.fold import UNSPACED, WORD, fold
 from egghead.llm.librarian.languages import detect, stop_words, unspaced_stop, weak_words
 from egghead.llm.librarian.synonyms import synonyms
 
-_ENDINGS = """s es ed er ers ing ings ion ions ation ations ition e y ies ied ly al ally able ment ments or ors ive ence
-    ance ity d ic ical est ness ful ier en t"""
-_ENGLISH_ENDINGS = frozenset(["", *_ENDINGS.split()])
+# English endings: what makes another form of the same word, and what makes a word of the same family.
+_FORMS = ("s", "es", "ed", "d", "ing", "ies", "ied")
+_FAMILY = ("er", "ers", "or", "ors", "ion", "ions", "ation", "ations", "ly", "al", "ally", "able", "ment", "ments", "ive",
+           "ence", "ance", "ity", "est", "ness", "ier")  # fmt: skip
 # Languages whose words grow long endings: one rule more lenient.
 _AGGLUTINATIVE = frozenset({"fi", "et", "hu", "tr", "ko", "sw", "ta", "und"})
 _PREFIXES = {
@@ -184,27 +185,14 @@ def related(asked: str, found: str, language: str) -> float:
     common = _common(asked, found)
     left, right = asked[common:], found[common:]
     longest = max(len(left), len(right))
-    if common >= 3:
-        if not left or not right:
-            if longest <= 2 or (common >= 4 and longest <= 3):
-                return INFLECTED
-            if common >= 5 and longest <= 6:
-                return COMPOUND if longest > 4 else 0.75
-        if language == "en":
-            if _english(left, right, common, asked):
-                return INFLECTED
-            if common >= 7 and longest <= 3:
-                return LOOSE
-        elif common >= 4 and longest <= 3:
-            return INFLECTED if longest <= 2 else 0.8
-        elif common >= 6 and language in _AGGLUTINATIVE and longest <= 8:
-            return COMPOUND
-        elif common >= 4 and min(len(left), len(right)) <= 2 and longest <= 5 and common * 2 >= len(asked):
-            return 0.7 if language in _AGGLUTINATIVE or common >= 5 else LOOSE
-        elif common == 3 and longest <= 2 and len(left) + len(right) <= 3:
-            return LOOSE
-    if common < 3 and language in ("ko",) and common == 2 and longest <= 3:
-        return INFLECTED
+    if language == "en":
+        score = _english(asked, found, common, longest)
+    elif common >= 3:
+        score = _by_endings(left, right, common, len(asked), language)
+    else:
+        score = INFLECTED if language == "ko" and common == 2 and longest <= 3 else 0.0
+    if score:
+        return score
     for prefix in _PREFIXES.get(language, ()):
         if asked.startswith(prefix) and len(asked) - len(prefix) >= 3:
             score = _bare(asked[len(prefix) :], found)
@@ -217,12 +205,54 @@ def related(asked: str, found: str, language: str) -> float:
     return _compound(asked, found)
 
 
-def _english(left: str, right: str, common: int, asked: str) -> bool:
-    last = asked[common - 1]
-    plain = left.removeprefix(last), right.removeprefix(last)  # run, running
-    return any(a in _ENGLISH_ENDINGS and b in _ENGLISH_ENDINGS for a, b in ((left, right), plain)) and (
-        common >= 4 or len(left) + len(right) <= 4
-    )
+def _by_endings(left: str, right: str, common: int, asked: int, language: str) -> float:
+    """Two words with a common beginning of three letters or more, and what is left of each, in any language."""
+    longest, shortest = max(len(left), len(right)), min(len(left), len(right))
+    if shortest == 0 and (longest <= 2 or (common >= 4 and longest <= 3)):
+        return INFLECTED
+    if shortest == 0 and common >= 5 and longest <= 6:
+        return COMPOUND if longest > 4 else 0.75
+    if common >= 4 and longest <= 3:
+        return INFLECTED if longest <= 2 else 0.8
+    if common >= 6 and language in _AGGLUTINATIVE and longest <= 8:
+        return COMPOUND
+    if common >= 4 and shortest <= 2 and longest <= 5 and common * 2 >= asked:
+        return 0.7 if language in _AGGLUTINATIVE or common >= 5 else LOOSE
+    return LOOSE if common == 3 and longest <= 2 and len(left) + len(right) <= 3 else 0.0
+
+
+def _english(asked: str, found: str, common: int, longest: int) -> float:
+    """English has few endings and many short words that differ by one letter (store, story; plan, plane): only its own
+    endings make a form."""
+    if common >= 3:
+        if not _bases(asked, _FORMS).isdisjoint(_bases(found, _FORMS)):
+            return INFLECTED
+        if not _bases(asked, _FAMILY).isdisjoint(_bases(found, _FAMILY)):
+            return 0.75
+    if common >= 5 and longest <= 6 and common in (len(asked), len(found)):
+        return COMPOUND
+    return LOOSE if common >= 7 and longest <= 3 else 0.0
+
+
+@lru_cache(maxsize=16384)
+def _bases(word: str, endings: tuple[str, ...]) -> frozenset[str]:
+    """What an English word may be a form of, itself too: running → run, creating → create, libraries → library."""
+    bases = {word}
+    words = [word] if endings is _FORMS else [word, *_bases(word, _FORMS)]
+    for form in words:
+        for ending in endings:
+            stem = form.removesuffix(ending)
+            if stem == form or len(stem) < (3 if endings is _FORMS else 4):
+                continue
+            if ending == "d":
+                bases.update({stem} if stem.endswith("e") else ())
+            elif ending in ("ies", "ied", "ier"):
+                bases.add(stem + "y")
+            else:
+                bases.update((stem, stem + "e") if ending != "s" else (stem,))
+                if stem[-1] == stem[-2]:
+                    bases.add(stem[:-1])
+    return frozenset(bases if endings is _FORMS else bases | _bases(word, _FORMS))
 
 
 def _short(asked: str, found: str) -> float:
