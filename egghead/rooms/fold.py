@@ -321,7 +321,7 @@ def _turn_started(state: RoomState, entry: Entry) -> RoomState:
     round_ = replace(
         round_,
         pending=tuple(pending),
-        turns=round_.turns + 1,
+        turns=max(round_.turns + 1, _ordinal(turn.id)),
         nudge=None if round_.nudge == agent else round_.nudge,
     )
     return replace(
@@ -332,6 +332,12 @@ def _turn_started(state: RoomState, entry: Entry) -> RoomState:
         peers=_drop(state.peers, (agent,)),
         queue=_drop(state.queue, (agent,)),
     )
+
+
+def _ordinal(turn: str) -> int:
+    """The number in a turn's id, so that the next one is new whatever a log holds."""
+    number = turn.rpartition(".")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
 def _turn_ended(state: RoomState, entry: Entry) -> RoomState:

@@ -36,12 +36,17 @@ async def fails_in_setup(service: Service) -> None:
 
 
 async def fails_in_task(service: Service) -> None:
-    """A task of it dies after READY."""
+    """A task of it dies when it is told to."""
+    told = asyncio.Event()
+
+    async def break_(call: Any) -> None:
+        told.set()
 
     async def work() -> None:
-        await asyncio.sleep(0.05)
+        await told.wait()
         raise RuntimeError("the loop broke")
 
+    service.expose({"break": break_})
     service.start(work(), "work")
 
 

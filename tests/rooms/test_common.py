@@ -55,6 +55,8 @@ async def test_a_task_that_dies_takes_its_process_with_it() -> None:
     """A process whose loop has failed does not stay up doing nothing."""
     async with stage() as s:
         child = await s.start("child", "child", how="fails_in_task")
+        ada = await s.bus.client("ada")
+        await ada.cast("child", "break")
         assert await asyncio.to_thread(child.process.wait, 10) == 1
         assert "the loop broke" in s.stderr()
 
