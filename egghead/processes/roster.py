@@ -81,6 +81,7 @@ class Roster:
         self.swapping: set[str] = set()
         self.ending: set[str] = set()  # stopped by us; their going down may be heard after the stop is done
         self.rooms: dict[str, Seats] = {}
+        self.told: list[dict[str, Any]] | None = None  # the cards as last published
         self.changed = asyncio.Event()
         self.stale = asyncio.Event()
         self.settled = asyncio.Event()
@@ -107,7 +108,10 @@ class Roster:
 
     async def cards(self, call: Call) -> list[dict[str, Any]]:
         """Every agent there should be, as `egghead.agents.cards.card` describes it, by id."""
-        return self._cards()
+        now = self._cards()
+        if now != self.told:
+            self.told = None  # the caller has seen what was never published: the next change must be, whatever it is
+        return now
 
     async def problems(self, call: Call) -> dict[str, list[str]]:
         """Agent id -> what is wrong with its record, for those where something is."""
@@ -395,17 +399,16 @@ class Roster:
 
     async def _publish(self) -> None:
         """Publish the cards when they are others than before; changes close together are one event."""
-        told: list[dict[str, Any]] | None = None
         while True:
             await self.changed.wait()
             await asyncio.sleep(CARDS_EVERY + CARDS_EACH * len(self.desired))
             self.changed.clear()
             now = self._cards()
-            if now == told:
+            if now == self.told:
                 continue
             try:
                 await self.peer.publish("agents/cards/", {"cards": now})
-                told = now
+                self.told = now
             except IpcError as error:
                 logger.info("cards were not published: %s", error)
                 self.changed.set()
