@@ -43,7 +43,7 @@ logger = logging.getLogger("egghead.process")
 CONNECT_TIMEOUT = 20.0  # seconds for the bus to welcome us; the tree's start_timeout is longer
 ABSENT = 0.5  # seconds without a listening bus after which a start is given up
 STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
-BEAT_EVERY = 4.0  # seconds between beats; a `heartbeat` in the tree file should be at least three times this
+BEAT_EVERY = 8.0  # seconds between beats: a thousand idle agents must not be felt; a `heartbeat` should be at least 24
 
 Setup = Callable[["Service"], Awaitable[None]]
 
