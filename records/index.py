@@ -202,16 +202,16 @@ class Index:
 
     def _delete(self, db: sqlite3.Connection, path: str, stems: set[str]) -> int | None:
         row = db.execute(
-            "SELECT n.note, n.title, n.aliases, n.path, n.wanted, n.outline, n.tags, t.body "
+            "SELECT n.note, n.title, n.aliases, n.path, n.wanted, n.outline, n.tags, t.cut "
             "FROM notes n JOIN texts t USING(note) WHERE n.path = ?",
             (path,),
         ).fetchone()
         if row is None:
             return None
-        note, title, aliases, path, wanted, outline, tags, body = row
+        note, title, aliases, path, wanted, outline, tags, cut = row
         names, marks = json.loads(aliases), json.loads(tags)
         # A contentless table is told the old terms again to take them out.
-        fields = _terms(title, names, path, wanted, json.loads(outline), marks, body)
+        fields = _terms(title, names, path, wanted, json.loads(outline), marks, cut)
         db.execute(index_sql.DELETE_FTS, (note, *fields))
         for table, column in (("notes", "note"), ("texts", "note"), ("links", "source")):
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (note,))
@@ -241,8 +241,9 @@ class Index:
         )  # fmt: skip
         note = cursor.lastrowid
         assert note is not None
-        db.execute("INSERT INTO texts VALUES(?, ?)", (note, body))
-        db.execute(index_sql.INSERT_FTS, (note, *_terms(data["title"], aliases, path, wanted, outline, tags, body)))
+        cut = search.cut_text(outline, body)
+        db.execute("INSERT INTO texts VALUES(?, ?, ?)", (note, body, cut))
+        db.execute(index_sql.INSERT_FTS, (note, *_terms(data["title"], aliases, path, wanted, outline, tags, cut)))
         db.executemany("INSERT OR IGNORE INTO tags VALUES(?, ?, ?)", [(fold(tag), note, tag) for tag in tags])
         keys = graph.name_keys(path, stem, wanted, data["title"], aliases)
         db.executemany("INSERT OR IGNORE INTO names VALUES(?, ?, ?)", [(key, rank, note) for key, rank in keys])
@@ -480,12 +481,12 @@ class Index:
 
 
 def _terms(
-    title: str, aliases: list[str], path: str, wanted: str, outline: list[Any], tags: list[str], body: str
+    title: str, aliases: list[str], path: str, wanted: str, outline: list[Any], tags: list[str], cut: str
 ) -> tuple[str, str, str, str, str]:
     """The five columns of a note in the full-text table."""
     names = " ".join((*aliases, id_of(path), "" if wanted == id_of(path) else wanted))
     headings = " ".join(str(heading[1]) for heading in outline)
-    return analyse(title), analyse(names), analyse(headings), analyse(" ".join(tags)), analyse(body)
+    return analyse(title), analyse(names), analyse(headings), analyse(" ".join(tags)), cut
 
 
 def _words(title: str, aliases: list[str], tags: list[str], stem: str) -> set[str]:

@@ -22,6 +22,8 @@ from records.text import analyse, distance, fold, is_gram, is_weak_gram, raw_wor
 
 CANDIDATES = 40
 MAX_TERMS = 40
+MAX_SECTIONS = 400
+SEPARATOR = "\x1e"  # no term contains it
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
 ALL_OF = 4  # as many words are looked for together first
@@ -53,6 +55,7 @@ class _Note:
     path: str
     outline: list[Any]
     body: str
+    cut: str
     bm25: float
     score: float = 0.0
     coverage: float = 0.0
@@ -306,15 +309,16 @@ def _candidates(
 ) -> list[_Note]:  # fmt: skip
     condition = "" if where == "1" else f" AND EXISTS(SELECT 1 FROM notes n WHERE n.note = fts.rowid AND {where})"
     rows = db.execute(
-        f"SELECT f.note, f.value, n.id, n.title, n.class, n.tags, n.updated, n.revision, n.aliases, n.path, n.outline, t.body "
+        f"SELECT f.note, f.value, n.id, n.title, n.class, n.tags, n.updated, n.revision, n.aliases, n.path, n.outline, "
+        f"substr(t.body, 1, {READ}), substr(t.cut, 1, {2 * READ}) "
         f"FROM (SELECT rowid AS note, bm25(fts, 8.0, 4.0, 3.0, 4.0, 1.0) AS value FROM fts WHERE fts MATCH ?{condition} "
         f"ORDER BY value, rowid LIMIT ?) f JOIN notes n USING(note) JOIN texts t USING(note)",
         (expression, *values, wanted),
     )
     return [
         _Note(note, id_, title, kind, json.loads(tags), updated, revision, json.loads(aliases), path, json.loads(outline),
-              body[:READ], -float(value))
-        for note, value, id_, title, kind, tags, updated, revision, aliases, path, outline, body in rows
+              body, cut, -float(value))
+        for note, value, id_, title, kind, tags, updated, revision, aliases, path, outline, body, cut in rows
     ]  # fmt: skip
 
 
@@ -519,31 +523,36 @@ def _cut(note: _Note) -> _Cut:
     last = note.path.rpartition("/")[2].rpartition(".")[0]
     names = tuple(tuple(terms(name)) for name in (note.title, last, *note.aliases))
     labels = tuple(terms(" ".join(note.tags)) + terms(note.path.rpartition("/")[0]))
-    sections = []
+    found = []
     trail: list[tuple[int, tuple[str, ...]]] = []
-    for start, end, level, heading in _sections(note):
+    for (start, end, level, heading), text in zip(
+        sections(note.outline, len(note.body)), note.cut.split(SEPARATOR), strict=False
+    ):
         if level:
             trail = [entry for entry in trail if entry[0] < level]
             trail.append((level, tuple(terms(heading))))
         head = tuple(term for _, text in trail for term in text)
-        sections.append(_Section(start, end, heading, head, f" {analyse(note.body[start:end])} "))
-    size = 500 + sum(len(section.text) + 200 for section in sections)
-    return _Cut(names, labels, tuple(sections), size)
+        found.append(_Section(start, end, heading, head, f" {text} "))
+    size = 500 + sum(len(section.text) + 200 for section in found)
+    return _Cut(names, labels, tuple(found), size)
 
 
-def _sections(note: _Note) -> list[tuple[int, int, int, str]]:
-    """(start, end, level, heading) of each section of the body; level 0 before the first heading."""
-    marks = [
-        (int(position), int(level), str(text)) for level, text, position in note.outline if position < len(note.body)
-    ]
-    marks = marks[:400]
+def sections(outline: list[Any], size: int) -> list[tuple[int, int, int, str]]:
+    """(start, end, level, heading) of each section of a body of `size` characters; level 0 before the first heading."""
+    marks = [(int(position), int(level), str(text)) for level, text, position in outline if position < size]
+    marks = marks[:MAX_SECTIONS]
     out = []
     if not marks or marks[0][0] > 0:
-        out.append((0, marks[0][0] if marks else len(note.body), 0, ""))
+        out.append((0, marks[0][0] if marks else size, 0, ""))
     for place, (position, level, text) in enumerate(marks):
-        end = marks[place + 1][0] if place + 1 < len(marks) else len(note.body)
+        end = marks[place + 1][0] if place + 1 < len(marks) else size
         out.append((position, end, level, text))
     return out
+
+
+def cut_text(outline: list[Any], body: str) -> str:
+    """The terms of a body, section by section: what is indexed, and what ranking reads instead of the text."""
+    return SEPARATOR.join(analyse(body[start:end]) for start, end, _, _ in sections(outline, len(body)))
 
 
 def _window_span(start: int, end: int, low: int, count: int) -> tuple[int, int]:
