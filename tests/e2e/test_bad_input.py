@@ -33,7 +33,20 @@ def test_records_directory_read_only(home: Home, foam: Path) -> None:
     """A folder that cannot be written is refused with the reason, and nothing is left running."""
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     done = subprocess.run(
-        ["unshare", "--mount", "--map-root-user", "--user", "sh", "-c", script, str(foam), *COMMAND, "serve", "--records", str(foam)],
+        [
+            "unshare",
+            "--mount",
+            "--map-root-user",
+            "--user",
+            "sh",
+            "-c",
+            script,
+            str(foam),
+            *COMMAND,
+            "serve",
+            "--records",
+            str(foam),
+        ],
         env=home.env,
         capture_output=True,
         text=True,
