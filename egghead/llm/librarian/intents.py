@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 Kind = Literal["ask", "greeting", "help", "thanks", "beyond", "new", "backlinks", "links", "who", "tagged"]
@@ -55,9 +56,15 @@ _TABLE: tuple[tuple[Kind, str], ...] = (
          r"(?:tagged|with (?:the )?tags?|with hashtag|having (?:the )?tag)(?: as| with)? [\"'`#]*([^\"'`?\s]+)[\"'`]*"
          r"|tag:(\S+)|(?:notizen|einträge) mit (?:dem )?tag [\"'`#]*([^\"'`?\s]+)[\"'`]*"),
 )  # fmt: skip
-_PATTERNS = tuple((kind, re.compile(rf"^(?:{pattern})\s*[?.!…。！？]*$", re.IGNORECASE)) for kind, pattern in _TABLE)
 
-_BEYOND = re.compile(
+
+@cache
+def _patterns() -> tuple[tuple[Kind, re.Pattern[str]], ...]:
+    # Compiled when first needed: 20 ms that no import should cost.
+    return tuple((kind, re.compile(rf"^(?:{pattern})\s*[?.!…。！？]*$", re.IGNORECASE)) for kind, pattern in _TABLE)
+
+
+_BEYOND = (
     r"^(?:(?:please|can you|could you|would you|will you|pls|now|kannst du|peux-tu|puedes)[ ,]+)*(?:"
     r"(?:write|compose|draft|invent|imagine|generate|make up)(?: me| us)? (?:an? |some |the |another )?(?:\w+ )?(?:poem|story|"
     r"song|essay|haiku|email|e-mail|letter|joke|blog|article|text|speech|tweet|code|script|program|function|limerick)"
@@ -66,8 +73,7 @@ _BEYOND = re.compile(
     r"|schreib(?:e)?(?: mir)? ein(?:e|en)? (?:\w+ )?(?:gedicht|geschichte|e-mail|brief|lied)|fass(?:e)? .* zusammen|übersetze\b"
     r"|(?:écris|rédige)(?:-moi)? une? |résume\b|traduis\b|(?:escribe|redacta|resume|traduce)\b"
     r"|(?:напиши|сочини) (?:\w+ )?(?:стих|стихотворение|рассказ|письмо)|переведи\b"
-    r")",
-    re.IGNORECASE,
+    r")"
 )
 _POLITE = re.compile(
     r"^(?:(?:hi|hello|hey|hallo|hola|bonjour|please|ok|okay|so|well|thanks|thank you)\b[ ,!.:]+)+(?=\S)", re.IGNORECASE
@@ -84,11 +90,11 @@ def intent(message: str) -> Intent:
     text = clean(message)
     polite = _POLITE.sub("", text)
     for candidate in dict.fromkeys((text, polite)):
-        for kind, pattern in _PATTERNS:
+        for kind, pattern in _patterns():
             match = pattern.match(candidate)
             if match:
                 subjects = [value for value in match.groups() if value]
                 return Intent(kind, subjects[0].strip(" '’‘") if subjects else "")
-    if _BEYOND.match(polite):
+    if re.match(_BEYOND, polite, re.IGNORECASE):
         return Intent("beyond", text)
     return Intent("ask", polite or text)

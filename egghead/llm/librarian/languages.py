@@ -380,29 +380,27 @@ def foreign(question: str, asked_in: str, written_in: str) -> bool:
     return own >= 2 and _votes(words, letters, written_in) < 0.4 * own
 
 
-_HOW = re.compile(
+_HOW = (
     r"\bhow (?:do|can|should|would|could|to|does one|might|must)\b|^how\b(?! (?:many|much|long|often|far|old|big|high|deep))"
     r"|\bwie (?:kann|können|mache?|macht|bekomme|geht|muss|soll|richte|stelle|lege|installiere|man)\b|\bcomment\b(?! (?:est|s.app))"
     r"|\bcómo\b|^como\b|\bcome (?:si|posso|faccio|devo)\b|\bhoe (?:kan|moet|doe|maak|krijg)\b|\bhur (?:gör|kan|ska|får|man|tömmer)\b"
     r"|\bhvordan\b|\bmiten\b|\bhogyan\b|\bnasıl\b|\bcum (?:pot|se|fac)\b|\bjak\b(?! (?:często|długo|často|dlouho|daleko))"
     r"|^ako\b|\bkako\b|\bкак\b(?! (?:часто|долго|далеко))|\bяк\b(?! (?:часто|довго))|\bπώς\b|\bكيف\b|\bچگونه\b|\bאיך\b|\bכיצד\b"
-    r"|कैसे|อย่างไร|ยังไง|\bbagaimana\b|\bcách\b|làm (?:sao|thế nào)|어떻게|방법|怎么(?!样)|怎樣|如何|怎麼|どうやって|どうすれば|方法",
-    re.IGNORECASE,
+    r"|कैसे|อย่างไร|ยังไง|\bbagaimana\b|\bcách\b|làm (?:sao|thế nào)|어떻게|방법|怎么(?!样)|怎樣|如何|怎麼|どうやって|どうすれば|方法"
 )
 
 
-_WHAT = re.compile(
+_WHAT = (
     r"^(?:so |and )?(?:what(?:'s| is| are| does)|was (?:ist|sind|bedeutet)|wat (?:is|zijn)|vad är|hvad er|hva er|qu'est-ce que"
     r"|c'est quoi|que signifie|qu[eé] (?:es|son|significa)|o que (?:é|são)|cos(?:'è|a è|a sono)|che cos|co (?:to|je)|czym jest"
     r"|mi az|nedir|mitä (?:on|ovat)|mikä on|ce (?:este|sunt)|что такое|что значит|що таке|какво е|τι είναι|ما هو|ما هي|מה זה|مفهوم"
-    r"|apa itu|.* là gì|什么是|什麼是)\b|とは|क्या है|คืออะไร|이란|무엇인가|是什么|是什麼|nedir\b|چیست",
-    re.IGNORECASE,
+    r"|apa itu|.* là gì|什么是|什麼是)\b|とは|क्या है|คืออะไร|이란|무엇인가|是什么|是什麼|nedir\b|چیست"
 )
 
 
 def asks_what(question: str) -> bool:
     """Whether somebody wants to know what something is: a sentence that begins with it is the answer then."""
-    return _WHAT.search(question.strip()) is not None
+    return re.search(_WHAT, question.strip(), re.IGNORECASE) is not None
 
 
 # Words between a thing and what it is.
@@ -425,7 +423,7 @@ def defines(text: str, language: str) -> bool:
 
 def asks_how(question: str) -> bool:
     """Whether somebody wants to know how to do something: steps are the answer then."""
-    return _HOW.search(question) is not None
+    return re.search(_HOW, question, re.IGNORECASE) is not None
 
 
 def phrase(language: str, name: str) -> str:
