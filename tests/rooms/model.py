@@ -70,6 +70,7 @@ class Script:
     passes: frozenset[str] = frozenset()
     says: dict[str, str] | None = None
     budget: int | None = None
+    handoffs: frozenset[str] = frozenset()  # agents that hand off and leave after the first turn of their first life
 
 
 class Broken(AssertionError):
@@ -188,7 +189,11 @@ class Model:
         if answer == "refused":
             return s._replace(agents=_set(s.agents, number, _idle(agent)))
         follows = {"started": "run", "run": "ended", "ended": "answer", "unknown": "answer", "answer": "idle"}
+        if waiting_for == "handoff":
+            return s._replace(agents=_set(s.agents, number, Agent(DOWN, agent.lives)))
         stage = follows[waiting_for]
+        if waiting_for == "answer" and agent.incarnation == 1 and self.script.agents[number] in self.script.handoffs:
+            stage = "handoff"
         after = _idle(agent) if stage == "idle" else agent._replace(stage=stage)
         return s._replace(agents=_set(s.agents, number, after))
 
@@ -264,6 +269,8 @@ class Model:
                     "summary": "",
                 }
             ]
+        elif stage == "handoff":
+            entries = [{"id": f"h.{name}.{agent.incarnation}", "kind": "handoff", "record": "deliberations/x"}]
         elif name in self.script.passes:
             entries = [{"id": f"{turn}.m", "kind": "action", "turn": turn, "action": "passed"}]
         else:

@@ -33,6 +33,7 @@ SCRIPTS = {
         Script(("a", "b"), (say("@a go"), {"kind": "continued"}), says={"a": "@b look"}, budget=1),
         1,
     ),
+    "handoff between two messages": (Script(("a",), (say("@a go"), say("@a on")), handoffs=A), 1),
     "kicked in a turn": (Script(("a",), (say("@a go"), {"kind": "kicked", "agent": "a", "author": "ada"})), 1),
 }
 
