@@ -91,6 +91,15 @@ async def test_the_last_person_is_answered_whoever_spoke_since() -> None:
     assert cited(answer)[0] == "garden/tomatoes"
 
 
+async def test_what_another_agent_has_quoted_is_not_said_again() -> None:
+    """In a huddle the second librarian passes when the first has cited the same note; asked by name it answers."""
+    before = [user("ada: How often do I water tomatoes?")]
+    line = "Scout (agent scout): Every second day. [[garden/tomatoes]]"
+    assert await ask(Shelf(GARDEN), line, before=before, system=CROWD, mode="huddle") == PASS
+    line = "Scout (agent scout): I do not know. [[home/boiler]]"
+    assert "every second day" in await ask(Shelf(GARDEN), line, before=before, system=CROWD, mode="huddle")
+
+
 async def test_a_peer_that_asks_is_answered() -> None:
     """In mode peer the last line is the question, although an agent said it."""
     before = [user("ada: How often do I water tomatoes?")]

@@ -45,6 +45,7 @@ class Talk:
     earlier: tuple[str, ...] = ()
     asked: tuple[tuple[ToolUse, ToolResult | None], ...] = ()
     roster: Roster = Roster()
+    said: tuple[str, ...] = ()  # what other agents answered to the question before us
 
     def results(self, tool: str) -> list[tuple[ToolUse, ToolResult]]:
         """The answered calls of one tool, in order."""
@@ -82,6 +83,7 @@ def talk(request: Request) -> Talk:
         tuple(line.text for line in lines if line.at < chosen.at and not line.agent),
         tuple((use, results.get(use.id)) for use in uses),
         roster,
+        tuple(line.text for line in lines if line.at > chosen.at and line.agent),
     )
 
 

@@ -106,7 +106,16 @@ def _ask(case: _Case) -> Step:
     more = found[READ : READ + MORE]
     if more and len(bodies) <= READ and (not readings or readings[0].evidence < CONFIDENT):
         return _read_bodies(more)
-    return Step(text=compose(readings, language) or _silent(case, language))
+    answer = compose(readings, language)
+    if answer and case.request.mode in ("open", "huddle") and _said_already(answer, case.talk.said):
+        return Step(text=PASS)
+    return Step(text=answer or _silent(case, language))
+
+
+def _said_already(answer: str, said: Sequence[str]) -> bool:
+    """Whether another agent has quoted the same note first: saying it again helps nobody."""
+    first = answer.find("[[")
+    return first >= 0 and any(answer[first : answer.index("]]", first) + 2] in text for text in said)
 
 
 def _read_bodies(candidates: Sequence[Candidate]) -> Step:
