@@ -141,6 +141,8 @@ class Children:
         self.root.selector.register(pidfd, selectors.EVENT_READ, lambda _: self._on_death(process))
         if process.step == KILLED or process.fault:
             self.signal(process, signal.SIGKILL)
+        elif process.early is not None:
+            self.root.desk.handle(process, process.early)
         self.root.changed()
 
     def _on_channel(self, process: Process, mask: int) -> None:

@@ -39,6 +39,7 @@ class Process:
     ready: bool = False
     ready_at: float = 0.0
     said: Mapping[str, Any] = field(default_factory=dict)  # the info of ready()
+    early: dict[str, Any] | None = None  # a READY that came before the launcher's word that the process exists
     planned: str | None = None
     fault: str = ""  # why the root itself killed it
     stop: Shutdown | None = None

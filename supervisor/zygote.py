@@ -34,6 +34,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from supervisor import heap, warm
 from supervisor.child import CONTROL_FD, live
 from supervisor.jail import linux
 from supervisor.orphans import children
@@ -133,6 +134,7 @@ class Zygote:
         self.pid = os.getpid()
         self.wake_read, self.wake_write = -1, -1
         self.title: Any = None
+        self.plugs: list[bytes] = []
         self.name = ""
 
     # ---- start ---------------------------------------------------------------------------------------------------
@@ -220,13 +222,10 @@ class Zygote:
 
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
-        json.loads(json.dumps({"warm": [1, 2.5, "x", None, True]}))
-        if "asyncio" in sys.modules:
-            import asyncio
-
-            asyncio.run(asyncio.sleep(0))
+        warm.up()
         gc.collect()
         gc.disable()
+        self.plugs = heap.fill()
         gc.freeze()
 
     # ---- serve -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+"""Running what every child runs, once, in the zygote, before its heap is frozen.
+
+The interpreter rewrites the code of a function that is called often, makes caches, and touches objects. Done here, it
+is done in memory that all children share; done in a child, each page of it is copied. An application adds its own by
+`supervisor_warm()` in a preloaded module.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import sys
+import threading
+from typing import Any
+
+ROUNDS = 12  # the interpreter specializes a function after eight calls (3.11: QUICKENING_WARMUP)
+
+
+def up() -> None:
+    """Run everything that a child does with the standard library and with its context."""
+    for _ in range(ROUNDS):
+        _after_fork()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            _talk(ours, theirs)
+        if "asyncio" in sys.modules:
+            _loop()
+
+
+def _after_fork() -> None:
+    """What os.fork() calls in every child; to call it in a process without other threads changes nothing."""
+    random.seed()
+    for module, name in ((threading, "_after_fork"), (sys.modules.get("logging"), "_after_at_fork_child_reinit_locks")):
+        hook = getattr(module, name, None)
+        if hook is not None:
+            hook()
+
+
+def _context(ours: socket.socket) -> Any:
+    from supervisor.context import Context
+
+    boot = {"name": "warm", "incarnation": 1, "supervisor": "warm", "handover": {}}
+    return Context(ours, boot, None, "none")
+
+
+def _talk(ours: socket.socket, theirs: socket.socket) -> None:
+    context = _context(ours)
+    context.ready(warm=True)
+    context.request("which_children", supervisor="warm")
+    context.beat()
+    theirs.send(json.dumps({"answer": 1, "result": [["a", "running"]]}).encode() + b"\n")
+    context.receive()
+
+
+def _loop() -> None:
+    """An asyncio child's life: loop, reader, tasks, timers, queue, event, control."""
+    import asyncio
+
+    from supervisor.aio import AsyncControl
+
+    async def life(ours: socket.socket, theirs: socket.socket) -> None:
+        control = AsyncControl(_context(ours))
+        control.context.ready()
+        queue: asyncio.Queue[int] = asyncio.Queue()
+
+        async def consume() -> int:
+            return await queue.get()
+
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(0.0001)
+        queue.put_nowait(1)
+        await asyncio.wait_for(task, 1)
+        theirs.send(b'{"stop": true}\n')
+        await asyncio.wait_for(control.stop.wait(), 1)
+        control.close()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        asyncio.run(life(ours, theirs))
