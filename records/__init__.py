@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Unreadable,
     )
     from records.index import Index
+    from records.keeper import Keeper
     from records.markdown import parse_markdown
     from records.model import CLASSES, Change, FileStat, Heading, Hit, Link, Record
     from records.notes import Notes
@@ -33,7 +34,7 @@ _WHERE = {
     "Catalog": "catalog", "Entry": "catalog",
     "Conflict": "errors", "Exists": "errors", "IndexBroken": "errors", "InvalidId": "errors", "InvalidValue": "errors",
     "NotFound": "errors", "ReadOnly": "errors", "RecordError": "errors", "Unreadable": "errors",
-    "Index": "index", "parse_markdown": "markdown",
+    "Index": "index", "Keeper": "keeper", "parse_markdown": "markdown",
     "CLASSES": "model", "Change": "model", "FileStat": "model", "Heading": "model", "Hit": "model", "Link": "model",
     "Record": "model",
     "Notes": "notes", "Query": "query", "search_query": "query", "Store": "store", "Watcher": "watch",
@@ -53,6 +54,7 @@ __all__ = [
     "IndexBroken",
     "InvalidId",
     "InvalidValue",
+    "Keeper",
     "Link",
     "NotFound",
     "Notes",

@@ -1,7 +1,7 @@
 """Figures of `records`: first index, warm start, search, one note's way into the index; floors measured in the same run.
 
 Floors use the same files in the same process: reading them, libyaml over their frontmatter, one FTS5 insert each.
-`EGGHEAD_BENCH_NOTES` sets how many notes are made (default 10,000).
+`EGGHEAD_BENCH_NOTES` sets how many notes are made (default 5,000).
 """
 
 from __future__ import annotations
@@ -24,7 +24,56 @@ from records.keeper import Keeper
 from records.store import Store
 
 WORDS = 20_000
-SYLLABLES = ["ba", "be", "bi", "bo", "bu", "da", "de", "di", "do", "du", "fa", "fe", "ga", "go", "ka", "ke", "ki", "ko", "la", "le", "li", "lo", "ma", "me", "mi", "mo", "na", "ne", "no", "pa", "pe", "po", "ra", "re", "ri", "ro", "sa", "se", "so", "ta", "te", "ti", "to", "va", "ve", "wa", "wo", "za"]
+SYLLABLES = [
+    "ba",
+    "be",
+    "bi",
+    "bo",
+    "bu",
+    "da",
+    "de",
+    "di",
+    "do",
+    "du",
+    "fa",
+    "fe",
+    "ga",
+    "go",
+    "ka",
+    "ke",
+    "ki",
+    "ko",
+    "la",
+    "le",
+    "li",
+    "lo",
+    "ma",
+    "me",
+    "mi",
+    "mo",
+    "na",
+    "ne",
+    "no",
+    "pa",
+    "pe",
+    "po",
+    "ra",
+    "re",
+    "ri",
+    "ro",
+    "sa",
+    "se",
+    "so",
+    "ta",
+    "te",
+    "ti",
+    "to",
+    "va",
+    "ve",
+    "wa",
+    "wo",
+    "za",
+]
 
 
 def vocabulary(random_: random.Random) -> list[str]:
@@ -94,7 +143,7 @@ def row(name: str, value: float, unit: str, floor: float | None = None) -> dict[
 
 def run() -> list[dict[str, Any]]:
     """All figures as rows."""
-    count = int(os.environ.get("EGGHEAD_BENCH_NOTES", "10000"))
+    count = int(os.environ.get("EGGHEAD_BENCH_NOTES", "5000"))
     base = Path(tempfile.mkdtemp(prefix="egghead-bench-"))
     try:
         return _run(base, count)
