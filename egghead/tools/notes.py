@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+from egghead.agents.record import authority_keys, grants_of
 from egghead.capabilities.match import Request
 from egghead.tools.ports import Refusal
 from egghead.tools.registry import BadArguments, Plan, Tool, Work, says, tool
 from egghead.tools.results import Output, as_json
 from egghead.tools.sections import NoSuchPart, lines, section
-from egghead.tools.targets import RESERVED, merged, needed, request
+from egghead.tools.targets import RESERVED, class_of, merged, needed, request
 
 Class = Literal["durable", "inbox", "deliberation", "transcript", "agent", "skill"]
 Id = Annotated[str, says("the note's id, such as projects/garden; a title or alias works too", min_length=1)]
@@ -38,6 +39,15 @@ async def _find(work: Work, id: str) -> dict[str, Any]:
         if not isinstance(resolved, str) or resolved == wanted:
             raise
         return dict(await work.ask("store", "get", id=resolved))
+
+
+async def _exact(work: Work, id: str) -> dict[str, Any]:
+    """The record of this very id: what is changed or removed is named, not guessed."""
+    record = await _find(work, id)
+    wanted = id.strip().removeprefix("[[").removesuffix("]]").strip()
+    if record["id"] != wanted:
+        raise BadArguments(f"there is no note with the id {wanted!r}; did you mean {record['id']!r}?")
+    return record
 
 
 async def _visible(work: Work, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -234,6 +244,15 @@ def _check_meta(meta: Mapping[str, Any]) -> None:
             raise BadArguments(f"meta may not hold {key!r}: it is an argument of its own or not yours to set")
 
 
+def _check_grants(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """A person's file loads whatever it says; an agent does not write grants that nobody can read."""
+    if class_of(after) != "agent" or (before is not None and authority_keys(before) == authority_keys(after)):
+        return
+    problems = grants_of(after)[1]
+    if problems:
+        raise BadArguments(f"{after['id']}: {problems[0]}")
+
+
 def _safe_body(body: str) -> str:
     """A body whose first line is `---` would be read as frontmatter where a file has none: an empty line before it
     keeps it a body."""
@@ -259,6 +278,7 @@ async def create_record(
     name = await _free_id(work, id or _slug(title, class_))
     fields = {"title": title, "body": _safe_body(body), "class": class_, "tags": tags, "links": links, "meta": meta}
     after = {**fields, "id": name, "path": f"{name}.md"}
+    _check_grants(None, after)
     requests, denial = needed(work.authority, None, after)
 
     async def execute() -> Output:
@@ -348,14 +368,16 @@ async def edit_record(
 async def _rewrite(
     work: Work, id: str, changes_of: Callable[[Mapping[str, Any]], dict[str, Any]], revision: str | None
 ) -> Plan:
-    before = await _find(work, id)
+    before = await _exact(work, id)
     if before.get("error"):
         raise BadArguments(f"{before['id']}: its frontmatter is broken ({before['error']}); a person must repair it")
     if before.get("format", "markdown") != "markdown":
         # In an org file the head of the text is its frontmatter: a changed body could change the class.
         raise BadArguments(f"{before['id']} is an {before['format']} file; agents write Markdown notes only")
     changes = changes_of(before)
-    requests, denial = needed(work.authority, before, merged(before, changes))
+    after = merged(before, changes)
+    _check_grants(before, after)
+    requests, denial = needed(work.authority, before, after)
 
     async def execute() -> Output:
         seen = revision or before["revision"]
@@ -368,7 +390,7 @@ async def _rewrite(
 
 @tool("Move a note to the trash. A person can restore it.", verbs=("records.delete", "agent.delete"))
 async def delete_record(work: Work, id: Id) -> Plan:
-    before = await _find(work, id)
+    before = await _exact(work, id)
     requests, denial = needed(work.authority, before, None)
 
     async def execute() -> Output:

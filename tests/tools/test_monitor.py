@@ -349,6 +349,30 @@ async def test_ids_as_models_write_them(notes: RealNotes) -> None:
     assert "no/such" in (await run(notes, "index", "get_record", id="no/such")).content
 
 
+async def test_writes_want_the_very_id(notes: RealNotes) -> None:
+    """What is changed or removed is named exactly; a near miss names the note that was meant and touches nothing."""
+    notes.agent("scout", "records.read", "records.update", "records.delete")
+    for tool, more in (
+        ("delete_record", {}),
+        ("update_record", {"title": "x"}),
+        ("edit_record", {"old": "Dry", "new": "Wet"}),
+    ):
+        result = await run(notes, "scout", tool, id="wall", **more)
+        assert result.outcome == "error" and "did you mean 'projects/wall'?" in result.content
+    assert "Dry stone." in notes.notes.get("projects/wall").body
+    assert (await run(notes, "scout", "delete_record", id="[[projects/wall]]")).outcome == "ok"
+
+
+@pytest.mark.parametrize("meta", [{"capabilities": ["records.raed"]}, {"access": "all"}, {"sandbox": 7}])
+async def test_agents_write_no_grants_that_cannot_be_read(notes: RealNotes, meta: dict[str, Any]) -> None:
+    """A misspelt grant from an agent is an error with the nearest, not a record with a problem."""
+    notes.agent("boss", "records.read", "agent.create", "agent.update", "agent.grant")
+    notes.agent("peer", "records.read")
+    arguments = {"id": "agents/new", "title": "N", "body": "x", "class": "agent", "meta": meta}
+    for tool, given in (("create_record", arguments), ("update_record", {"id": "agents/peer", "meta": meta})):
+        assert (await run(notes, "boss", tool, **given)).outcome == "error"
+
+
 async def test_links(notes: RealNotes) -> None:
     """Links and backlinks of a note."""
     links = json.loads((await run(notes, "index", "find_links", id="garden")).content)["links"]
