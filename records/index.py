@@ -42,6 +42,7 @@ class Index:
         self._lock = threading.RLock()
         self._memory = Memory()
         self._version = -1
+        self._pid = os.getpid()
         self._db = self._open()
 
     # --- opening ---
@@ -144,8 +145,16 @@ class Index:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _mine(self) -> None:
+        # SQLite's locks do not survive a fork: two processes on one connection damage the file.
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"this index was opened by process {self._pid}; open another one in process {os.getpid()}"
+            )
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._mine()
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -164,6 +173,7 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._mine()
         with self._lock:
             try:
                 yield self._db

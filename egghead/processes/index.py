@@ -47,6 +47,7 @@ async def setup(service: Service) -> None:
     await service.connect()
     if server.writer.rebuilt:
         logger.warning("the index was rebuilt: %s", server.writer.rebuilt)
+    service.start(server.warm(), "warm", fatal=False)
     service.info.update(path=str(path), rebuilt=server.writer.rebuilt)
 
 
@@ -169,6 +170,12 @@ class IndexServer:
         entries = await self._run(self._write, lambda: self.writer.entries(after, size))
         files = [[entry.path, *entry.mark, entry.wanted, entry.class_, entry.revision] for entry in entries]
         return {"files": files, "more": len(files) == size}
+
+    async def warm(self) -> None:
+        """Build the tables of words and open the readers now, not while the first question waits."""
+        await asyncio.gather(
+            *(self._ask(lambda index: index.search("what is this note about")) for _ in range(READERS))
+        )
 
     async def _ask(self, question: Callable[[Index], T]) -> T:
         return await self._run(self._read, lambda: question(self._reader()))

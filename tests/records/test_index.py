@@ -287,6 +287,20 @@ def test_two_readers_see_what_one_writer_wrote(tmp_path: Path) -> None:
         reader.close()
 
 
+def test_an_index_belongs_to_the_process_that_opened_it(notes: Notes) -> None:
+    """A forked child that uses the connection is told so instead of damaging the file."""
+    import os
+
+    child = os.fork()
+    if not child:
+        try:
+            notes.index.stats()
+        except RuntimeError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
 def test_reading_only_writes_nothing(tmp_path: Path) -> None:
     """Notes opened for reading answer from the index as it is; writes are refused; without an index that is said."""
     from records import IndexBroken, ReadOnly
