@@ -349,3 +349,14 @@ async def test_questions_are_answered_in_their_language(language: str) -> None:
     answer = await ask(shelf, question)
     assert cited(answer)[0] == "mine"
     assert sentence in answer
+
+
+async def test_a_name_of_two_words_must_be_there_as_a_name() -> None:
+    """Both words somewhere in a note are not the thing that was asked for."""
+    notes = {
+        "a": "# Foam\n\nFoam costs nothing a month.\n\nDrafts Pro has a subscription, which costs a little a month.\n"
+    }
+    answer = await ask(Shelf(notes), "what does the subscription of Foam Pro cost in a month?")
+    assert answer.startswith("The notes do not say.")
+    answer = await ask(Shelf(notes), "what does the subscription of Drafts Pro cost in a month?")
+    assert cited(answer) == ["a"] and not answer.startswith("The notes do not say.")

@@ -17,13 +17,14 @@ from functools import lru_cache
 
 from egghead.llm.librarian.languages import asks_how, asks_what, defines, detect, foreign, stop_words
 from egghead.llm.librarian.passages import Passage, passages
-from egghead.llm.librarian.words import Term, Vocabulary, joined, tokens
+from egghead.llm.librarian.words import Term, Vocabulary, double_names, joined, tokens
 
 SURE = 0.42  # evidence from which a note is quoted as the answer
 CONFIDENT = 0.65  # evidence from which no more notes are read
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.62  # share of the best score that makes another note worth naming
 GLANCE = 800  # characters that tell a note's language
+UNMET = 0.3  # evidence that is lost when a name that was asked for is not in the note
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
 STEPS = 1.3  # what a step is worth more when the question is how to do something
 DEFINES = 1.3  # what a sentence that begins with the thing is worth more when the question is what it is
@@ -138,6 +139,7 @@ class _Question:
     ) -> None:
         self.terms = terms
         self.language = language
+        self.double_names = double_names(text, language)
         self.how = asks_how(text)
         self.what = asks_what(text)
         self.foreign = {note.language: foreign(text, language, note.language) for note in notes}
@@ -216,6 +218,9 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
     )
     met = [here > 0 or there > 0 for here, there in zip(covered, about, strict=True)]
     evidence = _evidence(question.terms, met, share / plain, engine)
+    text = f"{candidate.title}\n{candidate.body}" if question.double_names else ""
+    if any(not name.search(text) for name in question.double_names):
+        evidence = _without_the_name(evidence)
     if question.foreign[note.language]:
         score, evidence = score - 3 * FOREIGN, evidence - FOREIGN
     return Reading(candidate, score, share / plain, evidence, scored)
@@ -228,7 +233,13 @@ def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine
     several = min(3, sum(strong)) / 3 if strong else covered
     unmet = any(term.name and not is_met for term, is_met in zip(terms, met, strict=True))
     witness = covered if engine is None else engine  # an engine that gives no score is no witness
-    return 0.5 * witness + 0.25 * covered + 0.25 * several - 0.3 * unmet
+    evidence = 0.5 * witness + 0.25 * covered + 0.25 * several
+    return _without_the_name(evidence) if unmet else evidence
+
+
+def _without_the_name(evidence: float) -> float:
+    """A note without the name that was asked for is near at best, however much else of the question it has."""
+    return min(evidence - UNMET, SURE - 0.01)
 
 
 def _bm25(note: _Note, question: _Question, mean: float) -> float:

@@ -169,6 +169,18 @@ def _is_name(word: str, start: int, question: str, language: str) -> bool:
     return inside and word[0].isupper() and not _titled(question)
 
 
+def double_names(question: str, language: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns of names of two words (Foam Pro, Machu Picchu), in whatever form a note has them: both words being
+    somewhere in a note is not the name being there."""
+    found = []
+    for before, after in itertools.pairwise(WORD.finditer(question)):
+        names = all(_is_name(m[0], m.start(), question, language) for m in (before, after))
+        if names and question[before.end() : after.start()] == " ":
+            stems = [re.escape(m[0][: max(3, len(m[0]) - 2)]) for m in (before, after)]
+            found.append(re.compile(rf"\b{stems[0]}\w*\W{{1,3}}{stems[1]}", re.IGNORECASE))
+    return tuple(found)
+
+
 def _titled(question: str) -> bool:
     """Whether Most Words Are Capitalised, so that capitals say nothing."""
     words = [word for word in WORD.findall(question) if word[0].isalpha()]
