@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from records import index_sql, synonyms
@@ -87,11 +87,16 @@ def run(
     notes: list[_Note] = []
     if 1 < len(planned) <= ALL_OF and total >= _LARGE:
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
-        every = [list(term.forms) for term in planned]
-        notes = _candidates(db, index_sql.match(every, phrases, without), where, values, limit + limit // 4 + 4)
+        expression = index_sql.match([list(term.forms) for term in planned], phrases, without)
+        if expression:
+            notes = _candidates(db, expression, where, values, limit + limit // 4 + 4)
     if len(notes) < limit:
         expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
         notes = _candidates(db, expression, where, values, wanted) if expression else notes
+    if not notes and phrases and len(raw_words(query.text)) > 2:
+        # A sentence with something in quotes, not a search for a phrase: its words are better than no answer.
+        loose = replace(query, text=" ".join((query.text, *query.phrases)), phrases=(), unfinished=False)
+        return run(db, loose, class_, tags, limit, since, memory)
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
     judge(notes, planned, memory)

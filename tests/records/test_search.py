@@ -97,6 +97,24 @@ def test_filters_and_operators(notes: Notes) -> None:
     assert notes.search("") == [] and notes.search("zzzzqqqq") == []
 
 
+def test_quotes_in_a_sentence_do_not_hide_the_answer(notes: Notes) -> None:
+    """A phrase alone must stand as it is; in a question whose phrase nobody has, its words count."""
+    assert first(notes, 'how do I descale the "machine for espresso"?') == "kitchen/espresso"
+    assert notes.search('"machine for espresso"') == []
+
+
+def test_a_large_store_is_asked_for_all_words_first(tmp_path: Path) -> None:
+    """With thousands of notes a word that nobody has, or that everybody has, neither raises nor hides the right one."""
+    from records import Index, parse_markdown
+
+    with Index(tmp_path / "index.db") as index:
+        index.apply(parse_markdown(f"# Note {n}\n\ncommon words number{n}".encode(), f"n{n}.md") for n in range(3200))
+        assert index.search("common number77 ")[0].id == "n77"
+        assert index.search("number78 nobodyhasthis ")[0].id == "n78"
+        assert len(index.search("common words ", limit=50)) == 50
+        assert index.search("zzz yyy ") == []
+
+
 def test_hits_say_where(notes: Notes) -> None:
     """A hit has the section, a snippet, and the places of the words in it; the score lies in 0..1."""
     hit = notes.search("steam crust")[0]
