@@ -73,6 +73,7 @@ def rules_for(profile: Profile, ability: Ability) -> seccomp.Rules:
         network=profile.network == "host",
         unix=hidden or bool(profile.sockets) or profile.network == "host",
         metadata=hidden,
+        writes=profile.filesystem is not None and bool(profile.filesystem.write),
         signals=profile.exec or ability.landlock >= 6,
     )
 

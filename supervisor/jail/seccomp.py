@@ -68,7 +68,7 @@ ALWAYS = (  # noqa: SIM905 - groups with their reasons are easier to check than 
 EXEC = ["execve", "execveat"]
 OTHERS_PIDS = ["pidfd_open", "pidfd_send_signal"]
 METADATA = (  # noqa: SIM905 - as above
-    "chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat setxattr lsetxattr setxattrat removexattr "
+    "chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr setxattrat removexattr "
     "lremovexattr removexattrat file_setattr utime utimes futimesat"
 ).split()
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
@@ -81,6 +81,7 @@ class Rules:
 
     exec: may start programs. network: may make IP sockets. unix: may make unix sockets (socket pairs are always
     allowed). metadata: may change modes, owners and times by path; refused where nothing else confines it.
+    writes: has files of its own to write, whose mode it may set once it has opened them.
     signals: may signal other processes; for where Landlock keeps that to the child's own ones.
     """
 
@@ -88,6 +89,7 @@ class Rules:
     network: bool = False
     unix: bool = True
     metadata: bool = True
+    writes: bool = True
     signals: bool = False
 
 
@@ -136,6 +138,8 @@ def build(rules: Rules, arch: str) -> Program:
         refused += EXEC + OTHERS_PIDS
     if not rules.metadata:
         refused += METADATA
+    if not rules.metadata and not rules.writes:
+        refused += ["fchmod", "fchown"]
     for name in refused:
         on(name, [(RET, 0, 0, EPERM)])
 

@@ -126,6 +126,9 @@ def test_open_files_may_be_touched_where_paths_may_not(arch: str) -> None:
     assert verdict(program, arch, nr, 5, 0) == ALLOW
     assert verdict(program, arch, nr, 5, 0x7FFF00001000) == 1
     assert verdict(program, arch, nr, 5, 1 << 32) == 1, "an address whose low half is zero"
+    assert verdict(program, arch, linux.number("fchmod", arch) or 0) == ALLOW
+    reader = seccomp.build(seccomp.Rules(metadata=False, writes=False), arch)
+    assert verdict(reader, arch, linux.number("fchmod", arch) or 0) == 1
 
 
 def test_numbers_are_those_of_this_machine() -> None:

@@ -558,6 +558,13 @@ def use_what_is_given(context, given):
     attempt("read", lambda: Path(given["read"] + "/note").read_text())
     attempt("list", lambda: sorted(os.listdir(given["read"])))
     attempt("write", write)
+
+    def mode():
+        with open(given["write"] + "/renamed") as file:
+            os.fchmod(file.fileno(), 0o640)
+            return oct(os.fstat(file.fileno()).st_mode)
+
+    attempt("mode", mode)
     attempt("connect", connect)
     attempt("bind", bind)
     attempt("zone", zone)
