@@ -269,7 +269,8 @@ def _turn_started(f: _Folding, entry: Entry) -> None:
     turn = str(entry["turn"])
     if turn in f.get("ended"):
         return
-    f.flush()  # a second attempt has heard what was said in the first
+    if entry.get("mode") != "jam":
+        f.flush()  # a second attempt has heard what was said in the first; a jam stays blind
     f.open = OpenTurn(
         turn,
         str(entry.get("round", "")),

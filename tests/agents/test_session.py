@@ -123,6 +123,19 @@ def test_what_is_said_during_a_turn_comes_after_its_answer() -> None:
     assert texts(messages(folded(log)))[1:] == [("assistant", ["answer"]), ("user", ["ada: three"])]
 
 
+def test_a_jam_stays_blind() -> None:
+    """In a jam nobody sees what the others answered, in a second attempt neither; afterwards everybody does."""
+    log = Log()
+    log.person("all")
+    log.turn("t", mode="jam")
+    log.turn("u", "index", mode="jam")
+    log.says("u", "mine", "index")
+    log.turn("t", attempt=2, incarnation=8, mode="jam")
+    assert "mine" not in str(messages(folded(log)))
+    log.says("t", "own")
+    assert texts(messages(folded(log)))[1:] == [("assistant", ["own"]), ("user", ["Index (agent index): mine"])]
+
+
 def test_an_answered_turn_is_not_open() -> None:
     """Own message, pass and failure end the turn for the agent before the coordinator says so."""
     for finish in ("message", "passed", "failed"):
