@@ -18,7 +18,7 @@ MAX_WORDS = 110  # of a whole answer, citations too; promised are 120, and peopl
 FIRST_WORDS = 70  # of the quotation from the best note
 OTHER_WORDS = 24  # of one from another note
 NEAR_WORDS = 40  # of one that is only near
-MAX_ALSO = 3
+MAX_ALSO = 2
 EXTRA = 0.72  # share of the best passage's score from which others of the note are quoted too
 
 

@@ -23,7 +23,7 @@ from egghead.llm.shapes import Request, ToolUse
 
 HITS = 12  # asked for in each search
 READ = 5  # bodies read at once: as many as an agent's tools run side by side
-MORE = 4  # bodies read after them when what they say leaves doubt
+MORE = 5  # bodies read after them when what they say leaves doubt
 NAMED = 0.1  # what a title that says the whole question adds to a place in the order: about a first place in one search
 FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
