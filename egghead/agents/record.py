@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.resources
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -20,7 +21,7 @@ Record = Mapping[str, Any]
 
 FOLDER = "agents/"
 AUTHORITY_KEYS = ("capabilities", "access", "sandbox")
-MAX_ID = 200  # characters; the id is a process name and part of topics
+MAX_ID = 190  # characters; with `agents/` before it the id is a name on the bus, which has at most 200
 
 KEYS = (
     "model",
@@ -89,10 +90,13 @@ def record_ids(agent: str) -> tuple[str, ...]:
 
 
 def unusable(agent: str) -> str | None:
-    """Why an id cannot name a process, or None. Wildcards would be read as patterns by whoever is told the name."""
-    bad = sorted({c for c in agent if c in "*?[]{}#" or ord(c) < 32 or ord(c) == 127})
+    """Why an id cannot name a process, or None. Spaces and `~` are not in names on the bus or of files made from them;
+    wildcards would be read as patterns by whoever is told the name."""
+    bad = sorted({c for c in agent if c in "*?[]{}#~" or not c.isprintable() or c.isspace()})
     if bad:
-        return f"the id {agent!r} has {' '.join(map(repr, bad))}; rename the record"
+        better = re.sub(r"-{2,}", "-", "".join("-" if c in bad else c for c in agent)).strip("-")
+        remedy = f"rename the record, for example to {better!r}" if better else "rename the record"
+        return f"the id {agent!r} has {' '.join(map(repr, bad))}; {remedy}"
     if len(agent) > MAX_ID:
         return f"the id has {len(agent)} characters, at most {MAX_ID} can name a process; rename the record"
     if any(part in ("", ".", "..") for part in agent.split("/")):

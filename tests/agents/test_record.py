@@ -140,11 +140,19 @@ def test_ids() -> None:
     assert record_ids("bob") == ("agents/bob", "bob")
 
 
-@pytest.mark.parametrize("id", ["a*", "a?b", "[x]", "{id}", "a\nb", "a//b", "../x", "a#1", "x" * 201])
+@pytest.mark.parametrize(
+    "id", ["a*", "a?b", "[x]", "{id}", "a\nb", "a//b", "../x", "a#1", "a b", "a\u00a0b", "~a", "x" * 191]
+)
 def test_ids_that_cannot_name_a_process(id: str) -> None:
     """An id that could be read as a pattern or a path is refused, with the remedy."""
     assert "rename the record" in (unusable(id) or "")
     assert any("rename" in problem for problem in load(record(id=f"agents/{id}")).problems)
+
+
+def test_a_name_with_spaces_gets_a_name_that_works() -> None:
+    """The remedy for a file name such as Obsidian makes is a name that would do."""
+    assert "for example to 'Research-Assistant'" in (unusable("Research  Assistant") or "")
+    assert unusable("Research-Assistant") is unusable("people/Bücher") is unusable("日本") is None
 
 
 def test_builtins_are_parsed_by_the_same_code() -> None:
