@@ -177,6 +177,8 @@ class Index:
         with self._lock:
             try:
                 yield self._db
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise IndexBroken(f"the index holds an impossible row: {error}") from error
             except sqlite3.DatabaseError as error:
                 if _damaged(error):
                     raise IndexBroken(f"the index is damaged: {error}") from error
@@ -514,6 +516,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if value else ("{}" if isinstance(value, dict) else "[]")
 
 
+_SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file is shorter than its own pages say
+
+
 def _damaged(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "malformed" in str(error)
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == _SHORT_READ:
+        return True
+    # Tables are made in the same step as the file; one that is missing has been overwritten.
+    return any(sign in str(error) for sign in ("malformed", "no such table", "no such column"))

@@ -162,8 +162,15 @@ class Notes:
     def search(
         self, query: str, class_: str | None = None, tags: Sequence[str] = (), limit: int = 20, since: str | None = None
     ) -> list[Hit]:
-        """As `Index.search`."""
-        return self.index.search(query, class_, tags, limit, since)
+        """As `Index.search`; a damaged index is built again first, unless the notes are open for reading only."""
+        try:
+            return self.index.search(query, class_, tags, limit, since)
+        except IndexBroken as broken:
+            if self.read_only:
+                raise
+            self.index.rebuild(str(broken))
+            self._sync()
+            return self.index.search(query, class_, tags, limit, since)
 
     def verify(self) -> list[str]:
         """Differences between index and files, as sentences; empty: they agree. Reads every file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,34 @@ async def test_a_burst_of_files_does_not_keep_callers_waiting(empty: Path) -> No
         await node.store("edit", id="anchor", old="holds", new="held")
         assert time.monotonic() - started < 2
         assert slowest < 1.0
+
+
+async def test_a_damaged_index_ends_its_process_and_comes_back_whole(foam: Path) -> None:
+    """Damage met by a question is refused as such, the process ends with it, and the next life has every note again."""
+    async with running_node(foam) as node:
+        path = foam / ".egghead" / "index.db"
+        await node.index("search", query="seed")
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(os.urandom(size - 4096))
+        refused = None
+        for query in ("wikilinks", "templates", "daily notes", "gatsby pages", "orphans"):
+            try:
+                await node.index("search", query=query)
+                await node.index("tags")
+                await node.index("unresolved")
+            except RemoteError as error:
+                refused = error.type
+                break
+        assert refused == "IndexBroken"
+        assert node.running["index"].service._failure.done()
+        await node.die("store")
+        await node.die("index")
+        await node.start("index")
+        await node.start("store")
+        assert (await node.index("stats"))["notes"] == 86
+        assert (await node.found("daily notes"))[0] == "user/features/daily-notes"
