@@ -73,9 +73,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the whole list when nothing is near and the list is short."""
+    """`; did you mean 'x'?`, or what there is when nothing is near; of a long list of verbs only the families."""
     choices = sorted(known)
     near = nearest(word, choices)
     if near is not None:
         return f"; did you mean {near!r}?"
+    if len(choices) > 8:
+        choices = sorted({f"{choice.partition('.')[0]}.*" if "." in choice else choice for choice in choices})
     return f"; known are {', '.join(choices)}" if choices else ""
