@@ -51,8 +51,13 @@ class Index:
         if self.read_only:
             if not self.path.exists():
                 raise IndexBroken(f"there is no index at {str(self.path)!r} yet; open the notes for writing once")
-            db = self._connect()
-            self._check(db)
+            try:
+                db = self._connect()
+                self._check(db)
+            except sqlite3.DatabaseError as error:
+                if _damaged(error):
+                    raise IndexBroken(f"the index is damaged: {error}") from error
+                raise
             return db
         fresh = not self.path.exists()
         try:

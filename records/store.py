@@ -6,11 +6,9 @@ Where a note lies is asked of `locate`, because only an index or a catalog knows
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 import errno
 import fcntl
-import functools
 import os
 import stat as stat_module
 import threading
@@ -24,18 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from records import formats, frontmatter, ids
+from records.disk import TEMPORARY, exchange, same_file, sync_folder, write_beside
 from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, RecordError, Unreadable
+from records.fields import SETTABLE, check_fields
 from records.history import History, Version
-from records.markdown import FIELDS, clean, revision_of
-from records.model import CLASSES, FileStat, Record, stamp
+from records.markdown import clean, revision_of
+from records.model import FileStat, Record, stamp
 
 PRIVATE = ".egghead"
 TRASH = ".trash"
 MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather than taken into memory
-_TEMPORARY = ".egghead-"
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
-_SETTABLE = (*FIELDS, "body", "aliases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Store:
                     for entry in entries:
                         name = entry.name
                         if name.startswith("."):
-                            if name.startswith(_TEMPORARY):
+                            if name.startswith(TEMPORARY):
                                 self._sweep(entry.path)
                             continue
                         try:
@@ -218,7 +215,7 @@ class Store:
     ) -> Record:  # fmt: skip
         """Write a new note. Without `id` the title names it, or the moment. Raises Exists, InvalidId, InvalidValue, ReadOnly."""
         suffix = formats.suffix(format)
-        _check_fields({"title": title, "class": class_, "tags": list(tags), "links": list(links), "body": body})
+        check_fields({"title": title, "class": class_, "tags": list(tags), "links": list(links), "body": body})
         now = time.time_ns()
         keys: dict[str, Any] = {}
         if title and not _headed(body, title):
@@ -233,7 +230,7 @@ class Store:
         if author:
             keys["author"] = author
         for key, value in (meta or {}).items():
-            if key in _SETTABLE and key != "aliases":
+            if key in SETTABLE and key != "aliases":
                 raise InvalidValue(f"meta cannot hold {key!r}, which is a field of its own; pass it as such")
             keys[key] = value
         with self._lock:
@@ -270,7 +267,7 @@ class Store:
             os.makedirs(os.path.dirname(full), exist_ok=True)
             if not self._below(os.path.realpath(os.path.dirname(full))):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
-            temporary = self._temporary(full, data, None)
+            temporary = write_beside(full, data, None)
             try:
                 os.link(temporary, full)  # unlike rename, this never replaces a file that appeared meanwhile
             except OSError as error:
@@ -282,7 +279,7 @@ class Store:
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
-            _sync_folder(os.path.dirname(full))
+            sync_folder(os.path.dirname(full))
         except FileExistsError:
             raise
         except OSError as error:
@@ -296,7 +293,7 @@ class Store:
         """
         changes = dict(changes)
         meta = changes.pop("meta", None) or {}
-        _check_fields(changes)
+        check_fields(changes)
         if not isinstance(meta, Mapping):
             raise InvalidValue(f"meta must be a mapping, not {type(meta).__name__}")
 
@@ -377,21 +374,21 @@ class Store:
     def _swap(self, full: str, path: str, data: bytes, seen: os.stat_result) -> bool:
         """Replace a file's bytes, if it is still the file that was seen. False: it is not."""
         try:
-            temporary = self._temporary(full, data, seen)
+            temporary = write_beside(full, data, seen)
             try:
                 with self._only_writer():
-                    if not _same(os.stat(full), seen):
+                    if not same_file(os.stat(full), seen):
                         return False
                     if not exchange(temporary, full):
                         os.replace(temporary, full)
-                    elif not _same(os.stat(temporary), seen):
+                    elif not same_file(os.stat(temporary), seen):
                         # An editor saved between the look and the exchange: its file goes back to where it was.
                         exchange(temporary, full)
                         return False
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
-            _sync_folder(os.path.dirname(full))
+            sync_folder(os.path.dirname(full))
         except FileNotFoundError:
             raise NotFound(f"{path!r} was removed while it was being changed") from None
         except OSError as error:
@@ -410,25 +407,6 @@ class Store:
             yield
         finally:
             os.close(descriptor)
-
-    def _temporary(self, full: str, data: bytes, like: os.stat_result | None) -> str:
-        """A synced file beside `full` with these bytes, and mode and owner as `like`."""
-        name = os.path.join(os.path.dirname(full), f"{_TEMPORARY}{os.getpid()}-{time.time_ns()}.tmp")
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(descriptor, "wb") as file:
-                if like is not None:
-                    os.fchmod(descriptor, stat_module.S_IMODE(like.st_mode))
-                    with suppress(PermissionError):
-                        os.fchown(descriptor, like.st_uid, like.st_gid)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
-        return name
 
     def _target(self, path: str) -> str:
         """The real file behind a relative path, so that a write through a symbolic link keeps the link."""
@@ -505,8 +483,8 @@ class Store:
             if not self._below(os.path.realpath(new.parent)):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
             os.rename(old, new)
-            _sync_folder(os.fspath(new.parent))
-            _sync_folder(os.fspath(old.parent))
+            sync_folder(os.fspath(new.parent))
+            sync_folder(os.fspath(old.parent))
         except OSError as error:
             raise self._refused(error, path) from error
 
@@ -639,54 +617,6 @@ def _retargeted(
     return kind.change(parts, {"links": links}) if links != list(record.links) else parts
 
 
-def _check_fields(changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if key not in _SETTABLE:
-            near = difflib.get_close_matches(key, _SETTABLE, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_SETTABLE)}, meta"
-            raise InvalidValue(f"a note has no field {key!r}{hint}")
-        if key in ("body", "title", "author", "created", "id") and not isinstance(value, str | None):
-            raise InvalidValue(f"{key} must be text, not {value!r}")
-        if key in ("tags", "links", "aliases") and not (
-            value is None or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
-        ):
-            raise InvalidValue(f"{key} must be a list of texts, not {value!r}")
-        if key == "class" and value is not None and value not in CLASSES:
-            near = difflib.get_close_matches(str(value), CLASSES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidValue(f"there is no class {value!r}{hint} (known: {', '.join(CLASSES)})")
-        if key == "id" and value is not None:
-            ids.check_id(value)
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise InvalidValue(f"{key} contains a lone surrogate and cannot be written as UTF-8") from None
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_size, one.st_mtime_ns, one.st_ino) == (other.st_size, other.st_mtime_ns, other.st_ino)
-
-
-def exchange(one: str, other: str) -> bool:
-    """Swap two files in one step, so that neither is ever missing and none is lost. False: this system cannot."""
-    call = _renameat2()
-    if call is None or call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-        return call is not None
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP):
-        return False
-    raise OSError(code, os.strerror(code), other)
-
-
-@functools.cache
-def _renameat2() -> Any:
-    try:
-        return ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return None  # not Linux, or an old C library
-
-
 def _headed(body: str, title: str) -> bool:
     first = next((line for line in body.splitlines() if line.strip()), "")
     return first.startswith("# ") and first[2:].strip() == title.strip()
@@ -696,15 +626,3 @@ def _same_file(one: Path, other: Path) -> bool:
     with suppress(OSError):
         return os.path.samefile(one, other)
     return False
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a rename durable. Some filesystems cannot, and say EINVAL."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
-            raise
-    finally:
-        os.close(descriptor)
