@@ -32,7 +32,11 @@ class Passage:
 
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$|^(\*{1,6})\s+(\S.*)$")
+_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+_ORG_HEADING = re.compile(r"^(\*{1,6})\s+(\S.*)$")
+_ORG = re.compile(
+    r"^(?:#\+\w+:|:PROPERTIES:|\*{2,} \S)", re.MULTILINE
+)  # what Markdown never has at the start of a line
 _ITEM = re.compile(r"^(\s*)([-+•]|\*(?=\s)|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?(.*)$")
 _RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
 _DEFINITION = re.compile(r"^\s*\[[^\]]+\]:\s+\S+")
@@ -96,7 +100,7 @@ def harmless(text: str) -> str:
 
 def passages(body: str) -> tuple[Passage, ...]:
     """The quotable pieces of a body, in order."""
-    reader = _Reader()
+    reader = _Reader(_ORG_HEADING if _ORG.search(body[:MAX_BODY]) else _HEADING)
     for line in _FRONT.sub("", body[:MAX_BODY], count=1).splitlines():
         reader.line(line)
     reader.flush()
@@ -106,7 +110,8 @@ def passages(body: str) -> tuple[Passage, ...]:
 class _Reader:
     """Line by line; what is gathered is flushed where a paragraph, an item or a section ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, heading: re.Pattern[str]) -> None:
+        self.heading = heading
         self.found: list[Passage] = []
         self.headings: list[tuple[int, str]] = []
         self.section = 0
@@ -125,7 +130,7 @@ class _Reader:
             self.kind = "sentence"
             self.header = None
             return
-        heading = _HEADING.match(line)
+        heading = self.heading.match(line)
         if heading:
             self._heading(heading)
         elif _SETEXT.match(line) and len(self.gathered) == 1 and self.kind == "sentence":
@@ -158,7 +163,7 @@ class _Reader:
 
     def _heading(self, match: re.Match[str]) -> None:
         self.flush()
-        self._enter(len(match[1] or match[3]), plain(match[2] if match[1] else match[4]))
+        self._enter(len(match[1]), plain(match[2]))
 
     def _enter(self, level: int, title: str) -> None:
         while self.headings and self.headings[-1][0] >= level:
