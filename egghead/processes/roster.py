@@ -301,7 +301,7 @@ class Roster:
         state = next((str(row[1]) for row in children if str(row[0]) == id), TERMINATED)
         spec = self.desired.get(id)
         if state == PARKED:
-            self._state(id, PARKED, down.reason)
+            self._state(id, PARKED, f"it crashed too often, last: {down.reason}; save its record to start it again")
             await self._muster_all([id])
         elif not down.planned and spec is not None:
             if state == RESTARTING:

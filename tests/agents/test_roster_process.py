@@ -221,8 +221,9 @@ async def test_a_parked_agent_is_told_and_an_edit_revives_it() -> None:
         await card_until(s, "scout", state="running")
         await root.crash("scout", "parked")
         parked = await s.until("parked", agent="scout")
-        assert parked["text"] == "signal 9"
-        assert (await card_until(s, "scout", state="parked"))["parked"] == "signal 9"
+        reason = "it crashed too often, last: signal 9; save its record to start it again"
+        assert parked["text"] == reason
+        assert (await card_until(s, "scout", state="parked"))["parked"] == reason
         s.notes.agent("scout", extra="model: a/b\n")
         await s.changed("agents/scout")
         card = await card_until(s, "scout", state="running", model="a/b")
