@@ -26,7 +26,7 @@ ALSO = 0.62  # share of the best score that makes another note worth naming
 GLANCE = 800  # characters that tell a note's language
 UNMET = 0.3  # evidence that is lost when a name that was asked for is not in the note
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
-STEPS = 1.3  # what a step is worth more when the question is how to do something
+STEPS = 1.6  # what a step is worth more, as a quotation, when the question is how to do something
 DEFINES = 1.3  # what a sentence that begins with the thing is worth more when the question is what it is
 LEAD = 0.4  # what the beginning of a note is worth more when the question says its title: it is about that
 WINDOW = 12  # passages of a section that are read together
@@ -51,11 +51,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Scored:
-    """A passage and what it is worth to this question."""
+    """A passage and what it is worth to this question: `score` as a quotation, `evidence` for its note."""
 
     passage: Passage
     score: float
     at: int  # its place in the note
+    evidence: float
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
     )
     score = (
         1.0 * stretch
-        + 1.0 * max((s.score for s in scored), default=0.0)
+        + 1.0 * max((s.evidence for s in scored), default=0.0)
         + 0.15 * _bm25(note, question, mean)
         + 0.5 * named
         + 0.5 * titled_share
@@ -281,18 +282,15 @@ def _passages(
             score += 0.5 * question.worth(_beyond(headings[passage.headings], covers[at]))
         for other in near:
             score += 0.2 * question.worth(_beyond(covers[other], covers[at]))
-        worth = _worth(passage, note.lengths[at])
+        score *= _worth(passage, note.lengths[at])
+        if question.what and defines(passage.text, question.language):
+            score *= DEFINES if question.worth(question.cover(note.starts[at])) >= 0.5 else 1.0
+        quotable = score
         if question.how and passage.kind == "step":
-            worth *= STEPS
+            quotable *= STEPS
         if passage.section == note.passages[0].section:
-            worth *= 1 + LEAD * titled
-        if (
-            question.what
-            and defines(passage.text, question.language)
-            and question.worth(question.cover(note.starts[at])) >= 0.5
-        ):
-            worth *= DEFINES
-        scored.append(Scored(passage, score * worth, at))
+            quotable *= 1 + LEAD * titled
+        scored.append(Scored(passage, quotable, at, score))
     return tuple(scored)
 
 
