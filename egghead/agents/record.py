@@ -214,6 +214,9 @@ def load(record: Record, builtin: bool = False) -> AgentSpec:
         keys.problems.append(f"the record could not be read whole: {record['error']}")
     if (reason := unusable(agent)) is not None:
         keys.problems.append(reason)
+    for key, wanted in (("title", "text"), ("tags", "a list of words")):
+        if key in keys.meta:  # the parser keeps there what it could not take as the field
+            keys.problems.append(f"{key} is {wanted}, not {keys.meta[key]!r}; it is left out")
     grants, grant_problems = grants_of(record)
     spec = AgentSpec(
         id=agent,

@@ -242,7 +242,8 @@ def expand(
     """
     if written is None:
         written = capabilities is not None
-    grants, problems = parse_grants(capabilities)
+    grants, faults = parse_grants(capabilities)
+    problems = [f"capabilities: {fault}" for fault in faults]
     found = dict.fromkeys(grants)
     if access is not None:
         verbs = ACCESS.get(access) if isinstance(access, str) else None
