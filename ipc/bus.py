@@ -79,6 +79,7 @@ class Bus:
         self._token = token
         self._client_rights = Rights(client_allow)
         self._lock: int | None = None
+        self._held: dict[int, int] = {}  # descriptor of a connection -> inode of its socket
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
 
     def open(self) -> None:
@@ -108,10 +109,13 @@ class Bus:
         self.switch = Switch(
             self, self.epoch, self.limits, time.monotonic(), self._registrations, self._token, self._client_rights
         )
-        self._router.bind(self.address.bus)
-        self._xpub.bind(self.address.events)
-        for name in ("bus", "events"):
-            os.chmod(os.path.join(self.address.directory, name), 0o600)
+        # By the umask, not by chmod: a confined process may not change modes by path where only seccomp confines it.
+        mask = os.umask(0o177)
+        try:
+            self._router.bind(self.address.bus)
+            self._xpub.bind(self.address.events)
+        finally:
+            os.umask(mask)
 
     def _take_directory(self) -> None:
         directory = self.address.directory
@@ -366,14 +370,25 @@ class Bus:
         """Drop the subscription of the frame that was read last."""
         self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
-    def cut(self, fd: int) -> None:
-        """End the connection behind a descriptor, if it is still a connected unix or TCP socket."""
+    def hold(self, fd: int) -> None:
+        """Remember which socket is behind a descriptor."""
+        with contextlib.suppress(OSError):  # it ended by itself; the monitor will say so
+            self._held[fd] = os.fstat(fd).st_ino
+
+    def cut(self, fd: int, held: bool = False) -> None:
+        """End the connection behind a descriptor, if it is still a connected unix or TCP socket.
+
+        libzmq closes a lost connection in its own thread, and the kernel gives the number to the next one: with `held`
+        the socket must be the one that was remembered, or a stranger would be cut.
+        """
+        wanted = self._held.pop(fd, None)
         try:
             copy = os.dup(fd)
         except OSError:
             return  # it ended by itself
         try:
-            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+            found = os.fstat(copy)
+            if not stat.S_ISSOCK(found.st_mode) or (held and found.st_ino != wanted):
                 os.close(copy)
                 return
             with socket.socket(fileno=copy) as connection:

@@ -204,6 +204,7 @@ class Switch:
         if not self.port.send(rid, wire.encode(welcome), None):
             return None
         self.sessions[rid] = self.names[name] = self._fds[fd] = session
+        self.port.hold(fd)
         self._event_users[session.event_user] = self._secrets[session.secret] = session
         if hello.announced:
             self._announce(session, None, None, now)
@@ -260,7 +261,7 @@ class Switch:
         self._waiting -= session.waiting
         self._topics.cut(session)
         if cut:
-            self.port.cut(session.fd)
+            self.port.cut(session.fd, held=True)
         for flight in session.serving.values():
             if flight.caller is not session:
                 del flight.caller.calls[flight.id]

@@ -30,8 +30,11 @@ class EventPort(Protocol):
     def unsubscribe(self, prefix: str) -> None:
         """Drop the subscription that is being handled."""
 
-    def cut(self, fd: int) -> None:
-        """End a connection at once."""
+    def hold(self, fd: int) -> None:
+        """Remember which connection is behind a descriptor: its number may be given to another one."""
+
+    def cut(self, fd: int, held: bool = False) -> None:
+        """End a connection at once; with `held`, only if it is still the one that was held."""
 
 
 class Topics:
@@ -98,8 +101,12 @@ class Topics:
     def adopt(self, session: Session, fd: int) -> bool:
         """Whether `fd` is the event connection of a session; the first one stays."""
         if session.event_fd is None:
+            before = self._fds.get(fd)
+            if before is not None:
+                self.lost(fd)  # its descriptor was given to this connection
             session.event_fd = fd
             self._fds[fd] = session
+            self._port.hold(fd)
         return session.event_fd == fd
 
     def lost(self, fd: int) -> None:
@@ -112,7 +119,7 @@ class Topics:
         """End the event connection of a session."""
         if session.event_fd is not None:
             self._fds.pop(session.event_fd, None)
-            self._port.cut(session.event_fd)
+            self._port.cut(session.event_fd, held=True)
         self._drop(session)
 
     def subscribe(self, session: Session, prefix: str) -> None:

@@ -23,6 +23,7 @@ class FakePort:
         self.sent: list[tuple[bytes, Any, Any]] = []
         self.published: list[tuple[str, Any]] = []
         self.cuts: list[int] = []
+        self.held: list[int] = []
         self.subscribed: list[str] = []
 
     def send(self, rid: bytes, header: bytes, payload: Any) -> bool:
@@ -40,7 +41,10 @@ class FakePort:
     def unsubscribe(self, prefix: str) -> None:
         self.subscribed.remove(prefix)
 
-    def cut(self, fd: int) -> None:
+    def hold(self, fd: int) -> None:
+        self.held.append(fd)
+
+    def cut(self, fd: int, held: bool = False) -> None:
         self.cuts.append(fd)
 
     def to(self, rid: bytes) -> list[Any]:
