@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,12 +82,12 @@ class Home:
 class Node:
     """A running `egghead serve`."""
 
-    def __init__(self, home: Home, records: Path, *arguments: str) -> None:
+    def __init__(self, home: Home, records: Path, *arguments: str, wrap: Sequence[str] = ()) -> None:
         self.home = home
         self.records = records
         self.errors = open(home.path / f"serve-{time.monotonic_ns()}.err", "w+b")  # noqa: SIM115 - closed in `stop`
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--records", str(records), *arguments],
+            [*wrap, *COMMAND, "serve", "--records", str(records), *arguments],
             env=home.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -169,8 +169,8 @@ def gone(processes: list[psutil.Process], timeout: float = 5.0) -> None:
 
 
 @contextlib.contextmanager
-def serving(home: Home, records: Path, *arguments: str) -> Iterator[Node]:
-    node = Node(home, records, *arguments)
+def serving(home: Home, records: Path, *arguments: str, wrap: Sequence[str] = ()) -> Iterator[Node]:
+    node = Node(home, records, *arguments, wrap=wrap)
     try:
         yield node
     finally:
