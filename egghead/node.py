@@ -147,7 +147,10 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     "config": settings.config.redacted(),
                     "version": __version__,
                 },
-                secret={"llm": [p.model_dump(mode="json") for p in settings.config.llm]},
+                secret={
+                    "llm": [p.model_dump(mode="json") for p in settings.config.llm],
+                    "environ": {k: v for k, v in os.environ.items() if k.endswith("_API_KEY")},
+                },
             )
 
             def ready(info: dict[str, Any]) -> None:

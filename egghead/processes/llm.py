@@ -34,7 +34,10 @@ def main(context: Context) -> None:
 
 async def setup(service: Service) -> None:
     warm_up()  # the first person to ask does not wait for our tables
-    gateway = Gateway(Registry.from_config(service.config, os.environ))
+    # The settings that every process gets have stars for keys; the keys themselves come to this process alone.
+    secret = service.context.handover.get("secret") or {}
+    environ = {**os.environ, **secret.get("environ", {})}
+    gateway = Gateway(Registry.from_config({**service.config, "llm": secret.get("llm", [])}, environ))
     service.expose({"complete": gateway.complete, "models": gateway.models})
     service.on_stop(gateway.aclose)
     await service.connect()
