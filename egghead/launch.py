@@ -32,6 +32,7 @@ FULL_CLIENT: Mapping[str, Any] = {
         ],
         "roster": ["*"],
         "llm": ["models"],
+        "tools": ["menu"],
     },
     "publish": [],
     "subscribe": ["log/", "text/", "records/", "agents/", "lobby/"],

@@ -76,6 +76,9 @@ def assemble(
     id_ = str(wanted).strip() if isinstance(wanted, str | int) and not isinstance(wanted, bool) else ""
     title = fields.get("title")
     title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
+    for key, known in (("title", str | int | float), ("tags", str | list)):
+        if fields.get(key) is not None and not isinstance(fields[key], known):
+            meta[key] = fields[key]  # kept as `class` is: who wrote it should be told, not guess why it has no effect
     if not title:
         title = outline[0].text if outline and outline[0].text else (id_ or plain_id)
     kind = str(fields.get("class") or "").strip()

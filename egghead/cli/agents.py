@@ -1,14 +1,19 @@
-"""`egghead agents list|show`."""
+"""`egghead agents list|show|capabilities|grant|revoke|edit`."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, read_status, uptime, workers
+from egghead.errors import EggheadError
+
+if TYPE_CHECKING:
+    from egghead.client import Client
 
 
 @click.group()
@@ -77,3 +82,88 @@ async def show(agent: str, as_json: bool) -> None:
                 click.echo(f"  {line}")
     if card.get("disposition"):
         click.echo("\n" + card["disposition"].strip())
+
+
+async def _record(client: Client, agent: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The card of an agent and its note; a built-in without a note of its own gets one that says the same."""
+    cards = await client.call("roster", "cards")
+    wanted = resolve_agent(cards, agent)
+    card = next(card for card in cards if card["id"] == wanted)
+    if not card.get("builtin"):
+        return card, await client.call("store", "get", id=card["record"])
+    from egghead.agents.record import builtin_records
+
+    shipped = builtin_records()[wanted]
+    fields = {key: shipped[key] for key in ("title", "tags", "meta", "body") if shipped.get(key)}
+    made = await client.call("store", "create", **{"id": card["record"], "class": "agent", **fields})
+    click.echo(f"egghead: {wanted} is built in; its copy is now the note {card['record']}", err=True)
+    return card, made["record"]
+
+
+@agents.command()
+@click.argument("agent")
+@records_option
+@json_option
+@asynchronous
+async def capabilities(agent: str, as_json: bool) -> None:
+    """What AGENT may do: its grants, and the tools that they open."""
+    async with connected() as client:
+        cards = await client.call("roster", "cards")
+        wanted = resolve_agent(cards, agent)
+        card = next(card for card in cards if card["id"] == wanted)
+        menu = await client.call("tools", "menu", agent=wanted)
+    if as_json:
+        print_json({"agent": wanted, "capabilities": card.get("capabilities", []), **menu})
+        return
+    click.echo("grants  " + ("  ".join(card.get("capabilities", [])) or "none"))
+    for tool in menu["tools"]:
+        click.echo(f"  {tool['name']:<20} {tool['description'].splitlines()[0]}")
+    for note in menu["notes"]:
+        click.echo(click.style(f"  {note}", fg="yellow"))
+
+
+@agents.command()
+@click.argument("agent")
+@click.argument("spec", nargs=-1, required=True)
+@records_option
+@asynchronous
+async def grant(agent: str, spec: tuple[str, ...]) -> None:
+    """Give AGENT capabilities, e.g. `records.create` or `net.get{hosts=[example.org]}`, by editing its note."""
+    await _regrant(agent, spec, "granted")
+
+
+@agents.command()
+@click.argument("agent")
+@click.argument("spec", nargs=-1, required=True)
+@records_option
+@asynchronous
+async def revoke(agent: str, spec: tuple[str, ...]) -> None:
+    """Take capabilities away from AGENT, as `egghead agents capabilities` lists them."""
+    await _regrant(agent, spec, "revoked")
+
+
+async def _regrant(agent: str, spec: tuple[str, ...], how: str) -> None:
+    from egghead.capabilities import edit
+    from egghead.capabilities.grants import GrantError, parse_grant
+
+    async with connected() as client:
+        try:
+            grants = [parse_grant(text) for text in spec]
+            card, record = await _record(client, agent)
+            changes = getattr(edit, how)(record["meta"], grants)
+        except GrantError as error:
+            raise EggheadError(str(error)) from error
+        await client.call("store", "update", id=card["record"], changes=changes, revision=record["revision"])
+    click.echo(f"{card['id']}: {'  '.join(changes['meta']['capabilities']) or 'no grants'}")
+
+
+@agents.command()
+@click.argument("agent")
+@records_option
+@asynchronous
+async def edit(agent: str) -> None:
+    """Open AGENT's note in $VISUAL or $EDITOR; saving it is the whole deployment."""
+    async with connected() as client:
+        _, record = await _record(client, agent)
+        path = Path(client.node["records"], record["path"])
+    click.edit(filename=str(path))
