@@ -32,8 +32,8 @@ def author_name() -> str:
 def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> None:
     """Talk in ROOM (default: the default room).
 
-    With TEXT, or with standard input that is not a terminal: one message; prints the answers and exits when the round
-    has ended. Without: a line chat. When no node is running, one is started for as long as this command runs.
+    With TEXT, or with standard input that is not a terminal: one message (or a /command); prints the answers and exits
+    when the round has ended. Without: a line chat. When no node is running, one is started for as long as this command runs.
     """
     room = room or load_config()[0].default_room
     if text is None and not sys.stdin.isatty():
@@ -44,6 +44,10 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
         from egghead.cli.linechat import line_chat
 
         line_chat(room, author_name())
+    elif text.startswith("/") and len(text.split("/")) == 2:  # a command, not a path
+        from egghead.cli.linechat import one_command
+
+        one_command(room, author_name(), text)
     else:
         say(room, text, as_json, timeout)
 

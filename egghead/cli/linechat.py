@@ -58,6 +58,11 @@ async def _search(here: Here, rest: str) -> None:
         click.echo(f"  [[{hit['id']}]]  {hit['title']}")
 
 
+async def _save(here: Here, rest: str) -> None:
+    saved = await here.client.call("lobby", "save", room=here.room, timeout=60.0)
+    click.echo(f"  saved as [[{saved['record']}]]")
+
+
 async def _quit(here: Here, rest: str) -> None:
     here.done.set()
 
@@ -108,6 +113,7 @@ COMMANDS: dict[str, tuple[str, str, Callable[[Here, str], Awaitable[None]]]] = {
     "budget": ("N", "how many turns a message may cause", _budget),
     "continue": ("", "go on after the budget was used up", _plain("continued")),
     "halt": ("", "stop whoever is speaking", _plain("halted")),
+    "save": ("", "write this room's transcript as a note", _save),
     "help": ("", "this list", _help),
     "quit": ("", "leave (Ctrl-D)", _quit),
 }
@@ -200,6 +206,14 @@ async def _type(here: Here) -> None:
             await _line(here, line.strip())
         except EggheadError as error:
             click.echo(f"{error}", file=sys.stderr)
+
+
+@asynchronous
+async def one_command(room: str, author: str, line: str) -> None:
+    """`egghead chat ROOM /command`: as if it had been typed in the room. Raises EggheadError."""
+    async with connected(start=True) as client:
+        await client.call("lobby", "open", room=room)
+        await _line(Here(client, room, author), line)
 
 
 async def _line(here: Here, line: str) -> None:

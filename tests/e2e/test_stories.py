@@ -195,3 +195,12 @@ def test_kill_of_the_root_leaves_nothing_and_the_rooms_come_back(home: Home, foa
         again = home.ok("rooms", "show", "default", "-n", "1000", "--json")
         assert again.splitlines()[: len(entries.splitlines())] == entries.splitlines()
         assert RIGHT in cited(home.ok("chat", "default", QUESTION))
+
+
+def test_a_command_in_place_of_a_message(node: Node) -> None:
+    """`chat ROOM /save` writes the transcript as a note; an unknown command is refused with the nearest."""
+    node.home.ok("chat", "default", QUESTION)
+    assert "[[chat/default]]" in node.home.ok("chat", "default", "/save")
+    assert QUESTION in node.home.json("records", "show", "chat/default")["body"]
+    refused = node.home.run("chat", "default", "/svae")
+    assert refused.returncode == 1 and "'/save'" in refused.stderr
