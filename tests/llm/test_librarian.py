@@ -118,6 +118,16 @@ async def test_a_follow_up_leans_on_the_question_before() -> None:
     assert "nettle brew" in answer
 
 
+async def test_a_question_with_words_of_its_own_is_not_mixed_with_the_one_before() -> None:
+    """ "Where are empty seats on tram 28 and when do I see them?" has a pronoun, and is not about tomatoes."""
+    shelf = Shelf(GARDEN)
+    before = [user("How often do I water the tomatoes?")]
+    await ask(shelf, "Where are empty seats on tram 28 and when do I see them?", before=before)
+    queries = [use.input["query"] for use in shelf.calls if use.name == "search_records"]
+    assert queries
+    assert not any("tomatoes" in query for query in queries)
+
+
 async def test_what_was_read_for_an_earlier_answer_is_read_again() -> None:
     """A citation rests on a body read in this turn, not on one from before."""
     shelf = Shelf(GARDEN)

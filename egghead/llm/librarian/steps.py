@@ -129,11 +129,13 @@ def _silent(case: _Case, language: str) -> str:
     return phrase(language, "silent")
 
 
-_LEANS = re.compile(
-    r"^(?:and|but|what about|how about|und|aber|et|mais|y|pero|e|ma|а|и|но|那|それ)\b|\b(?:it|that|this|those|these|they|them"
-    r"|there|one|es|das|dies|dort|ça|cela|eso|esto|quello|questo|это|этого|там)\b",
+_OPENS = re.compile(
+    r"^(?:and|but|what about|how about|und|aber|et|mais|y|pero|e|ma|а|и|но|那|それ)\b", re.IGNORECASE
+)  # a question that goes on where the one before stopped
+_POINTS = re.compile(
+    r"\b(?:it|that|this|those|these|they|them|es|das|dies|dort|ça|cela|eso|esto|quello|questo|это|этого|там)\b",
     re.IGNORECASE,
-)
+)  # words that may stand for what was talked about, or only for something in the same sentence
 
 
 def _terms(question: str, earlier: Sequence[str], language: str) -> tuple[Term, ...]:
@@ -147,8 +149,14 @@ def _terms(question: str, earlier: Sequence[str], language: str) -> tuple[Term, 
 
 
 def _leaning(question: str, own: Sequence[Term]) -> bool:
+    """Whether a question needs the one before it. A pronoun is no reason when the question has words of its own: "what
+    is a placeholder link and where do I see them?" stands alone, whatever was asked before."""
     strong = sum(term.weight >= 0.7 for term in own)
-    return strong == 0 or (strong <= 2 and _LEANS.search(question) is not None)
+    return (
+        strong == 0
+        or (strong <= 2 and bool(_OPENS.search(question)))
+        or (strong == 1 and bool(_POINTS.search(question)))
+    )
 
 
 def _searches(question: str, wanted: Sequence[Term], earlier: Sequence[str]) -> list[dict[str, Any]]:
