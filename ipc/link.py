@@ -11,19 +11,34 @@ import contextlib
 import select
 import struct
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import zmq
 
 from ipc.address import Address
 from ipc.errors import PeerDown
-from ipc.raw import readable, receive, send2
+from ipc.raw import Sockets
 
 _BATCH = 500  # messages read before the loop may do other things
-_CONNECTED = zmq.EVENT_HANDSHAKE_SUCCEEDED
-_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
-_LOST = zmq.EVENT_DISCONNECTED
-_OPENED = zmq.EVENT_CONNECTED
+# Plain numbers: an operation on pyzmq's enums runs Python code.
+_CONNECTED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_LOST = int(zmq.EVENT_DISCONNECTED)
+_OPENED = int(zmq.EVENT_CONNECTED)
+_FD, _SUBSCRIBE, _UNSUBSCRIBE = int(zmq.FD), int(zmq.SUBSCRIBE), int(zmq.UNSUBSCRIBE)
+_USERNAME, _PASSWORD = int(zmq.PLAIN_USERNAME), int(zmq.PLAIN_PASSWORD)
+# Nothing is queued for a bus that is not there: it would be a ghost later.
+_MAIN = ((int(zmq.IMMEDIATE), 1),)
+# A full monitor would stop the I/O thread.
+_MONITOR = ((int(zmq.LINGER), 0), (int(zmq.RCVHWM), 0))
+_EACH = (
+    (int(zmq.LINGER), 0),
+    (int(zmq.SNDHWM), 0),  # the window counts bytes
+    (int(zmq.RCVHWM), 0),  # the bus counts bytes; a bound here would drop events in silence
+    (int(zmq.RECONNECT_IVL), 20),
+    (int(zmq.RECONNECT_IVL_MAX), 160),
+    (int(zmq.HANDSHAKE_IVL), 10_000),
+)
 
 
 class Listener(Protocol):
@@ -43,24 +58,20 @@ class Listener(Protocol):
 class Link:
     """Sockets to one bus. Made, used and closed on one loop."""
 
-    def __init__(self, address: Address, user: str, password: str, listener: Listener) -> None:
+    def __init__(self, address: Address, user: str, password: str, listener: Listener, sockets: Sockets) -> None:
         self._loop = asyncio.get_running_loop()
         self._address = address
         self._listener = listener
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._readers: dict[int, zmq.Socket[bytes]] = {}
-        self._dealer = self._socket(zmq.DEALER, user, password)
-        self._dealer.immediate = 1  # nothing is queued for a bus that is not there: it would be a ghost later
-        events = _OPENED | _CONNECTED | _REFUSED | _LOST
-        self._dealer.monitor("inproc://monitor", events)
-        self._monitor = self._context.socket(zmq.PAIR)
-        self._monitor.linger = 0
-        self._monitor.rcvhwm = 0
+        self._sockets = sockets
+        self._readers: dict[int, Any] = {}
+        self._dealer = self._socket(zmq.DEALER, user, password, _MAIN)
+        self._dealer.monitor("inproc://monitor", _OPENED | _CONNECTED | _REFUSED | _LOST)
+        self._monitor = sockets.open(zmq.PAIR, _MONITOR)
         self._monitor.connect("inproc://monitor")
-        self._sub: zmq.Socket[bytes] | None = None
+        self._sub: Any = None
         self._descriptor = -1  # of the main connection, as libzmq told it
         self._hangup = select.poll()
-        self._again: dict[zmq.Socket[bytes], bool] = {}
+        self._again: dict[Any, bool] = {}
         self._read_monitor = self._drain(self._monitor, self._monitored)
         self._read_dealer = self._drain(self._dealer, listener.arrived)
         self._watch(self._monitor, self._read_monitor)
@@ -68,32 +79,24 @@ class Link:
         self._dealer.connect(address.bus)
         self._read_monitor()
 
-    def _socket(self, kind: int, user: str, password: str) -> zmq.Socket[bytes]:
-        made = self._context.socket(kind)
-        made.linger = 0
-        made.plain_username = user.encode()
-        made.plain_password = password.encode()
-        made.sndhwm = 0  # the window counts bytes
-        made.rcvhwm = 0  # the bus counts bytes; a bound here would drop events in silence
-        made.reconnect_ivl = 20
-        made.reconnect_ivl_max = 160
-        made.handshake_ivl = 10_000
-        return made
+    def _socket(self, kind: int, user: str, password: str, options: tuple[tuple[int, int], ...] = ()) -> Any:
+        secrets = ((_USERNAME, user.encode()), (_PASSWORD, password.encode()))
+        return self._sockets.open(int(kind), (*_EACH, *options, *secrets))
 
-    def _watch(self, socket: zmq.Socket[bytes], read: Callable[[], None]) -> None:
-        descriptor = socket.getsockopt(zmq.FD)
+    def _watch(self, socket: Any, read: Callable[[], None]) -> None:
+        descriptor = socket.get(_FD)
         assert isinstance(descriptor, int)
         self._readers[descriptor] = socket
         self._loop.add_reader(descriptor, read)
 
-    def _drain(self, socket: zmq.Socket[bytes], give: Callable[[list[bytes]], None]) -> Callable[[], None]:
+    def _drain(self, socket: Any, give: Callable[[list[bytes]], None]) -> Callable[[], None]:
         def read() -> None:
             self._again[socket] = False
             for _ in range(_BATCH):
                 if socket.closed:
                     return
                 try:
-                    frames = receive(socket)
+                    frames = self._sockets.receive(socket)
                 except zmq.Again:
                     return
                 give([frame.bytes for frame in frames])
@@ -101,7 +104,7 @@ class Link:
 
         return read
 
-    def _soon(self, socket: zmq.Socket[bytes], read: Callable[[], None]) -> None:
+    def _soon(self, socket: Any, read: Callable[[], None]) -> None:
         if not self._again.get(socket):
             self._again[socket] = True
             self._loop.call_soon(read)
@@ -135,8 +138,8 @@ class Link:
 
     def _empty(self) -> None:
         """Give what the old connection still brought before its end is told."""
-        while not self._dealer.closed and readable(self._dealer):
-            self._listener.arrived([frame.bytes for frame in receive(self._dealer)])
+        while not self._dealer.closed and self._sockets.readable(self._dealer):
+            self._listener.arrived([frame.bytes for frame in self._sockets.receive(self._dealer)])
 
     def send(self, header: bytes, payload: bytes | None) -> None:
         """Queue a message for the bus. Raises PeerDown("bus") when there is no connection."""
@@ -144,19 +147,19 @@ class Link:
         if dealer.closed:
             raise PeerDown("bus", "this peer is closed")
         try:
-            send2(dealer, header, payload)
+            self._sockets.send2(dealer, header, payload)
         except zmq.Again:
-            readable(dealer)  # makes libzmq look at its mailbox, where a new connection may wait
+            self._sockets.readable(dealer)  # makes libzmq look at its mailbox, where a new connection may wait
             try:
-                send2(dealer, header, payload)
+                self._sockets.send2(dealer, header, payload)
             except zmq.Again:
                 raise PeerDown("bus", "not connected") from None
-        if readable(dealer):
+        if self._sockets.readable(dealer):
             self._soon(dealer, self._read_dealer)
 
     def ended(self) -> bool:
         """Whether the other end has closed the connection, be the news read or not."""
-        if readable(self._monitor):
+        if self._sockets.readable(self._monitor):
             self._soon(self._monitor, self._read_monitor)
             return True
         # The kernel knows before the I/O thread has read what is left and has told the monitor.
@@ -185,11 +188,11 @@ class Link:
         """Ask for, or no longer want, events below a prefix."""
         if self._sub is None:
             return
-        self._sub.setsockopt(zmq.SUBSCRIBE if on else zmq.UNSUBSCRIBE, prefix.encode())
-        if readable(self._sub):
+        self._sub.set(_SUBSCRIBE if on else _UNSUBSCRIBE, prefix.encode())
+        if self._sockets.readable(self._sub):
             self._soon(self._sub, self._read_sub)
 
-    def _close(self, socket: zmq.Socket[bytes]) -> None:
+    def _close(self, socket: Any) -> None:
         for descriptor, known in list(self._readers.items()):
             if known is socket:
                 self._loop.remove_reader(descriptor)
@@ -201,7 +204,7 @@ class Link:
         """Close all sockets and the context."""
         if not self._dealer.closed:
             self.close_events()
-            self._dealer.disable_monitor()
+            self._dealer.monitor(None, 0)
             self._close(self._monitor)
             self._close(self._dealer)
-            self._context.destroy(linger=0)
+            self._sockets.close()

@@ -33,6 +33,7 @@ from ipc.limits import Limits
 from ipc.link import Link
 from ipc.monitors import Monitor
 from ipc.outbox import Outbox
+from ipc.raw import Sockets
 from ipc.reading import Reader
 from ipc.serving import Handler, Server
 from ipc.streams import Stream
@@ -71,15 +72,24 @@ class Peer:
     `name` and `credential`: what the bus was told for this process life, or `client:<user>` and the token. After
     `connect` it reconnects by itself: methods, subscriptions and monitors come back, calls in flight fail with
     PeerDown("bus"). When the bus refuses it for good, everything fails and `wait_closed` raises the reason.
+    `sockets` makes its sockets; another one than libzmq's is for a rehearsal (`ipc.stage`).
     """
 
-    def __init__(self, address: Address | str | os.PathLike[str], *, name: str, credential: str) -> None:
+    def __init__(
+        self,
+        address: Address | str | os.PathLike[str],
+        *,
+        name: str,
+        credential: str,
+        sockets: Callable[[], Sockets] = Sockets,
+    ) -> None:
         self.address = address if isinstance(address, Address) else Address(address)
         if not 0 < len(name.encode()) <= 255 or not 0 < len(credential.encode()) <= 255:
             # Without them libzmq would not authenticate at all, and wait for ever.
             raise LocalProtocolError(f"peer {name!r} needs a name and a credential of 1 to 255 bytes")
         self._user = name
         self._credential = credential
+        self._sockets = sockets
         self._welcome: wire.Welcome | None = None
         self._name = name
         self._announced = False
@@ -165,7 +175,7 @@ class Peer:
         self._welcomed = self._loop.create_future()
         self._closed = self._loop.create_future()
         self._patience = self._loop.time() + min(timeout / 2, _PATIENCE)
-        self._link = Link(self.address, self._user, self._credential, self)
+        self._link = Link(self.address, self._user, self._credential, self, self._sockets())
         try:
             await asyncio.wait_for(asyncio.shield(self._welcomed), timeout)
         except TimeoutError:
