@@ -31,6 +31,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -196,6 +197,7 @@ class Zygote:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(configuration["nofile"], soft), hard))
         faulthandler.enable()  # a crash in native code leaves its Python stack among the last lines of stderr
         before = _threads()
+        rehearsals: list[Callable[[], None]] = []
         for name in configuration["preload"]:
             module = importlib.import_module(name)
             if _threads() > before:
@@ -205,8 +207,12 @@ class Zygote:
                 before = _threads()
             warm = getattr(module, "supervisor_warm", None)
             if warm is not None:
-                warm()  # what every child would do first is done once, here, and shared
+                rehearsals.append(warm)
         importlib.import_module("supervisor.jail.confine")  # not before the application: it may not need one
+        for warm in rehearsals:
+            warm()  # what every child would do first is done once, here, and shared; last, so that it stays settled
+            if _threads() > before:
+                self.remarks.append(f"{warm.__module__}.supervisor_warm() left a thread; children do not have it")
         self.ability = levels.measure()
         self.python = layout.python_places()
         for index, spec in enumerate(configuration["profiles"]):
