@@ -46,20 +46,24 @@ STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline i
 BEAT_EVERY = 8.0  # seconds between beats: a thousand idle agents must not be felt; a `heartbeat` should be at least 24
 
 Setup = Callable[["Service"], Awaitable[None]]
+MakePeer = Callable[["Context", Mapping[str, Any]], Peer]
+
+
+def _peer(context: Context, bus: Mapping[str, Any]) -> Peer:
+    return Peer(Address(bus["directory"]), name=context.name, credential=bus["credential"])
 
 
 class Service:
     """One running process: its peer, its control channel, its settings and its tasks."""
 
-    def __init__(self, context: Context) -> None:
-        bus = context.handover["bus"]
+    def __init__(self, context: Context, make_peer: MakePeer = _peer) -> None:
         self.context = context
         self.name = context.name
         self.incarnation = context.incarnation
         self.settings: dict[str, Any] = dict(context.handover.get("settings") or {})
         self.config: dict[str, Any] = dict(self.settings.get("config") or {})
         self.control = AsyncControl(context)
-        self.peer = Peer(Address(bus["directory"]), name=context.name, credential=bus["credential"])
+        self.peer = make_peer(context, context.handover["bus"])
         self.info: dict[str, Any] = {}  # shown in status beside the process
         self._connected = False
         self._announced = False
@@ -150,20 +154,20 @@ async def _absence(directory: str) -> None:
         since = (since or time.monotonic()) if found in (errno.ENOENT, errno.ECONNREFUSED) else None
 
 
-def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY) -> None:
+def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY, make_peer: MakePeer = _peer) -> None:
     """Be a process of the tree until the root says stop.
 
     `setup` prepares and returns; everything after READY happens in exposed methods and in `service.start` tasks.
     An exception of `setup` or of a fatal task ends the process with a traceback and exit code 1.
     """
     configure_logging(context.name)
-    reason = asyncio.run(_serve(context, setup, beat_every))
+    reason = asyncio.run(_serve(context, setup, beat_every, make_peer))
     if reason is not None:
         context.planned_exit(reason)
 
 
-async def _serve(context: Context, setup: Setup, beat_every: float) -> str | None:
-    service = Service(context)
+async def _serve(context: Context, setup: Setup, beat_every: float, make_peer: MakePeer) -> str | None:
+    service = Service(context, make_peer)
     _quiet_signals(service)
     service.start(_beat(context, beat_every), "beat")
     preparing = asyncio.create_task(_prepare(service, setup), name=f"{context.name}:setup")
