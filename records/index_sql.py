@@ -1,6 +1,7 @@
 """The index's schema, and SQL as text. Nothing here executes.
 
-Tables: `notes` one row a file, `texts` its body (for snippets) and its terms by section (for ranking), `fts` contentless full text over the
+Tables: `notes` one row a file, `texts` its body (for snippets), `cuts` its terms by section (for
+ranking) and its size in characters, `fts` contentless full text over the
 terms of `records.text`, `names` every key a link may use, `words` the words of names (for typos), `tags`, `links`,
 `skipped` files that are no text.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"8/{VERSION}"
+SCHEMA_VERSION = f"9/{VERSION}"
 
 SCHEMA = """
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -25,7 +26,8 @@ CREATE INDEX notes_wanted ON notes(wanted) WHERE wanted <> stem;
 CREATE INDEX notes_updated ON notes(updated, id);
 CREATE INDEX notes_created ON notes(created, id);
 CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
-CREATE TABLE texts(note INTEGER PRIMARY KEY, body TEXT NOT NULL, cut TEXT NOT NULL);
+CREATE TABLE texts(note INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE cuts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, cut TEXT NOT NULL);
 CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
 CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
