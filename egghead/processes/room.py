@@ -5,6 +5,7 @@ args: `{room: id}`. Exposes append, since, info. Publishes `log/<room>/` after t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from egghead.processes.common import Service, run
 from egghead.rooms.entries import EntryError
 from egghead.rooms.gate import TurnClosed
 from egghead.rooms.keeper import Conflict, Keeper
-from egghead.rooms.log import LogFull, RoomLog
+from egghead.rooms.log import LogBroken, LogFull, RoomLog
 from egghead.rooms.names import check_room, file_name
 from ipc import Call, IpcError, Refused, shielded
 
@@ -41,7 +42,7 @@ async def _setup(service: Service, room: str) -> None:
     if log.recovered.cut:
         logger.warning("room %s: cut %d bytes at the end: %s", room, log.recovered.cut, log.recovered.why)
     keeper = Keeper(room, log, _publisher(service, room))
-    service.expose(Room(keeper).methods())
+    service.expose(Room(keeper, service.fail).methods())
     service.info.update(room=room, entries=log.last, cut=log.recovered.cut)
     await service.connect()
     service.start(keeper.run(), "commits")
@@ -64,8 +65,9 @@ def _publisher(service: Service, room: str) -> Callable[[dict[str, Any]], Awaita
 class Room:
     """The calls of one room."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, fail: Callable[[BaseException], None]) -> None:
         self.keeper = keeper
+        self._fail = fail
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Name -> handler."""
@@ -85,14 +87,25 @@ class Room:
         except LogFull as full:
             logger.error("%s", full)
             raise Refused("LogFull", str(full)) from None
+        except LogBroken as broken:
+            return await self._end(broken)
 
     async def since(self, call: Call, seq: int = 0, limit: int = 500) -> dict[str, Any]:
         """{entries, last, more, first} after `seq`."""
         try:
             return self.keeper.since(seq, call.caller, limit)
+        except LogBroken as broken:
+            return await self._end(broken)
         except (EntryError, TypeError) as error:
             raise Refused("BadRequest", str(error)) from None
 
     async def info(self, call: Call) -> dict[str, Any]:
         """{room, last, entries, bytes, opened_at, first}."""
         return self.keeper.info()
+
+    async def _end(self, broken: LogBroken) -> dict[str, Any]:
+        """The process ends and its successor reads what is on disk. Its callers get no answer but PeerDown, which they
+        wait out; an error would be the last word for them."""
+        self._fail(broken)
+        never: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return await never

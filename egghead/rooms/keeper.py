@@ -71,12 +71,14 @@ class Keeper:
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._broken: LogBroken | None = None
 
     async def append(
         self, entries: object, caller: str, incarnation: int = 0, expect: int | None = None
     ) -> dict[str, Any]:
-        """Append all or none; returns {entries, last} with the entries as stored. Raises EntryError, Conflict, LogFull.
+        """Append all or none; returns {entries, last} with the entries as stored.
 
+        Raises EntryError, Conflict, LogFull; LogBroken when the process must end.
         Entries whose ids are in the log already are not written again: the stored ones are returned.
         """
         batch = check_batch(entries, caller, incarnation)
@@ -86,6 +88,8 @@ class Keeper:
             size = _size(entry)
             if size > MAX_ENTRY:
                 raise EntryError(f"a {entry['kind']!r} of {size} bytes is over the limit of {MAX_ENTRY}; shorten it")
+        if self._broken is not None:
+            raise self._broken
         answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
         self._idle.clear()
         self._requests.put_nowait(_Request(batch, caller, incarnation, expect, answer))
@@ -133,6 +137,12 @@ class Keeper:
                     break
             try:
                 await self._commit(requests)
+            except LogBroken as broken:
+                self._broken = broken
+                while not self._requests.empty():
+                    requests.append(self._requests.get_nowait())
+                self._idle.set()  # nothing more will be answered: an end that waited for it would not come
+                raise
             finally:
                 for request in requests:
                     request.refuse(LogBroken(f"the room {self.room!r} ends; ask its successor what was stored"))

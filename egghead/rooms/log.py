@@ -116,23 +116,38 @@ class RoomLog:
         return self._ids.get(entry_id)
 
     def read(self, after: int, limit: int = 500, max_bytes: int = PAGE_BYTES) -> list[dict[str, Any]]:
-        """Entries with seq > `after`, at most `limit`, and about `max_bytes` of them but at least one."""
+        """Entries with seq > `after`, at most `limit`, and about `max_bytes` of them but at least one.
+
+        Raises LogBroken when the file does not hold what was written to it.
+        """
         found: list[dict[str, Any]] = []
         if after >= self.last or limit <= 0:
             return found
         used = 0
         for line in self._lines(self._offset_before(after + 1), self.size):
-            entry = _decoder.decode(line)
+            entry = self._entry(line)
             if entry["seq"] <= after:
                 continue
             if found and used + len(line) > max_bytes:
-                break
+                return found
             entry.pop("more", None)
             found.append(entry)
             used += len(line)
             if len(found) >= limit:
-                break
+                return found
+        if (found[-1]["seq"] if found else after) < self.last:
+            # Answered with less than there is, every reader would ask for the rest for ever.
+            raise LogBroken(f"{self.path!r} ends before entry {self.last}: somebody else has changed it")
         return found
+
+    def _entry(self, line: bytes) -> dict[str, Any]:
+        try:
+            entry = _decoder.decode(line)
+            if not isinstance(entry["seq"], int):
+                raise KeyError("seq")
+        except (msgspec.DecodeError, KeyError) as error:
+            raise LogBroken(f"{self.path!r} is damaged, or somebody else has changed it: {error}") from error
+        return entry
 
     def append(self, batches: Sequence[Sequence[dict[str, Any]]]) -> None:
         """Write, sync and remember batches of complete entries (seq, id, at, by), in order.
@@ -144,7 +159,11 @@ class RoomLog:
         self.remember(batches, data)
 
     def write(self, data: bytes) -> None:
-        """Put bytes at the end and sync them; on a full disk cut back to the last good entry and raise LogFull."""
+        """Put bytes at the end and sync them; on a full disk cut back to the last good entry and raise LogFull.
+
+        Raises LogBroken, with nothing written, when somebody else has changed, replaced or removed the file.
+        """
+        self._check_untouched()
         try:
             self._write_all(data)
         except OSError as error:
@@ -159,6 +178,17 @@ class RoomLog:
                 raise LogBroken(
                     f"cannot sync {self.path!r}: {error.strerror}; what it holds must be read again"
                 ) from error
+
+    def _check_untouched(self) -> None:
+        # Behind half a line, or in a file that has no name any more, an acknowledged entry would be lost.
+        found = os.fstat(self._fd)
+        if found.st_nlink == 0:
+            raise LogBroken(f"somebody has removed or replaced {self.path!r}; what stands there now is read again")
+        if found.st_size != self.size:
+            raise LogBroken(
+                f"{self.path!r} has {found.st_size} bytes instead of {self.size}: somebody else has changed it; "
+                "what stands there now is read again"
+            )
 
     def remember(self, batches: Sequence[Sequence[dict[str, Any]]], data: bytes) -> None:
         """Bring index, ids and gate up to what `write` has put on disk."""

@@ -236,3 +236,15 @@ async def test_readers_are_told_whether_there_is_more(tmp_path: Path) -> None:
         assert k.keeper.since(5, ADA) == {"entries": [], "last": 5, "more": False, "first": "m0"}
         with pytest.raises(EntryError):
             k.keeper.since(-1, ADA)
+
+
+async def test_a_keeper_that_ends_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """When the log is broken, what was asked for is refused, and `settled` returns: a stop does not hang on it."""
+    async with kept(tmp_path) as k:
+        await k.keeper.append([say("x")], ADA)
+        Path(k.log.path).unlink()
+        results = await asyncio.gather(*(k.keeper.append([say(str(n))], ADA) for n in range(5)), return_exceptions=True)
+        assert all(isinstance(result, LogBroken) for result in results)
+        await asyncio.wait_for(k.keeper.settled(), 2)
+        with pytest.raises(LogBroken):
+            await k.keeper.append([say("later")], ADA)

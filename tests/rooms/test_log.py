@@ -210,3 +210,49 @@ def test_pages_are_bounded_by_bytes_but_never_empty(tmp_path: Path) -> None:
     assert 1 <= len(log.read(0, 500, 5000)) <= 5
     assert len(log.read(STRIDE, 500, 10)) == 1
     log.close()
+
+
+@pytest.mark.parametrize("harm", ["shorter", "longer", "removed", "replaced"])
+def test_a_file_that_somebody_else_has_changed_takes_nothing_more(tmp_path: Path, harm: str) -> None:
+    """An entry is never put behind half a line or into a file without a name, where it would be lost after its
+    acknowledgement; whoever opens the file next goes on."""
+    path = tmp_path / "r.jsonl"
+    log = RoomLog(str(path))
+    log.append([[entry(1)], [entry(2)]])
+    if harm == "shorter":
+        os.truncate(path, path.stat().st_size - 7)
+    elif harm == "longer":
+        with path.open("ab") as file:
+            file.write(b'{"seq"')
+    elif harm == "removed":
+        path.unlink()
+    else:
+        other = tmp_path / "other"
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+    with pytest.raises(LogBroken, match="somebody"):
+        log.append([[entry(3)]])
+    log.close()
+    again = RoomLog(str(path))
+    last = again.last
+    assert last == {"shorter": 1, "longer": 2, "removed": 0, "replaced": 2}[harm]
+    again.append([[entry(last + 1)]])
+    again.close()
+
+
+@pytest.mark.parametrize("harm", [b"\xff\x00{{", b"{}", b""])
+def test_reading_what_was_not_written_is_an_end_and_not_a_page(tmp_path: Path, harm: bytes) -> None:
+    """A damaged line or a missing tail raises LogBroken instead of a page that readers would ask for for ever."""
+    path = tmp_path / "r.jsonl"
+    log = RoomLog(str(path))
+    log.append([[entry(1)], [entry(2)]])
+    second = path.read_bytes().index(b"\n") + 1
+    with path.open("r+b") as file:
+        file.seek(second)
+        if harm:
+            file.write(harm + b"\n")
+        else:
+            file.truncate()
+    with pytest.raises(LogBroken, match="somebody else"):
+        log.read(0)
+    log.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import Any
 
 import pytest
@@ -119,6 +120,24 @@ async def test_follow_sees_each_entry_once_over_restarts_of_room_and_bus() -> No
         for number in range(3):
             mine = [entry["text"] for entry in seen if entry["text"].startswith(f"{number}.")]
             assert mine == [f"{number}.{n}" for n in range(30)]
+
+
+async def test_a_room_whose_file_was_cut_ends_and_its_callers_wait_for_the_next() -> None:
+    """Somebody truncates the log of a running room in the middle of a line: no append is acknowledged into the ruin, the
+    process ends at once, and its callers get what they asked for from its successor."""
+    async with stage() as s:
+        room = await s.start("rooms/default", "room", room="default")
+        ada = await s.bus.client("ada")
+        for n in range(3):
+            await ada.call("rooms/default", "append", entries=[message(f"{n}")])
+        path = next(s.records.glob(".egghead/rooms/default.jsonl"))
+        os.truncate(path, path.stat().st_size - 9)
+        asked = asyncio.create_task(append_reliably(ada, "default", [message("after")], 30))
+        assert await asyncio.to_thread(room.process.wait, 10) == 1
+        await s.kill("rooms/default")
+        await s.again("rooms/default")
+        await asked
+        assert [entry["text"] for entry in await everything(s)] == ["0", "1", "after"]
 
 
 async def test_follow_says_that_a_room_was_replaced() -> None:
