@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from records.text import analyse, terms
 
@@ -31,8 +31,7 @@ class Term:
     docs: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Section:
+class Section(NamedTuple):
     """`low` and `high`: where its terms lie in the text of the cut. `start` and `end`: where it lies in the body."""
 
     start: int
@@ -43,7 +42,7 @@ class Section:
     high: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Cut:
     """A note cut into terms, as ranking reads it."""
 
@@ -55,6 +54,7 @@ class Cut:
     sections: tuple[Section, ...]
     text: str  # the terms of all sections, a space before and after each: a tenth of the memory of lists
     size: int
+    marks: bytes = b""  # see `_mark`
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class _Query:
     weights: list[float]
     weight: float
     lookup: Lookup
-    needles: list[tuple[str, Meanings]]
+    needles: list[tuple[int, str, Meanings]]  # hash of an index term, the term between spaces, what it stands for
 
 
 @dataclass(slots=True)
@@ -106,7 +106,9 @@ def best(notes: Sequence[Candidate], planned: Sequence[Term], limit: int) -> lis
         for form, quality in term.forms.items():
             lookup.setdefault(form, []).append((place, quality))
     weights = [term.weight for term in planned]
-    query = _Query(weights, sum(weights) or 1.0, lookup, [(f" {form} ", found) for form, found in lookup.items()])
+    query = _Query(
+        weights, sum(weights) or 1.0, lookup, [(hash(form), f" {form} ", found) for form, found in lookup.items()]
+    )
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     looks = [_look(note, query, note.bm25 / top) for note in notes]
     looks.sort(key=lambda look: -look.most)
@@ -166,7 +168,7 @@ def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
         exact = exact or (part == 1.0 and share > 0.97)
     tagged = _found(cut.labels, lookup)
     headed = _found(cut.heads, lookup)
-    hits, body, counts = _hits(cut.text, query.needles)
+    hits, body, counts = _hits(cut, query.needles)
     outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * _share(tagged, query)
     # No passage says more than all of them together.
     passage = 0.0
@@ -188,14 +190,18 @@ def _everywhere(body: dict[int, float], named: dict[int, float], tagged: dict[in
     return everywhere
 
 
-def _hits(text: str, needles: list[tuple[str, Meanings]]) -> tuple[Hits, dict[int, float], dict[int, float]]:
+def _hits(cut: Cut, needles: list[tuple[int, str, Meanings]]) -> tuple[Hits, dict[int, float], dict[int, float]]:
     """Where wanted terms stand in joined terms, in order; the best quality of each query term; how often each is said.
     `str.find` runs in C: ten times faster than a look at every term."""
+    marks = cut.marks
+    if marks:
+        mask = len(marks) - 1
+        needles = [needle for needle in needles if marks[needle[0] & mask]]
     hits: Hits = []
     qualities: dict[int, float] = {}
     counts: dict[int, float] = {}
-    find = text.find
-    for needle, meanings in needles:
+    find = cut.text.find
+    for _, needle, meanings in needles:
         at = find(needle)
         if at < 0:
             continue
@@ -211,6 +217,17 @@ def _hits(text: str, needles: list[tuple[str, Meanings]]) -> tuple[Hits, dict[in
                 qualities[place] = quality
     hits.sort(key=_offset)
     return hits, qualities, counts
+
+
+def _mark(text: str) -> bytes:
+    """A byte for each slot that the hash of one of the terms falls into: most of the terms that a note does not have are
+    ruled out by one look, without a search through its text."""
+    found = set(text.split())
+    marks = bytearray(1 << (4 * len(found) + 1).bit_length())
+    mask = len(marks) - 1
+    for value in map(hash, found):
+        marks[value & mask] = 1
+    return bytes(marks)
 
 
 def _offset(hit: tuple[int, Meanings]) -> int:
@@ -320,6 +337,10 @@ class Memory:
         cut = self._cuts.pop((path, revision), None)
         if cut is not None:
             self._cuts[path, revision] = cut  # at the end: the first is the one not used for longest
+            if not cut.marks:  # met again: worth the work
+                cut.marks = _mark(cut.text)
+                cut.size += len(cut.marks)
+                self._size += len(cut.marks)
         return cut
 
     def keep(self, path: str, revision: str, cut: Cut) -> None:

@@ -6,21 +6,26 @@ import re
 from collections.abc import Mapping
 
 from records.markdown import plain
-from records.text import stands_for, terms, word_spans
+from records.text import spans, term_set
 
 LENGTH = 220
 _FURNITURE = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#{1,6}|\|)?\s*(?:\[[ xX]\]\s*)?")
 _ADDRESS = re.compile(r"<?\w+://[^\s>)]*>?|^\s*\[[^\]]*\]:.*")
+_RULED = "-*_=|:`~"  # what a rule begins with
 _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 
 def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
     """About `length` characters of the lines that hold most of `wanted` (index term -> weight), and (start, end) of each."""
-    lines = [line for line in text.splitlines()[:400] if line.strip() and not _RULE.match(line)]
+    lines = [
+        line
+        for line in text.splitlines()[:400]
+        if (bare := line.strip()) and not (bare[0] in _RULED and _RULE.match(line))
+    ]
     best = -1.0
     start = 0
     for place, line in enumerate(lines):
-        value = sum(wanted[term] for term in set(terms(_said(line))) if term in wanted)
+        value = sum([wanted[term] for term in term_set(_said(line)) if term in wanted])
         if value > best + 1e-9:
             best = value
             start = place
@@ -31,8 +36,7 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
         if len(shown) >= length * 0.6:
             break
     shown = _cut(shown, wanted, length)
-    marks = [(start, end) for start, end, word in word_spans(shown) if stands_for(word, wanted)]
-    return shown, tuple(marks)
+    return shown, tuple(spans(shown, wanted))
 
 
 def _said(line: str) -> str:
@@ -56,10 +60,9 @@ def _cut(text: str, wanted: Mapping[str, float], length: int) -> str:
     if len(text) <= length:
         return text
     first = 0
-    for start, _, word in word_spans(text):
-        if stands_for(word, wanted):
-            first = max(0, start - length // 3)
-            break
+    for start, _ in spans(text, wanted):
+        first = max(0, start - length // 3)
+        break
     if first:
         gap = text.find(" ", first)
         first = gap + 1 if 0 <= gap < first + 30 else first

@@ -64,8 +64,11 @@ def fold(word: str) -> str:
 
 def analyse(text: str) -> str:
     """The terms of a text, joined by spaces, in order: what the full-text table stores."""
-    found = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(unicodedata.normalize("NFC", text))
-    return " ".join(map(_CACHE.__getitem__, found))
+    return " ".join(map(_CACHE.__getitem__, _words(text)))
+
+
+def _words(text: str) -> list[str]:
+    return _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(unicodedata.normalize("NFC", text))
 
 
 def terms(text: str) -> list[str]:
@@ -73,10 +76,9 @@ def terms(text: str) -> list[str]:
     return analyse(text).split()
 
 
-def stands_for(word: str, wanted: Container[str]) -> bool:
-    """Whether a word of a text is one of the wanted terms, or has one among its parts."""
-    found = _CACHE[word]
-    return found in wanted or (" " in found and any(term in wanted for term in found.split()))
+def term_set(text: str) -> set[str]:
+    """The different terms of a text."""
+    return set(" ".join(set(map(_CACHE.__getitem__, _words(text)))).split())
 
 
 def raw_words(text: str) -> list[str]:
@@ -84,10 +86,13 @@ def raw_words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
-def word_spans(text: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, word) of the words of a text; offsets are of the text as it is."""
-    for match in _WORD.finditer(text):
-        yield match.start(), match.end(), match.group()
+def spans(text: str, wanted: Container[str]) -> Iterator[tuple[int, int]]:
+    """(start, end) of the words of a text that are one of the wanted terms, or have one among their parts; offsets are of
+    the text as it is."""
+    for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text):
+        found = _CACHE[match.group()]
+        if found in wanted or (" " in found and any(term in wanted for term in found.split())):
+            yield match.span()
 
 
 def word_terms(word: str) -> list[str]:
@@ -231,6 +236,8 @@ def distance(one: str, other: str, most: int) -> int:
     """Edit distance with adjacent transpositions, or `most` + 1 when it is more."""
     if abs(len(one) - len(other)) > most:
         return most + 1
+    if len(set(one).difference(other)) > most or len(set(other).difference(one)) > most:
+        return most + 1  # one step brings or takes one letter at most: this spares nearly all the work
     before: list[int] = []
     line = list(range(len(other) + 1))
     for row, left in enumerate(one, 1):
