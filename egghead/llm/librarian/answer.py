@@ -18,7 +18,7 @@ MAX_WORDS = 110  # of a whole answer, citations too; promised are 120, and peopl
 FIRST_WORDS = 70  # of the quotation from the best note
 OTHER_WORDS = 24  # of one from another note
 NEAR_WORDS = 40  # of one that is only near
-MAX_ALSO = 2
+MAX_CITED = 4  # notes in one answer
 EXTRA = 0.72  # share of the best passage's score from which others of the note are quoted too
 
 
@@ -51,7 +51,7 @@ def compose(readings: Sequence[Reading], language: str) -> str | None:
         if near and spent + OTHER_WORDS + 8 <= MAX_WORDS - 10:
             lines.append(_quote(other, OTHER_WORDS))
             spent += count_words(lines[-1])
-        elif len(named) < MAX_ALSO:
+        elif len(lines) + len(named) < MAX_CITED:
             named.append(cite(other.candidate.id))
     if named:
         lines.append(f"{phrase(language, 'also')} {', '.join(named)}")

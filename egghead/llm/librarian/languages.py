@@ -235,6 +235,22 @@ WEAK = """
     заметка заметки файл использовать найти лучше сказано 笔记 ノート メモ
 """
 
+# Everyday English words with so many senses that they tell half as much as others.
+LIGHT = """
+    able add allow already alone always answer appear around ask away back bad become before begin beginning below beside
+    bottom bring call came case certain check choose clear click close come complete contain cover current deal different
+    do done down easy effect either else end enough entire fact fall far feel few fill final fine fit follow form found four
+    front full general give given go good great group half hand happen hard head hold idea inside instead issue item
+    job just keep kind know large later lead learn least leave left let level life like line list little live long look
+    lose lot main make manage many matter middle mind miss modern move name near need never next nice nobody normal number
+    offer old onto open order original outside own pair part particular pass pick piece place plain plan play point
+    position possible press pretty problem program provide pull push put quick quickly quite rather reach read ready real
+    reason regular result return right root run running same save second see select send sent separate several short show
+    side simple single small soon sort sound special spot stand standard start state stay step stick still stop straight
+    stuff support sure system tell ten thing third three title today together top total touch toward try turn two type
+    under understand usual wait walk whole wide word work world worth write year yet
+"""
+
 PHRASES: dict[str, dict[str, str]] = {
     "en": {"silent": "The notes do not say.", "near": "The nearest:", "also": "See also:"},
     "de": {"silent": "Die Notizen sagen dazu nichts.", "near": "Am nächsten kommt:", "also": "Siehe auch:"},
@@ -315,6 +331,12 @@ def stop_words(language: str) -> frozenset[str]:
 def weak_words() -> frozenset[str]:
     """Folded words that say little in any collection of notes."""
     return frozenset(fold(word) for word in WEAK.split())
+
+
+@cache
+def light_words() -> frozenset[str]:
+    """Folded words of many senses."""
+    return frozenset(fold(word) for word in LIGHT.split())
 
 
 @cache

@@ -22,7 +22,7 @@ from egghead.llm.librarian.words import Term, Vocabulary, double_names, joined, 
 SURE = 0.42  # evidence from which a note is quoted as the answer
 CONFIDENT = 0.65  # evidence from which no more notes are read
 NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
-ALSO = 0.62  # share of the best score that makes another note worth naming
+ALSO = 0.6  # share of the best score that makes another note worth naming
 GLANCE = 800  # characters that tell a note's language
 UNMET = 0.3  # evidence that is lost when a name that was asked for is not in the note
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
@@ -30,6 +30,7 @@ STEPS = 1.6  # what a step is worth more, as a quotation, when the question is h
 DEFINES = 1.3  # what a sentence that begins with the thing is worth more when the question is what it is
 LEAD = 0.4  # what the beginning of a note is worth more when the question says its title: it is about that
 WINDOW = 12  # passages of a section that are read together
+LEADING = 3  # passages that a note begins with
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
 
 
@@ -60,6 +61,34 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Signals:
+    """What speaks for a note, each about 0..1."""
+
+    stretch: float
+    passage: float
+    about: float
+    named: float
+    titled: float
+    place: float
+    found: float
+    lead: float  # of its names and first words
+    length: float  # against the mean: long notes have every word somewhere
+
+    def worth(self) -> float:
+        return (
+            1.1 * self.stretch
+            + 1.1 * self.passage
+            + 0.25 * self.about
+            + 0.35 * self.named
+            + 0.4 * self.titled
+            + 0.75 * self.place
+            + 1.05 * self.found
+            + 0.9 * self.lead
+            - 0.6 * self.length
+        )
+
+
+@dataclass(frozen=True)
 class Reading:
     """A note that was read against a question."""
 
@@ -68,6 +97,7 @@ class Reading:
     covered: float  # share of the question's weight
     evidence: float
     passages: tuple[Scored, ...] = field(repr=False)
+    signals: Signals
 
 
 @dataclass(frozen=True)
@@ -201,22 +231,25 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
     titled_share = _title_share(candidate.title, question) * min(1.0, 2 * named)
     scored = _passages(note, question, passages, headings, titled_share)
     stretch, covered = _stretch(note, question, passages, headings)
-    about = [max(title, 0.8 * path) for title, path in zip(titled, pathed, strict=True)]
     anywhere = question.cover(note.everything)
+    about = [max(title, 0.8 * path) for title, path in zip(titled, pathed, strict=True)]
     plain = sum(term.weight for term in question.terms) or 1.0
     share = sum(
         term.weight * max(here, there, 0.5 * somewhere)
         for term, here, there, somewhere in zip(question.terms, covered, about, anywhere, strict=True)
     )
-    score = (
-        1.0 * stretch
-        + 1.0 * max((s.evidence for s in scored), default=0.0)
-        + 0.15 * _bm25(note, question, mean)
-        + 0.5 * named
-        + 0.5 * titled_share
-        + 0.2 / (2 + candidate.rank)
-        + 1.3 * candidate.found
+    signals = Signals(
+        stretch=stretch,
+        passage=max((s.evidence for s in scored), default=0.0),
+        about=_bm25(note, question, mean),
+        named=named,
+        titled=titled_share,
+        place=1 / (2 + candidate.rank),
+        found=candidate.found,
+        lead=_lead(note, question, about, passages),
+        length=math.log(1 + note.length / mean),
     )
+    score = signals.worth()
     met = [here > 0 or there > 0 for here, there in zip(covered, about, strict=True)]
     evidence = _evidence(question.terms, met, share / plain, engine)
     text = f"{candidate.title}\n{candidate.body}" if question.double_names else ""
@@ -224,7 +257,7 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         evidence = _without_the_name(evidence)
     if question.foreign[note.language]:
         score, evidence = score - 3 * FOREIGN, evidence - FOREIGN
-    return Reading(candidate, score, share / plain, evidence, scored)
+    return Reading(candidate, score, share / plain, evidence, scored, signals)
 
 
 def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine: float | None) -> float:
@@ -241,6 +274,15 @@ def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine
 def _without_the_name(evidence: float) -> float:
     """A note without the name that was asked for is near at best, however much else of the question it has."""
     return min(evidence - UNMET, SURE - 0.01)
+
+
+def _lead(note: _Note, question: _Question, about: Sequence[float], passages: Sequence[Sequence[float]]) -> float:
+    """How much of the question a note says in its names and its first words: that is what it is about."""
+    cover = list(about)
+    for at in range(min(LEADING, len(passages))):
+        if note.passages[at].section == note.passages[0].section:
+            cover = [max(a, 0.8 * b) for a, b in zip(cover, passages[at], strict=True)]
+    return question.worth(cover)
 
 
 def _bm25(note: _Note, question: _Question, mean: float) -> float:

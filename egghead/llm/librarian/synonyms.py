@@ -13,14 +13,220 @@ from egghead.llm.librarian.fold import fold
 # By language; each line is one group, a word may be in several.
 GROUPS = {
     "en": """
-        picture image photo screenshot figure
+        thumbnail preview miniature
+        hover mouse pointer tooltip
+        program software application app tool
+        app application program
+        editor ide vscode
+        browser chrome firefox safari edge
+        word docx doc office
+        spreadsheet excel csv table
+        document doc docs
+        documentation docs manual guide
+        date time timestamp day
+        timestamp datetime date
+        snippet abbreviation expansion
+        template boilerplate skeleton starter
+        typing type enter input
+        autocomplete completion suggestion intellisense
+        random shuffle surprise
+        arbitrary random
+        forgotten old resurface
+        duplicate double twice identical
+        anchor id identifier
+        identifier id name
+        paragraph block
+        heading header section title headline
+        heading outline toc
+        footnote footer annotation remark reference
+        quote quotation blockquote cite
+        link hyperlink reference url
+        url address link
+        backlink mention incoming
+        mention refer reference cite
+        broken dead dangling missing
+        placeholder missing nonexistent
+        unlinked orphan isolated disconnected
+        tag label keyword hashtag category
+        bookmark favourite favorite favorites star pin
+        filter restrict narrow limit exclude
+        exclude ignore omit skip hide
+        hide invisible conceal collapse
+        sort order ranking
+        count number amount total
+        rename retitle
+        replace substitute
+        merge combine join unite
+        split separate divide
+        relocate move
+        archive archived
+        edit modify change alter write
+        view display show see
+        print pdf paper
+        slides presentation powerpoint slideshow
+        scan ocr scanner
+        voice speech dictate dictation audio spoken
+        transcribe transcription transcript dictation
+        recording audio record recorded
+        video movie clip
+        email mail inbox
+        newsletter mailing
+        chat message messaging
+        notification notify alert reminder
+        reminder remind alarm
+        calendar schedule agenda event
+        timer alarm stopwatch
+        encrypt encryption encrypted
+        security secure safe dangerous safety risk
+        permission access authorization authorisation allowed rights
+        token secret credential apikey
+        sso saml oauth authentication login
+        license licence licensing
+        opensource license
+        free gratis
+        subscription plan pricing
+        account user profile
+        member membership
+        version release edition
+        downgrade older rollback previous
+        update upgrade newer
+        changelog release
+        log logs logging debug output
+        debug debugging troubleshoot diagnose
+        crash freeze hang
+        report issue bug
+        support help
+        question faq
+        beginner newcomer start introduction tutorial
+        tutorial guide walkthrough howto instructions
+        recipe howto guide
+        instruction instructions guide steps
+        principle philosophy idea goal
+        contribute contributor contributing contribution
+        rule rules policy conduct convention guideline
+        behaviour behavior conduct
+        harassment conduct abuse
+        build compile
+        npm node yarn package
+        container docker devcontainer
+        repository repo git
+        commit push
+        github git
+        pipeline ci workflow action actions
+        request fetch http
+        server hosting
+        domain dns url
+        blog website site
+        clipboard paste
+        clip clipper scrape save
+        article webpage clip
+        drag drop
+        attachment attach file media
+        whiteboard canvas draw drawing
+        mindmap graph map
+        graph network visualization visualisation map
+        visualise visualize graph
+        node dot vertex
+        zoom magnify
+        theme appearance dark style colours
+        font typeface typography
+        spellcheck spelling spell typo
+        misspelled spelling typo
+        grammar spelling
+        language locale
+        translate translation language
+        statistic statistics usage
+        spy telemetry tracking privacy
+        data information
+        query filter condition
+        grep search ripgrep
+        grep match pattern
+        pattern regex regexp
+        wildcard glob pattern
+        scheduled cron recurring interval
+        periodically regularly interval
+        daily today day
+        yesterday daily
+        weekly week
+        tomorrow daily
+        today todays daily
+        diary journal log
+        variable placeholder
+        script automation automate programmatically
+        automate automatic automation
+        json machine format
+        output format
+        flag option parameter argument
+        option flag parameter setting
+        argument parameter option
+        exit status return
+        ai llm assistant chatbot gpt claude model
+        assistant ai agent
+        chatgpt ai llm
+        onenote evernote notion obsidian roam
+        bring import migrate
+        transfer migrate move import
+        port migrate
+        migrate migrating migration
+        tablet ipad phone mobile
+        iphone ios phone
+        outside mobile
+        multiple several many
+        workspace project vault
+        vault workspace folder
+        location place
+        path location
+        offline network internet
+        cloud online sync
+        sync synchronize git
+        synchronise synchronize git
+        lint linter check health
+        check verify validate lint
+        validate check lint
+        tidy clean lint
+        wrong incorrect invalid error
+        tree hierarchy outline
+        summary overview abstract
+        overview introduction
+        emoji icon smiley
+        math maths mathematics
+        formulas formula math
+        equation math
+        uml diagram mermaid
+        flowchart mermaid diagram
+        kanban board
+        nested sub subfolder child below
+        parent above
+        top beginning begin
+        bottom end
+        inside within
+        show reveal
+        popup tooltip overlay
+        window pane tab
+        menu palette
+        palette command
+        click press tap
+        key shortcut
+        installed install
+        uninstall remove
+        reload restart
+        offer provide
+        requirement require prerequisite
+        prerequisite requirement need
+        comparison compare alternative versus
+        compare comparison alternative alternatives
+        alternative instead
+        reject rejected discarded
+        drawback disadvantage downside cons
+        advantage benefit pros
+        picture image photo screenshot figure gif illustration
         update upgrade
         gather collect record track
         regex regexp regular
         organize organise structure arrange
         document record
         folder directory
-        delete remove erase discard trash
+        delete remove erase discard trash clear
         create make new generate
         mobile phone smartphone android iphone ios
         telephone phone
@@ -39,7 +245,8 @@ GROUPS = {
         math formula equation latex
         journal daily diary
         statistics telemetry analytics tracking
-        terminal console cli shell command
+        terminal shell cli console prompt command
+        commandline cli terminal shell
         sidebar panel pane
         import migrate migration convert switch
         switch enable activate toggle
@@ -47,7 +254,7 @@ GROUPS = {
         export convert
         layout template
         private secret confidential
-        price cost pricing fee expensive cheap pay
+        price cost pricing fee expensive cheap pay paid free
         doctor physician
         car vehicle
         trip travel journey
@@ -72,7 +279,8 @@ GROUPS = {
         version history
         undo revert restore
         restore recover
-        collaborate collaboration together team
+        together collaborate collaboration collaborative team jointly
+        simultaneously realtime concurrently live together
         todo task checklist
         nested hierarchy hierarchical
         colour color
@@ -141,6 +349,7 @@ GROUPS = {
         loan credit mortgage
         holiday vacation leave
         employee staff colleague
+        colleague coworker teammate collaborator collaborate collaboration team together
         customer client
         supplier vendor
         decide decision decided agreed

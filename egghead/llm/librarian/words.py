@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from egghead.llm.librarian.fold import UNSPACED, WORD, fold
-from egghead.llm.librarian.languages import detect, stop_words, unspaced_stop, weak_words
+from egghead.llm.librarian.languages import detect, light_words, stop_words, unspaced_stop, weak_words
 from egghead.llm.librarian.synonyms import synonyms
 
 # English endings: what makes another form of the same word, and what makes a word of the same family.
@@ -32,6 +32,7 @@ _PREFIXES = {
 
 EXACT, INFLECTED, COMPOUND, LOOSE, TYPO = 1.0, 0.9, 0.6, 0.55, 0.7
 WEAK_WEIGHT = 0.3
+LIGHT_WEIGHT = 0.55
 MAX_WORD = 64  # letters of a word that are compared; longer ones are keys, hashes and URLs
 SYNONYM = 0.65  # what a synonym found is worth of the word itself
 
@@ -122,8 +123,10 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
             continue
         name = _is_name(word, start, question, language)
         weight = WEAK_WEIGHT if folded in weak or _weak_form(folded, weak) else 1.0
+        if weight == 1.0 and language == "en" and not _bases(folded, _FORMS).isdisjoint(light_words()):
+            weight = LIGHT_WEIGHT
         if name:
-            weight = 1.2 if weight == 1.0 else 0.7
+            weight = 1.2 if weight >= LIGHT_WEIGHT else 0.7
         found.setdefault(folded, Term(folded, weight, name, synonyms(folded, language), word, _spellings(folded)))
     return tuple(found.values())
 
