@@ -18,8 +18,7 @@ import psutil
 import pytest
 
 from tests.chaos.peers import DEADLINE
-from tests.chaos.test_chaos import workers
-from tests.e2e.node import gone, until
+from tests.e2e.node import gone, until, workers
 
 KILLS = 500
 ZYGOTE_KILLS = 20

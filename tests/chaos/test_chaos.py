@@ -18,7 +18,7 @@ from egghead.client.chat import post
 from egghead.client.follow import follow
 from egghead.paths import RuntimeDir
 from tests.chaos.audit import faults
-from tests.e2e.node import Home, Node, serving
+from tests.e2e.node import Home, Node, serving, workers
 
 AGENT = "---\nclass: agent\ntitle: {title}\ntags: [{tags}]\n---\nYou know about {tags}.\n"
 QUESTIONS = [
@@ -92,12 +92,6 @@ async def kill(node: Node, place: RuntimeDir, choice: random.Random) -> list[str
                 os.kill(victim["pid"], signal.SIGKILL)
                 killed.append(victim["name"])
     return killed
-
-
-def workers(node: dict[str, Any]) -> list[dict[str, Any]]:
-    if node["kind"] == "worker":
-        return [node]
-    return [w for child in node.get("children", ()) for w in workers(child)]
 
 
 async def quiet(seen: list[list[dict[str, Any]]], wanted: set[str]) -> None:

@@ -33,6 +33,13 @@ def until(what: str, probe: Callable[[], T | None], timeout: float = 20.0) -> T:
         time.sleep(0.03)
 
 
+def workers(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every process below a node of the status tree."""
+    if node["kind"] == "worker":
+        return [node]
+    return [worker for child in node.get("children", ()) for worker in workers(child)]
+
+
 class Home:
     """An empty home directory and the commands run in it."""
 
@@ -123,8 +130,9 @@ class Node:
             return []
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """name -> status of each process of the tree."""
-        return {p["name"]: p for p in self.home.json("ps")}
+        """name -> status of each process of the tree, from the file that `egghead ps` reads; asked many times."""
+        [status] = (self.home.path / "run" / "egghead").glob("*/status.json")
+        return {p["name"]: p for p in workers(json.loads(status.read_text())["tree"])}
 
     def kill(self, name: str) -> int:
         """SIGKILL to the process `name`; returns the pid it had."""

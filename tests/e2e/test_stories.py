@@ -61,7 +61,7 @@ def test_chat_without_a_node_brings_its_own(home: Home, foam: Path) -> None:
     before = {p.pid for p in psutil.process_iter()}
     answer = home.ok("chat", "default", QUESTION, "--records", str(foam))
     assert RIGHT in cited(answer)
-    ours = [p for p in psutil.process_iter() if p.pid not in before and str(foam) in " ".join(p.cmdline() or [])]
+    ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and str(foam) in str(p.info["cmdline"])]
     gone(ours)
     assert home.run("tree").returncode == 4
     again = home.run("rooms", "show", "default", "--records", str(foam))
@@ -73,7 +73,8 @@ def test_the_tree_is_shown_live(node: Node) -> None:
     names = set(node.processes())
     assert {"bus", "index", "store", "lobby", "tools", "llm", "coordinator", "roster"} <= names
     assert {"rooms/default", "agents/index"} <= names
-    for name, process in node.processes().items():
+    for process in node.home.json("ps"):
+        name = process["name"]
         assert psutil.pid_exists(process["pid"]), name
         assert process["state"] == "running" and process["restarts"] == 0
     tree = node.home.ok("tree")
