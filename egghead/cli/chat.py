@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from egghead.cli import unknown
-from egghead.cli.common import asynchronous, connected, json_option, load_config, records_option
+from egghead.cli.common import asynchronous, connected, json_option, load_config, options, records_option
 from egghead.errors import EggheadError, ExitCode
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from egghead.client import Said
+
+NODES = 4  # how many nodes may end under one message before it is given up
 DIM_KINDS = {"tool_started", "action"}
 
 
@@ -37,9 +44,9 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
     """
     room = room or load_config()[0].default_room
     if text is None and not sys.stdin.isatty():
-        text = sys.stdin.read().strip()
-        if not text:
-            raise click.UsageError("nothing to say: give TEXT, or pipe it in")
+        text = sys.stdin.read()
+    if text is not None:
+        text = something(text)
     if text is None:
         from egghead.cli.linechat import line_chat
 
@@ -60,28 +67,57 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answer.")
 def prompt(agent: str, text: str, as_json: bool, timeout: float) -> None:
     """Ask AGENT, in a room of two that remembers."""
-    say(None, text, as_json, timeout, agent)
+    say(None, something(text), as_json, timeout, agent)
+
+
+def something(text: str) -> str:
+    """`text` without the space around it. Raises UsageError when nothing is left: agents would answer to nothing."""
+    if not text.strip():
+        raise click.UsageError("nothing to say: give TEXT, or pipe it in")
+    return text.strip()
 
 
 @asynchronous
 async def say(room: str | None, text: str, as_json: bool, timeout: float, agent: str | None = None) -> None:
-    """Posts `text` in `room`, or in the room of two with `agent`, and shows what follows until the round has ended."""
+    """Posts `text` in `room`, or in the room of two with `agent`, and shows what follows until the round has ended.
+
+    When the node ends meanwhile (it may have been another client's own), the same message goes on under a new one.
+    """
     from egghead.client.chat import converse
+    from egghead.client.connection import NodeGone
+    from egghead.rooms.entries import new_id
 
     printer: Printer = JsonPrinter() if as_json else TerminalPrinter() if sys.stdout.isatty() else PlainPrinter()
-    async with connected(start=True) as client:
-        if room is None:
-            cards = await client.call("roster", "cards")
-            room = f"dm/{resolve_agent(cards, agent or '')}"
-        await client.call("lobby", "open", room=room)
+    message, again = new_id(), False
+    deadline = time.monotonic() + timeout
+    for left in reversed(range(NODES)):
         try:
-            # aclosing: an interrupted conversation must leave its subscriptions before the connection goes
-            async with contextlib.aclosing(converse(client, room, text, author_name(), timeout)) as happenings:
-                async for said in happenings:
-                    printer.show(said)
+            async with connected(start=True) as client:
+                # The next node, if there must be one, is for these notes, whichever this one was found by.
+                options()["records"] = client.node["records"]
+                where = room
+                if where is None:
+                    cards = await client.call("roster", "cards")
+                    where = f"dm/{resolve_agent(cards, agent or '')}"
+                await client.call("lobby", "open", room=where)
+                remaining = max(0.1, deadline - time.monotonic())
+                await _listen(printer, converse(client, where, text, author_name(), remaining, message, again))
+            break
+        except NodeGone as gone:
+            if not left:
+                raise
+            again = True
+            click.echo(f"egghead: the node (pid {gone.pid}) has ended; going on with another", err=True)
         except TimeoutError:
             raise EggheadError(f"no end of the answers within {timeout:g} s", ExitCode.TIMEOUT) from None
     printer.finish()
+
+
+async def _listen(printer: Printer, conversation: AsyncGenerator[Said, None]) -> None:
+    # aclosing: an interrupted conversation must leave its subscriptions before the connection goes
+    async with contextlib.aclosing(conversation) as happenings:
+        async for said in happenings:
+            printer.show(said)
 
 
 def resolve_agent(cards: list[dict[str, Any]], name: str) -> str:
@@ -103,28 +139,36 @@ class Printer:
     """Shows what happens after a message. Agents' words go to stdout, what is about them to stderr."""
 
     def __init__(self) -> None:
-        self.posted: str | None = None
+        self.seen = 0  # seq of the last entry: under another node the conversation is told again from its beginning
         self.spoke = 0
         self.failures: list[str] = []
 
-    def show(self, said: Any) -> None:
+    def show(self, said: Said) -> None:
         if said.entry is None:
-            self.text(said)
+            if said.own:
+                self.text(said)
             return
         entry = said.entry
-        if self.posted is None:
-            self.posted = entry["id"]
+        if entry["seq"] <= self.seen:
+            return
+        self.seen = entry["seq"]
+        if not said.own:
+            self.other(entry)
+            return
         self.entry(entry)
         if entry["kind"] == "turn_ended":
             self.spoke += entry["outcome"] == "spoke"
             if entry["outcome"] == "failed":
                 self.failures.append(f"{entry['agent']}: {entry.get('reason') or 'failed'}")
 
-    def text(self, said: Any) -> None:
+    def text(self, said: Said) -> None:
         """More text of a turn."""
 
     def entry(self, entry: dict[str, Any]) -> None:
-        """One entry of the log."""
+        """One entry of the log about the message that was posted."""
+
+    def other(self, entry: dict[str, Any]) -> None:
+        """One entry about what somebody else said in the room meanwhile: it would pass for an answer."""
 
     def finish(self) -> None:
         for failure in self.failures:
@@ -137,6 +181,8 @@ class JsonPrinter(Printer):
     def entry(self, entry: dict[str, Any]) -> None:
         click.echo(json.dumps(entry, ensure_ascii=False))
 
+    other = entry
+
 
 class PlainPrinter(Printer):
     """For pipes: only what agents said, each message whole; with a name when there is more than one speaker."""
@@ -148,6 +194,8 @@ class PlainPrinter(Printer):
             click.echo(entry["text"])
         elif entry["kind"] in ("denied", "notice"):
             click.echo(entry["text"], err=True)
+        elif entry["kind"] == "round_planned" and entry.get("reason"):
+            click.echo(entry["reason"], err=True)
 
 
 class TerminalPrinter(Printer):
@@ -159,14 +207,15 @@ class TerminalPrinter(Printer):
         self.shown: dict[str, str] = {}
         self.looked: dict[str, int] = {}  # who is looking things up -> how many read-only calls so far
 
-    def text(self, said: Any) -> None:
+    def text(self, said: Said) -> None:
         self._tell_looked()
-        if self.open != said.turn:
+        turn = said.turn or ""
+        if self.open != turn:
             self._close()
-            self._name(said.agent)
-            self.open = said.turn
+            self._name(said.agent or "")
+            self.open = turn
         click.echo(said.text, nl=False)
-        self.shown[said.turn] = self.shown.get(said.turn, "") + said.text
+        self.shown[turn] = self.shown.get(turn, "") + said.text
 
     def entry(self, entry: dict[str, Any]) -> None:
         kind = entry["kind"]

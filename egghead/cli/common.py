@@ -94,12 +94,16 @@ def need_node() -> tuple[RuntimeDir, dict[str, Any]]:
 
 @asynccontextmanager
 async def connected(start: bool = False) -> AsyncIterator[Client]:
-    """A client of the running node; with `start`, of a node made for the length of the block when none runs."""
+    """A client of the running node; with `start`, of a node made for the length of the block when none runs.
+
+    Raises NodeGone out of the block when that node ends.
+    """
     from egghead.client import Client, own_node
+    from egghead.client.connection import while_running
 
     found = find_node()
     if found is not None:
-        async with await Client.connect(found[0], found[1]) as client:
+        async with while_running(found[1]), await Client.connect(found[0], found[1]) as client:
             yield client
         return
     if not start:
@@ -108,8 +112,8 @@ async def connected(start: bool = False) -> AsyncIterator[Client]:
 
     config, path = load_config()
     records = node.resolve_records(config, options()["records"])
-    async with own_node(records, options()["config"] and path) as place_info:
-        async with await Client.connect(*place_info) as client:
+    async with own_node(records, options()["config"] and path) as (place, info):
+        async with while_running(info), await Client.connect(place, info) as client:
             yield client
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from egghead.cli import unknown
-from egghead.cli.chat import TerminalPrinter
-from egghead.cli.common import asynchronous, connected
+from egghead.cli.chat import NODES, TerminalPrinter
+from egghead.cli.common import asynchronous, connected, options
 from egghead.errors import EggheadError
 
 if TYPE_CHECKING:
@@ -121,24 +121,104 @@ COMMANDS: dict[str, tuple[str, str, Callable[[Here, str], Awaitable[None]]]] = {
 
 @asynchronous
 async def line_chat(room: str, author: str) -> None:
-    """Runs until /quit, Ctrl-D or Ctrl-C."""
-    async with connected(start=True) as client:
-        opened = await client.call("lobby", "open", room=room)
-        here = Here(client, room, author)
-        click.echo(click.style(f"{room} on {client.node['records']}. /help lists commands, /quit leaves.", dim=True))
-        tasks = [
-            asyncio.create_task(_show(here, max(0, int(opened.get("last", 0)) - BACKLOG))),
-            asyncio.create_task(_type(here)),
-            asyncio.create_task(here.done.wait()),
-        ]
+    """Runs until /quit, Ctrl-D or Ctrl-C; when the node ends meanwhile, it goes on with another."""
+    from egghead.client.connection import NodeGone
+
+    typed, screen = Typed(), Screen()
+    for left in reversed(range(NODES)):
         try:
-            finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in finished:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async with connected(start=True) as client:
+                options()["records"] = client.node["records"]
+                await _in_room(Here(client, room, author), typed, screen)
+            return
+        except NodeGone as gone:
+            if not left:
+                raise
+            click.echo(click.style(f"— the node (pid {gone.pid}) has ended; going on with another", dim=True), err=True)
+
+
+async def _in_room(here: Here, typed: Typed, screen: Screen) -> None:
+    opened = await here.client.call("lobby", "open", room=here.room)
+    last = int(opened.get("last", 0))
+    if screen.last is None:
+        click.echo(
+            click.style(f"{here.room} on {here.client.node['records']}. /help lists commands, /quit leaves.", dim=True)
+        )
+        screen.last = max(0, last - BACKLOG)
+    elif screen.last > last:
+        screen.last = 0  # another log under the same name
+    here.own = screen.own
+    tasks = [
+        asyncio.create_task(_show(here, screen)),
+        asyncio.create_task(_type(here, typed)),
+        asyncio.create_task(here.done.wait()),
+    ]
+    try:
+        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in finished:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Screen:
+    """What the person has seen, whatever node it came from. `last`: seq of the last entry, None before the first."""
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self.own: set[str] = set()
+        self.printer = RoomPrinter(self.own)
+
+
+class Typed:
+    """Lines from the terminal, read by one thread for the whole chat. `current` was read and has not been sent yet:
+    it outlives the node that it was meant for."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self.current: str | None = None
+        self.message = ""  # the id of its entry, so that it is in the log once
+        self.tried = False
+        self._reading = False
+
+    async def next(self) -> str | None:
+        """The next line; None at the end of the input."""
+        from egghead.rooms.entries import new_id
+
+        if self.current is None:
+            self._read()
+            self.current = await self.lines.get()
+            self.message, self.tried = new_id(), False
+        return self.current
+
+    def sent(self) -> None:
+        """The current line is done with."""
+        self.current = None
+
+    def _read(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 - importing it gives input() its editing and history
+        loop = asyncio.get_running_loop()
+
+        def read() -> None:
+            line: str | None = ""
+            while line is not None:
+                try:
+                    line = input()
+                except (EOFError, KeyboardInterrupt, ValueError):
+                    line = None
+                with contextlib.suppress(RuntimeError):  # the chat has ended meanwhile
+                    loop.call_soon_threadsafe(self.lines.put_nowait, line)
+
+        # A daemon thread: a read of the terminal cannot be cancelled, and leaving must not wait for Enter.
+        import threading
+
+        threading.Thread(target=read, daemon=True).start()
 
 
 class RoomPrinter(TerminalPrinter):
@@ -158,11 +238,13 @@ class RoomPrinter(TerminalPrinter):
         super().entry(entry)
 
 
-async def _show(here: Here, since: int) -> None:
+async def _show(here: Here, screen: Screen) -> None:
     from egghead.client.chat import Said
-    from egghead.client.follow import follow
+    from egghead.client.connection import sentence
+    from egghead.client.follow import RoomReplaced, follow
+    from ipc import IpcError
 
-    printer = RoomPrinter(here.own)
+    printer = screen.printer
     subscription = await here.client.peer.subscribe(f"text/{here.room}/")
 
     async def stream() -> None:
@@ -172,40 +254,38 @@ async def _show(here: Here, since: int) -> None:
 
     streaming = asyncio.create_task(stream())
     try:
-        async for entry in follow(here.client.peer, here.room, since=since):
+        async for entry in follow(here.client.peer, here.room, since=screen.last or 0):
             printer.entry(entry)
+            screen.last = entry["seq"]
+    except IpcError as error:
+        raise sentence(error, f"rooms/{here.room}") from error
+    except RoomReplaced as replaced:
+        raise EggheadError(str(replaced)) from replaced
     finally:
         streaming.cancel()
 
 
-async def _type(here: Here) -> None:
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 - importing it gives input() its editing and history
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
+async def _type(here: Here, typed: Typed) -> None:
+    from egghead.client.chat import post
+    from egghead.client.connection import sentence
+    from ipc import IpcError
 
-    def read() -> None:
-        while True:
-            try:
-                line: str | None = input()
-            except (EOFError, KeyboardInterrupt, ValueError):
-                line = None
-            loop.call_soon_threadsafe(lines.put_nowait, line)
-            if line is None:
-                return
-
-    # A daemon thread: a read of the terminal cannot be cancelled, and leaving must not wait for Enter.
-    import threading
-
-    threading.Thread(target=read, daemon=True).start()
     while not here.done.is_set():
-        line = await lines.get()
+        line = await typed.next()
         if line is None:
             return
         try:
-            await _line(here, line.strip())
+            if line.strip() and not line.startswith("/"):
+                again, typed.tried = typed.tried, True
+                here.own.add(typed.message)
+                await post(here.client, here.room, line.strip(), here.author, 30.0, typed.message, again)
+            else:
+                await _line(here, line.strip())
         except EggheadError as error:
             click.echo(f"{error}", file=sys.stderr)
+        except IpcError as error:
+            click.echo(f"{sentence(error, f'rooms/{here.room}')}", file=sys.stderr)
+        typed.sent()
 
 
 @asynchronous

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from egghead import __version__
@@ -53,17 +56,67 @@ class Client:
         """`peer.call` for commands: a fault becomes one sentence. Raises EggheadError."""
         try:
             return await self.peer.call(target, method, timeout=timeout, **params)
-        except PeerDown as error:
-            raise EggheadError(f"{target!r} is not running now ({error}); see: egghead tree") from error
         except CallTimeout as error:
             raise EggheadError(f"{target!r} did not answer {method!r} in {timeout:g} s", ExitCode.TIMEOUT) from error
-        except Forbidden as error:
-            raise EggheadError(f"not allowed: {error}", ExitCode.REFUSED) from error
-        except RemoteError as error:
-            code = ExitCode.NOT_FOUND if error.type in ("NotFound", "NoSuchRoom", "NoSuchAgent") else ExitCode.FAILED
-            raise EggheadError(str(error.message), code) from error
         except IpcError as error:
-            raise EggheadError(str(error)) from error
+            raise sentence(error, target) from error
+
+
+class NodeGone(NodeError):
+    """The node ended while a client was using it. What was said is in the rooms' logs."""
+
+    exit_code = ExitCode.NO_NODE
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"the node (pid {pid}) has ended; what was said is kept in its rooms. Start it again: egghead serve"
+        )
+        self.pid = pid
+
+
+@asynccontextmanager
+async def while_running(node: dict[str, Any]) -> AsyncIterator[None]:
+    """Cuts the block with NodeGone as soon as the node's root process has ended: it would wait for nobody."""
+    pid = int(node["pid"])
+    gone = NodeGone(pid)
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise gone from None
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+        loop.remove_reader(fd)
+        task.cancel()
+
+    loop.add_reader(fd, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if ended and task.uncancel() == 0:
+            raise gone from None
+        raise
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def sentence(error: IpcError, target: str) -> EggheadError:
+    """What the bus says about a call to `target`, as one line for a person."""
+    if isinstance(error, PeerDown):
+        return EggheadError(f"{target!r} is not running now ({error}); see: egghead tree")
+    if isinstance(error, CallTimeout):
+        return EggheadError(f"{target!r} did not answer in time; see: egghead tree", ExitCode.TIMEOUT)
+    if isinstance(error, Forbidden):
+        return EggheadError(f"not allowed: {error}", ExitCode.REFUSED)
+    if isinstance(error, RemoteError):
+        known = error.type in ("NotFound", "NoSuchRoom", "NoSuchAgent")
+        return EggheadError(str(error.message), ExitCode.NOT_FOUND if known else ExitCode.FAILED)
+    return EggheadError(str(error))
 
 
 def user() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from egghead.cli.chat import JsonPrinter, PlainPrinter, Printer, TerminalPrinter, resolve_agent
 from egghead.cli.linechat import RoomPrinter
-from egghead.client.chat import Said
+from egghead.client.chat import Round, Said
 from egghead.errors import EggheadError, ExitCode
 
 
@@ -17,8 +18,8 @@ def entry(kind: str, **fields: Any) -> Said:
 
 
 def show(printer: Printer, *said: Said) -> None:
-    for one in said:
-        printer.show(one)
+    for number, one in enumerate(said, 1):
+        printer.show(one if one.entry is None else replace(one, entry={**one.entry, "seq": number}))
 
 
 ASKED = Said({"seq": 1, "id": "m", "at": "", "by": "clients/x-1", "kind": "message", "author": "x", "text": "q"})
@@ -69,6 +70,40 @@ def test_no_answer_is_an_exit_code() -> None:
     assert caught.value.exit_code == ExitCode.NO_ANSWER
 
 
+@pytest.mark.parametrize("kind", [PlainPrinter, TerminalPrinter])
+def test_what_others_ask_meanwhile_does_not_pass_for_the_answer(
+    kind: type[Printer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers to somebody else's message in the same room are neither printed nor counted."""
+    printer = kind()
+    other = entry("message", turn="o", author="A", text="Another answer.")
+    foreign = [Said(None, "o", "a", "Anoth"), other, entry("turn_ended", turn="o", agent="a", outcome="spoke")]
+    show(printer, ASKED, *(replace(one, own=False) for one in foreign))
+    with pytest.raises(EggheadError, match="nobody"):
+        printer.finish()
+    show(printer := kind(), ASKED, *(replace(one, own=False) for one in foreign), ANSWER, SPOKE)
+    printer.finish()
+    assert "Anoth" not in (out := capsys.readouterr().out) and out.endswith("An answer.\n")
+
+
+def test_what_is_told_again_under_another_node_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A conversation that begins again from its first entry goes on where it was."""
+    printer = PlainPrinter()
+    show(printer, ASKED, ANSWER)
+    show(printer, ASKED, ANSWER, SPOKE)
+    printer.finish()
+    assert capsys.readouterr().out == "An answer.\n"
+
+
+def test_how_a_name_was_read_is_said_in_a_pipe_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mention that matched nobody, or nearly, is told on stderr."""
+    printer = PlainPrinter()
+    show(printer, ASKED, entry("round_planned", round="r", reason="nobody here is called @nobody"), ANSWER, SPOKE)
+    printer.finish()
+    out, err = capsys.readouterr()
+    assert (out, err) == ("An answer.\n", "nobody here is called @nobody\n")
+
+
 def test_a_second_attempt_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """When an agent died and is asked again, the reader is told, and sees the whole new text."""
     printer = TerminalPrinter()
@@ -84,6 +119,26 @@ def test_own_lines_are_not_shown_again(capsys: pytest.CaptureFixture[str]) -> No
     printer = RoomPrinter({"m"})
     show(printer, ASKED, Said({**(ASKED.entry or {}), "id": "other", "author": "bob", "text": "hello"}))
     assert capsys.readouterr().err == "bob: hello\n"
+
+
+def test_a_turn_that_began_after_the_message_has_read_it() -> None:
+    """Whoever is given a turn of an earlier round after the message was posted answers it there; a turn that had begun
+    before, and what others say, is not about it."""
+    round_ = Round("m")
+    foreign = [entry("message", turn="old", author="A", text="x"), entry("round_ended", round="r0")]
+    mine = [
+        entry("turn_started", turn="t", round="r0", agent="a", attempt=1),
+        ANSWER,
+        entry("round_planned", round="r1", message="m", order=[]),
+        entry("notice", text="x"),
+    ]
+    for said in [*foreign, *mine]:
+        assert said.entry is not None
+        round_.take(said.entry)
+    assert [round_.owns(said.entry or {}) for said in foreign] == [False, False]
+    assert [round_.owns(said.entry or {}) for said in mine] == [True, True, True, True]
+    assert round_.owns(ASKED.entry or {}) is True
+    assert round_.owns({**(ASKED.entry or {}), "id": "other"}) is False
 
 
 CARDS = [{"id": "index", "title": "Index"}, {"id": "people/bob", "title": "Robert"}, {"id": "x/bob2", "title": "Two"}]
