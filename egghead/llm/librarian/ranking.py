@@ -146,20 +146,20 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     )
 
 
-def promising(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[float]:
-    """How much of the question each candidate's title and path say, 0..1, before any of them is read."""
+def promising(candidates: Sequence[Candidate], terms: Sequence[Term], language: str) -> list[tuple[float, float]]:
+    """How much of the question each candidate's title and path say, and how much these and its snippet, 0..1, before
+    any of them is read."""
     names = [frozenset(tokens(f"{c.title} {c.id.replace('-', ' ').replace('_', ' ')}")) for c in candidates]
-    vocabulary = Vocabulary(frozenset().union(*names))
+    glimpses = [said.union(tokens(c.snippet)) for said, c in zip(names, candidates, strict=True)]
+    vocabulary = Vocabulary(frozenset().union(*glimpses))
     forms = [vocabulary.forms(term, language) for term in terms]
     total = sum(term.weight for term in terms) or 1.0
-    return [
-        sum(
-            term.weight * max((sure for word, sure in found.items() if word in words), default=0.0)
-            for term, found in zip(terms, forms, strict=True)
-        )
-        / total
-        for words in names
-    ]
+
+    def share(words: frozenset[str]) -> float:
+        found = (max((sure for word, sure in form.items() if word in words), default=0.0) for form in forms)
+        return sum(term.weight * sure for term, sure in zip(terms, found, strict=True)) / total
+
+    return [(share(said), share(shown)) for said, shown in zip(names, glimpses, strict=True)]
 
 
 class _Question:

@@ -25,6 +25,8 @@ HITS = 12  # asked for in each search
 READ = 5  # bodies read at once: as many as an agent's tools run side by side
 MORE = 5  # bodies read after them when what they say leaves doubt
 NAMED = 0.1  # what a title that says the whole question adds to a place in the order: about a first place in one search
+SHOWN = 0.03  # what names and snippet together add
+FOUND = 0.05  # what the engine's own measure adds
 FIRST = 2  # of each search, read in any case
 MAX_TERMS = 24  # words of a long message that are looked up
 LISTED = 8  # notes named in a list
@@ -190,8 +192,8 @@ def _merge(found: Sequence[Sequence[Mapping[str, Any]]], wanted: Sequence[Term],
             scores[id] = max(scores.get(id, 0.0), trust * _score(hit))
             records.setdefault(id, hit)
     candidates = [_candidate(records[id], 0, scores[id]) for id in fused]
-    for candidate, said in zip(candidates, promising(candidates, wanted, language), strict=True):
-        fused[candidate.id] += NAMED * said
+    for candidate, (said, shown) in zip(candidates, promising(candidates, wanted, language), strict=True):
+        fused[candidate.id] += NAMED * said + SHOWN * shown + FOUND * candidate.found
     candidates.sort(key=lambda c: (-fused[c.id], c.id))
     # What one search puts first is read, however little the others think of it.
     first = {str(hit["id"]) for ranked in found for hit in ranked[:FIRST]}

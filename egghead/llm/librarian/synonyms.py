@@ -6,6 +6,7 @@ thing. Nothing of one collection, one product or one question set belongs here.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from egghead.llm.librarian.fold import fold
@@ -246,7 +247,11 @@ GROUPS = {
         journal daily diary
         statistics telemetry analytics tracking
         terminal shell cli console prompt command
-        commandline cli terminal shell
+        commandline cli terminal shell console command
+        accidentally accident mistake undo trash restore recover
+        sso saml oauth login
+        docx word doc office document
+        monthly month
         sidebar panel pane
         import migrate migration convert switch
         switch enable activate toggle
@@ -271,9 +276,9 @@ GROUPS = {
         include embed insert
         contents content
         saved save store stored
-        automatic automatically auto itself
-        disable stop off turn
-        enable turn activate
+        automatically automatic auto itself
+        disable off stop turn switch
+        enable activate turn switch
         configure setting settings setup option preference
         install setup installation
         version history
@@ -681,6 +686,39 @@ GROUPS = {
         kochen rezept zubereiten
     """,
 }
+
+
+# English expressions of several words that stand for one; each is looked up with the word's own group.
+EXPRESSIONS = {
+    "commandline": r"command[ -]lines?",
+    "email": r"e[ -]mails?",
+    "sso": r"single sign[ -]on",
+    "howto": r"how-tos?",
+    "realtime": r"real[ -]time",
+    "wifi": r"wi[ -]fi",
+    "todo": r"to-dos?",
+    "hover": r"mouse(?: pointer)? (?:is |moves |goes )?over|mouse-?over",
+    "speech": r"text[ -]to[ -]speech|read(?:s|ing)? aloud",
+    "disable": r"(?:turn|turns|turned|turning|switch|switched|switching) (?:it |them |this |that |these |the \w+ )?off",
+    "enable": r"(?:turn|turns|turned|turning|switch|switched|switching) (?:it |them |this |that |these |the \w+ )?on(?! \w+day)",
+    "delete": r"get(?:ting)? rid of",
+    "rollback": r"roll(?:ed|ing)? back",
+    "toc": r"table of contents",
+    "accidentally": r"by (?:accident|mistake)",
+    "automatically": r"(?:by itself|by themselves|on (?:its|their) own)",
+    "daily": r"(?:every|each) day",
+    "weekly": r"(?:every|each) week",
+    "monthly": r"(?:every|each) month",
+    "login": r"log(?:ged|ging)? in(?:to)?|sign(?:ed|ing)? in(?:to)?",
+    "backup": r"back(?:ed|ing)? up",
+    "setup": r"set(?:ting)? up",
+}
+
+
+@cache
+def expressions() -> re.Pattern[str]:
+    """What matches an expression; the name of the group that matched is the word it stands for."""
+    return re.compile("|".join(rf"\b(?P<{word}>{pattern})\b" for word, pattern in EXPRESSIONS.items()), re.IGNORECASE)
 
 
 @cache

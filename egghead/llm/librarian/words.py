@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from egghead.llm.librarian.fold import UNSPACED, WORD, fold
 from egghead.llm.librarian.languages import detect, light_words, stop_words, unspaced_stop, weak_words
-from egghead.llm.librarian.synonyms import synonyms
+from egghead.llm.librarian.synonyms import expressions, synonyms
 
 # English endings: what makes another form of the same word, and what makes a word of the same family.
 _FORMS = ("s", "es", "ed", "d", "ing", "ies", "ied")
@@ -113,6 +113,12 @@ def terms(question: str, language: str | None = None) -> tuple[Term, ...]:
     language = language or detect(question)
     stops, weak = stop_words(language), weak_words()
     found: dict[str, Term] = {}
+    if language == "en":
+        for match in expressions().finditer(question):
+            word = str(match.lastgroup)
+            found.setdefault(word, Term(word, 1.0, False, synonyms(word, language), match[0]))
+        # Blanks of the same length: what is a name depends on where a word stands.
+        question = expressions().sub(lambda match: " " * len(match[0]), question)
     for start, word in _words(question, language):
         folded = fold(word)[:MAX_WORD]
         if UNSPACED.match(word):
@@ -338,7 +344,7 @@ class Vocabulary:
 
     def forms(self, term: Term, language: str) -> Mapping[str, float]:
         """Every word that may stand for the term → how surely (0 to 1)."""
-        found = self._forms(term.text, language)
+        found = self._forms(term.text, language, term.name)
         for spelling in term.spellings:
             for word, sure in self._forms(spelling, language).items():
                 found[word] = max(found.get(word, 0.0), sure)
@@ -347,7 +353,7 @@ class Vocabulary:
                 found[word] = max(found.get(word, 0.0), sure * SYNONYM)
         return found
 
-    def _forms(self, asked: str, language: str) -> dict[str, float]:
+    def _forms(self, asked: str, language: str, name: bool = False) -> dict[str, float]:
         if UNSPACED.match(asked):
             return {asked: EXACT} if asked in self.words else {}
         found = self._begins(asked, language)
@@ -356,7 +362,8 @@ class Vocabulary:
                 sure = related(asked, word, language)
                 if sure:
                     found[word] = sure
-        return found or self._typos(asked)
+        # A name is another word by one letter more often than it is misspelt: Slack, stack.
+        return found or ({} if name and len(asked) < 7 else self._typos(asked))
 
     def _begins(self, asked: str, language: str) -> dict[str, float]:
         """Forms with the same beginning; in scripts with prefixes, any."""
