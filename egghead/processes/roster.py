@@ -30,6 +30,7 @@ from egghead.agents.reconcile import (
     held,
     muster,
     reconcile,
+    same,
 )
 from egghead.agents.record import AgentSpec, difference, roll
 from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
@@ -50,6 +51,9 @@ ASK = 10.0  # seconds for one call
 FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
 APPEND_DEADLINE = 30.0
 RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
+SETTLE = 0.12  # seconds without a further save until an agent is swapped
+SETTLE_BUSY = 0.25  # the same once there was one: somebody saves again and again
+SETTLE_LONGEST = 2.0
 CARDS_EVERY = 0.05  # seconds in which changes of cards become one event
 CARDS_EACH = 0.0005  # and this much more for each agent: a list of a thousand is not sent twenty times a second
 
@@ -251,8 +255,13 @@ class Roster:
         """The old process finishes its turns; what is said meanwhile waits in the log for the new one."""
         self.swapping.add(action.id)
         try:
+            child = self.actual.get(action.id)
+            if child is not None and child.state == RUNNING and action.old is not None:
+                await self._saved(action.id)
+                if same(self.desired.get(action.id), action.old):
+                    return  # saved back as it was
             await self._stop(action.id)
-            spec = self.desired.get(action.id)  # ten saves while the old one was finishing are one swap
+            spec = self.desired.get(action.id)  # saved again while the old one was finishing: still one swap
             if spec is None:
                 return
             await self._start(spec)
@@ -263,6 +272,18 @@ class Roster:
         finally:
             self.swapping.discard(action.id)
         await self._muster_all([action.id])  # a room that opened meanwhile, or a title that nobody was told
+
+    async def _saved(self, id: str) -> None:
+        """Wait until nobody saves the record any more: ten saves in a second are one swap, not ten."""
+        loop = asyncio.get_running_loop()
+        last, settle = self.desired.get(id), SETTLE
+        latest = loop.time() + SETTLE_LONGEST
+        while loop.time() < latest:
+            await asyncio.sleep(settle)
+            now = self.desired.get(id)
+            if now is None or now == last:
+                return
+            last, settle = now, SETTLE_BUSY
 
     async def _watch_children(self) -> None:
         async for change in self.control.changes():

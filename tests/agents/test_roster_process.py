@@ -98,9 +98,33 @@ async def test_a_change_swaps_the_process_once() -> None:
         await card_until(s, "scout", state="running", model="a/m9")
         await _until(lambda: not root.stage.processes["roster"].service.peer._server._jobs)
         assert "model default → a/m" in entry["text"] and "+records.create" in entry["text"]
-        assert root.started.count("scout") <= 4
+        assert root.started.count("scout") == 2
+        assert sum(entry["kind"] == "reloaded" for entry in await s.log()) == 1
         about = await s.peers["coordinator"].call("agents/scout", "about")
         assert about["spec"]["model"] == "a/m9"
+
+
+async def test_ten_saves_in_a_second_are_one_swap() -> None:
+    """Saves a tenth of a second apart, as somebody who tries things out makes them, swap the process once."""
+    async with rostered() as (s, root, _):
+        s.notes.agent("scout", "records.read")
+        await s.changed("agents/scout", "created", previous=None)
+        await card_until(s, "scout", state="running")
+        for number in range(10):
+            s.notes.agent("scout", "records.read", extra=f"model: a/m{number}\n")
+            await s.changed("agents/scout")
+            await asyncio.sleep(0.08)  # the pace is what is tested
+        await s.until("reloaded", agent="scout")
+        await card_until(s, "scout", state="running", model="a/m9")
+        assert root.started.count("scout") == 2
+        s.notes.agent("scout", "records.read", extra="model: a/other\n")
+        await s.changed("agents/scout")
+        s.notes.agent("scout", "records.read", extra="model: a/m9\n")
+        await s.changed("agents/scout")
+        s.notes.agent("later")
+        await s.changed("agents/later", "created", previous=None)
+        await s.until("joined", agent="later")
+        assert root.started.count("scout") == 2  # saved back as it was
 
 
 async def test_a_rename_is_one_line() -> None:
