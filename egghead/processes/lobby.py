@@ -251,11 +251,18 @@ class Lobby:
             try:
                 await self.service.control.start_child(SUPERVISOR, {"id": room, "args": {"room": room}})
             except ControlError as error:
-                if error.code in ALREADY:
+                if error.code not in ALREADY:
+                    raise
+                if not await self._parked(room):
                     return False
-                raise
+                # It crashed too often once; who asks for it now has perhaps mended the reason.
+                await self.service.control.unpark(SUPERVISOR, room)
         self.failed.pop(room, None)
         return True
+
+    async def _parked(self, room: str) -> bool:
+        children = await self.service.control.which_children(SUPERVISOR)
+        return any(str(row[0]) == room and row[1] == "parked" for row in children)
 
     async def _start_noting(self, room: str) -> None:
         try:

@@ -59,6 +59,7 @@ class Stage:
         self.children: dict[str, Child] = {}
         self.kinds: dict[str, tuple[str, dict[str, Any]]] = {}
         self.refuse: set[str] = set()  # rooms that the supervisor does not start
+        self.parked: set[str] = set()  # rooms that it has given up on
 
     async def start(self, name: str, kind: str, **args: Any) -> Child:
         """Start a process and wait for READY."""
@@ -153,10 +154,17 @@ class Stage:
             room = params["spec"]["id"]
             if f"rooms/{room}" in self.children:
                 answer = {"answer": message["request"], "error": "already_started", "detail": room}
+            elif room in self.parked:
+                answer = {"answer": message["request"], "error": "already_present", "detail": room}
             elif room in self.refuse:
                 answer = {"answer": message["request"], "error": "error", "detail": "refused by the test"}
             else:
                 await self.start(f"rooms/{room}", "room", **params["spec"]["args"])
+        elif message["method"] == "which_children":
+            answer["result"] = [[room, "parked"] for room in sorted(self.parked)]
+        elif message["method"] == "unpark":
+            self.parked.remove(params["id"])
+            await self.start(f"rooms/{params['id']}", "room", room=params["id"])
         elif message["method"] == "terminate_child":
             await self.stop(f"rooms/{params['id']}")
         with contextlib.suppress(OSError):

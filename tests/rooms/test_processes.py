@@ -264,6 +264,19 @@ async def test_the_lobby_reopens_live_rooms_and_one_bad_room_stops_nobody() -> N
         assert "refused by the test" in listed["dm/scout"]["error"]
 
 
+async def test_opening_a_parked_room_starts_it_again() -> None:
+    """A room that crashed too often is tried again by whoever opens it: the reason may have been mended."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        await s.kill("rooms/plans")
+        s.parked = {"plans"}
+        assert (await ada.call("lobby", "open", room="plans"))["opened"] is True
+        [said] = await append_reliably(ada, "plans", [message("back")])
+        assert said["text"] == "back"
+
+
 async def test_the_lobby_refuses_what_cannot_be_a_room() -> None:
     """Bad names, unknown rooms and dropping the default room are refused with what to do instead."""
     async with stage() as s:
