@@ -15,7 +15,9 @@ from egghead.errors import EggheadError, ExitCode
 
 
 @click.command()
-@click.option("-n", "count", type=int, default=50, show_default=True, help="How many of the last lines.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=0), default=50, show_default=True, help="How many of the last lines."
+)
 @click.option("-f", "follow", is_flag=True, help="Go on as lines are added.")
 @click.option("--process", metavar="NAME", help="Only lines of this process, e.g. agents/index.")
 @records_option

@@ -69,7 +69,7 @@ async def resolve(port: NotesPort, name: str) -> str:
 
 @records.command()
 @click.argument("query", nargs=-1, required=True)
-@click.option("-n", "limit", type=int, default=10, show_default=True)
+@click.option("-n", "limit", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--class", "class_", metavar="CLASS")
 @click.option("--tag", "tags", multiple=True)
 @records_option
@@ -119,14 +119,16 @@ async def show(name: str, as_json: bool) -> None:
 @click.option("--class", "class_", metavar="CLASS")
 @click.option("--tag", metavar="TAG")
 @click.option("--in", "prefix", metavar="FOLDER", help="Only ids that begin with this.")
-@click.option("-n", "limit", type=int, default=1000, show_default=True)
+@click.option("-n", "limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @records_option
 @json_option
 @asynchronous
 async def list_(class_: str | None, tag: str | None, prefix: str | None, limit: int, as_json: bool) -> None:
     """The notes, by id."""
     async with notes() as port:
-        rows = await port.index("list", **{"class": class_, "tag": tag, "prefix": prefix, "limit": limit})
+        rows = await port.index(
+            "list", **{"class": class_, "tag": tag, "prefix": prefix, "order": "id", "limit": limit}
+        )
     if as_json:
         print_json(rows)
         return

@@ -31,7 +31,9 @@ async def list_(as_json: bool) -> None:
 
 @rooms.command()
 @click.argument("room")
-@click.option("-n", "count", type=int, default=30, show_default=True, help="How many of the last entries.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=0), default=30, show_default=True, help="How many of the last entries."
+)
 @records_option
 @json_option
 @asynchronous

@@ -42,18 +42,12 @@ class LocalNotes:
         self._notes.close()
 
     async def index(self, method: str, /, **params: Any) -> Any:
-        if "class" in params:
-            params["class_"] = params.pop("class")
-        return self._ask(getattr(self._notes.index, method), params)
+        return self._ask(getattr(self._notes.index, method), _named(params))
 
     async def store(self, method: str, /, **params: Any) -> Any:
         if method == "create":
-            if "class" in params:
-                params["class_"] = params.pop("class")
-            if "id" in params:
-                params["id_"] = params.pop("id")
-            return {"record": self._ask(self._notes.create, params), "indexed": True}
-        return self._ask(getattr(self._notes, method), {"id_" if k == "id" else k: v for k, v in params.items()})
+            return {"record": self._ask(self._notes.create, _named(params)), "indexed": True}
+        return self._ask(getattr(self._notes, method), _named(params))
 
     @staticmethod
     def _ask(method: Callable[..., Any], params: dict[str, Any]) -> Any:
@@ -65,6 +59,11 @@ class LocalNotes:
             raise EggheadError(str(error), ExitCode.NOT_FOUND) from error
         except RecordError as error:
             raise EggheadError(str(error)) from error
+
+
+def _named(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of the bus as the library spells them: `class` and `id` are taken in Python."""
+    return {f"{key}_" if key in ("class", "id") else key: value for key, value in params.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,65 @@
+"""Commands about notes give the same with a node and without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from egghead.cli import cli
+from egghead.client.notes import LocalNotes
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three notes, and no node that could be found."""
+    for name in ("home", "run", "t", "notes"):
+        (tmp_path / name).mkdir(mode=0o700)
+    for variable, name in (("HOME", "home"), ("XDG_RUNTIME_DIR", "run"), ("TMPDIR", "t")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    notes = tmp_path / "notes"
+    (notes / "b.md").write_text("# Bee\n\n[[a]] and [[nowhere]]\n")
+    (notes / "a.md").write_text("# Ay\n")
+    (notes / "c.md").write_text("# Sea\n\n[[b]]\n")
+    return notes
+
+
+def ran(folder: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(cli, [*arguments, "--records", str(folder)], catch_exceptions=False)
+
+
+def test_links_and_backlinks(folder: Path) -> None:
+    """`records links` reads the folder's own index."""
+    assert ran(folder, "records", "links", "b").output == "-> a\n-> nowhere  (no such note)\n<- c\n"
+
+
+def test_a_list_is_by_id(folder: Path) -> None:
+    """As its help says."""
+    lines = ran(folder, "records", "list").output.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("command", [["records", "list"], ["records", "search", "x"], ["logs"]])
+def test_counts_that_make_no_sense_are_refused(folder: Path, command: list[str]) -> None:
+    """A negative number of lines is a usage error, not a traceback and not everything."""
+    done = CliRunner().invoke(cli, [*command, "-n", "-3", "--records", str(folder)])
+    assert done.exit_code == 2 and "-3 is not in the range" in done.output
+
+
+async def test_every_read_of_the_port(folder: Path) -> None:
+    """Whatever a command asks of the index over the bus is there without one, by the same parameters."""
+    notes = LocalNotes(folder)
+    try:
+        for method, params in {
+            "resolve": {"target": "a"},
+            "list": {"class": None, "tag": None, "prefix": "a", "limit": 5},
+            "links": {"id": "b", "depth": 1},
+            "backlinks": {"id": "a"},
+            "search": {"query": "bee", "class": None, "tags": [], "limit": 3},
+        }.items():
+            assert await notes.index(method, **params), method
+        assert (await notes.store("get", id="b"))["title"] == "Bee"
+    finally:
+        notes.close()
