@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from egghead.llm.librarian.fold import UNSPACED
 from egghead.llm.librarian.languages import phrase
 from egghead.llm.librarian.passages import MAX_PASSAGE, Passage, harmless
-from egghead.llm.librarian.ranking import ALSO, NEAR, SURE, Reading, Scored
+from egghead.llm.librarian.ranking import ALSO, CONFIDENT, DOUBTFUL, NEAR, SURE, Reading, Scored
 
 MAX_WORDS = 110  # of a whole answer, citations too; promised are 120, and people count differently
 FIRST_WORDS = 70  # of the quotation from the best note
@@ -44,8 +44,9 @@ def compose(readings: Sequence[Reading], language: str) -> str | None:
     lines = [_quote(best, FIRST_WORDS)]
     spent = count_words(lines[0])
     named: list[str] = []
+    also = ALSO if best.evidence >= CONFIDENT else DOUBTFUL
     for other in readings[1:]:
-        if other.score < ALSO * best.score or other.covered < 0.5 * best.covered:
+        if other.score < also * best.score or other.covered < 0.5 * best.covered:
             continue
         near = other.score >= 0.85 * best.score and len(lines) < 2
         if near and spent + OTHER_WORDS + 8 <= MAX_WORDS - 10:

@@ -21,9 +21,14 @@ from egghead.llm.librarian.words import Term, Vocabulary, double_names, joined, 
 
 SURE = 0.42  # evidence from which a note is quoted as the answer
 CONFIDENT = 0.65  # evidence from which no more notes are read
-NEAR = 0.30  # evidence from which it is offered as the nearest thing the notes say
+ENOUGH = 0.5  # the same when the best note is clearly the best
+CLEAR = 1.4  # times the next best's score
+NEAR = 0.27  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.6  # share of the best score that makes another note worth naming
+DOUBTFUL = 0.5  # the same when the best is not sure to be right
 GLANCE = 800  # characters that tell a note's language
+NAMELESS = 0.3  # score that is lost then: a note that has the name goes first
+NAMED_AS = 0.6  # how sure a word must be to stand for a name in English
 UNMET = 0.3  # evidence that is lost when a name that was asked for is not in the note
 FOREIGN = 0.12  # evidence that a note in another language loses; three times that of its score
 STEPS = 1.6  # what a step is worth more, as a quotation, when the question is how to do something
@@ -221,6 +226,15 @@ def read(question: str, candidates: Sequence[Candidate], terms: Sequence[Term], 
     return sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id))
 
 
+def in_doubt(readings: Sequence[Reading]) -> bool:
+    """Whether more notes should be read before answering: little evidence, or two notes of nearly the same worth."""
+    if not readings:
+        return True
+    best = readings[0]
+    clear = len(readings) == 1 or best.score >= CLEAR * readings[1].score
+    return best.evidence < (CONFIDENT if not clear else ENOUGH)
+
+
 def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, engine: float | None) -> Reading:
     titled, pathed = question.cover(note.title), question.cover(note.path)
     passages = [question.cover(words) for words in note.words]
@@ -250,24 +264,34 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         length=math.log(1 + note.length / mean),
     )
     score = signals.worth()
-    met = [here > 0 or there > 0 for here, there in zip(covered, about, strict=True)]
-    evidence = _evidence(question.terms, met, share / plain, engine)
+    # A name that is only the end of another is not met: Evernote is not a note.
+    least = NAMED_AS if question.language == "en" else 0.0
+    met = [
+        (here > 0 or there > 0) and (not term.name or somewhere > least)
+        for term, here, there, somewhere in zip(question.terms, covered, about, anywhere, strict=True)
+    ]
+    evidence = _evidence(question.terms, met, share / plain, engine, signals)
     text = f"{candidate.title}\n{candidate.body}" if question.double_names else ""
     if any(not name.search(text) for name in question.double_names):
         evidence = _without_the_name(evidence)
+    if any(term.name and not is_met for term, is_met in zip(question.terms, met, strict=True)):
+        score -= NAMELESS
     if question.foreign[note.language]:
         score, evidence = score - 3 * FOREIGN, evidence - FOREIGN
     return Reading(candidate, score, share / plain, evidence, scored, signals)
 
 
-def _evidence(terms: Sequence[Term], met: Sequence[bool], covered: float, engine: float | None) -> float:
-    """How much speaks for the notes having an answer at all, about 0..1: the engine's best, what the note covers, and
-    that more than one carrying word is met; against it, that a name which was asked for is nowhere in the note."""
+def _evidence(
+    terms: Sequence[Term], met: Sequence[bool], covered: float, engine: float | None, signals: Signals
+) -> float:
+    """How much speaks for the notes having an answer at all, about 0..1: the engine's best, what the note covers, that
+    more than one carrying word is met, and that it begins with them; against it, that a name which was asked for is
+    nowhere in the note."""
     strong = [is_met for term, is_met in zip(terms, met, strict=True) if term.weight >= 0.7]
     several = min(3, sum(strong)) / 3 if strong else covered
     unmet = any(term.name and not is_met for term, is_met in zip(terms, met, strict=True))
     witness = covered if engine is None else engine  # an engine that gives no score is no witness
-    evidence = 0.5 * witness + 0.25 * covered + 0.25 * several
+    evidence = 0.5 * witness + 0.25 * covered + 0.25 * several + 0.3 * signals.lead + 0.1 * signals.passage - 0.11
     return _without_the_name(evidence) if unmet else evidence
 
 

@@ -17,7 +17,7 @@ from egghead.llm.librarian.answer import MAX_WORDS, cite, compose, count_words, 
 from egghead.llm.librarian.conversation import Talk, hits, talk
 from egghead.llm.librarian.languages import detect, phrase
 from egghead.llm.librarian.passages import harmless
-from egghead.llm.librarian.ranking import CONFIDENT, Candidate, promising, read
+from egghead.llm.librarian.ranking import Candidate, in_doubt, promising, read
 from egghead.llm.librarian.words import Term, terms
 from egghead.llm.shapes import Request, ToolUse
 
@@ -106,7 +106,7 @@ def _ask(case: _Case) -> Step:
     candidates = [replace(c, body=texts[c.id]) if c.id in texts else c for c in found]
     readings = read(question, candidates, wanted, language)
     more = found[READ : READ + MORE]
-    if more and len(bodies) <= READ and (not readings or readings[0].evidence < CONFIDENT):
+    if more and len(bodies) <= READ and in_doubt(readings):
         return _read_bodies(more)
     answer = compose(readings, language)
     if answer and case.request.mode in ("open", "huddle") and _said_already(answer, case.talk.said):
