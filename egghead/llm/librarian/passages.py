@@ -41,6 +41,7 @@ _ITEM = re.compile(r"^(\s*)([-+•]|\*(?=\s)|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?(.*
 _RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
 _DEFINITION = re.compile(r"^\s*\[[^\]]+\]:\s+\S+")
 _ORG_META = re.compile(r"^\s*(#\+\w+:?|:[A-Z_]+:)", re.IGNORECASE)
+_SIGNS = frozenset("#*-+•_=[:|")  # what a line that is not plain text begins with, but for digits
 _SETEXT = re.compile(r"^\s*(=+|-+)\s*$")
 _FRONT = re.compile(r"\A\ufeff?---\r?\n.*?\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
@@ -75,17 +76,23 @@ def plain(text: str) -> str:
         codes.append(match[2].strip())
         return f"\x00{len(codes) - 1}\x00"
 
-    text = _CODE.sub(keep, text.replace("\x00", ""))
-    text = _EMBED.sub("", text)
-    text = _IMAGE.sub(r"\1", text)
-    text = _ORG_LINK.sub(r"\2", text)
-    text = _WIKI.sub(lambda m: m[2] or m[1].rsplit("/", 1)[-1], text)
-    text = _LINK.sub(r"\1", text)
-    text = _AUTO.sub(r"\1", text)
-    text = _TAG.sub(" ", text)
-    text = _STRONG.sub(r"\2", text)
-    text = _EMPHASIS.sub(r"\2", text)
-    text = re.sub("\x00(\\d+)\x00", lambda m: f"`{codes[int(m[1])]}`", text)
+    text = text.replace("\x00", "")
+    if "`" in text:
+        text = _CODE.sub(keep, text)
+    if "[" in text:
+        text = _EMBED.sub("", text)
+        text = _IMAGE.sub(r"\1", text)
+        text = _ORG_LINK.sub(r"\2", text)
+        text = _WIKI.sub(lambda m: m[2] or m[1].rsplit("/", 1)[-1], text)
+        text = _LINK.sub(r"\1", text)
+    if "<" in text:
+        text = _AUTO.sub(r"\1", text)
+        text = _TAG.sub(" ", text)
+    if "*" in text or "_" in text:
+        text = _STRONG.sub(r"\2", text)
+        text = _EMPHASIS.sub(r"\2", text)
+    if codes:
+        text = re.sub("\x00(\\d+)\x00", lambda m: f"`{codes[int(m[1])]}`", text)
     return harmless(_SPACES.sub(" ", text).strip())
 
 
@@ -130,6 +137,10 @@ class _Reader:
             self.kind = "sentence"
             self.header = None
             return
+        first = line.lstrip()[:1]
+        if first not in _SIGNS and not first.isdigit():
+            self.gathered.append(line.lstrip("> \t"))
+            return
         heading = self.heading.match(line)
         if heading:
             self._heading(heading)
@@ -146,7 +157,7 @@ class _Reader:
             self.gathered.append(line.lstrip("> \t"))
 
     def _fenced(self, line: str) -> bool:
-        fence = _FENCE.match(line)
+        fence = _FENCE.match(line) if "```" in line or "~~~" in line else None
         if self.fence:
             if fence and fence[1].startswith(self.fence) and line.strip() == fence[1]:
                 self.fence = None

@@ -76,6 +76,7 @@ class Signals:
     titled: float
     place: float
     found: float
+    exact: float  # 1 when the title is the question
     lead: float  # of its names and first words
     length: float  # against the mean: long notes have every word somewhere
 
@@ -88,6 +89,7 @@ class Signals:
             + 0.4 * self.titled
             + 0.75 * self.place
             + 1.05 * self.found
+            + 0.6 * self.exact
             + 0.9 * self.lead
             - 0.6 * self.length
         )
@@ -127,7 +129,8 @@ class _Note:
 def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     found = passages(body)
     words = [tokens(_URL.sub(" ", passage.text)) for passage in found]  # an address says nothing that its text does not
-    headings = {p.headings: frozenset(w for h in p.headings for w in tokens(h)) for p in found}
+    trails = {passage.headings for passage in found}
+    headings = {trail: frozenset(word for heading in trail for word in tokens(heading)) for trail in trails}
     counts = Counter(word for passage_words in words for word in passage_words)
     heads = frozenset([*tokens(title), *joined(title), *(word for tag in tags for word in tokens(tag))])
     name = id.replace("-", " ").replace("_", " ")
@@ -186,6 +189,7 @@ class _Question:
             for word, sure in vocabulary.forms(term, language).items():
                 self.lookup.setdefault(word, []).append((place, sure))
         self._known = self.lookup.keys()
+        self.nothing: Sequence[float] = (0.0,) * len(terms)
         total = len(notes) + len(glimpses)
         holding = [0] * len(terms)
         for words in (*(note.everything for note in notes), *glimpses):
@@ -199,10 +203,13 @@ class _Question:
         ]
         self.total = sum(self.weight) or 1.0
 
-    def cover(self, words: frozenset[str]) -> list[float]:
+    def cover(self, words: frozenset[str]) -> Sequence[float]:
         """How surely each term is among these words."""
+        known = self._known & words
+        if not known:
+            return self.nothing
         found = [0.0] * len(self.terms)
-        for word in self._known & words:
+        for word in known:
             for place, sure in self.lookup[word]:
                 if sure > found[place]:
                     found[place] = sure
@@ -210,6 +217,8 @@ class _Question:
 
     def worth(self, cover: Sequence[float]) -> float:
         """The weight of what is covered, as a share of the question's."""
+        if cover is self.nothing:  # most passages of most notes
+            return 0.0
         return sum(weight * sure for weight, sure in zip(self.weight, cover, strict=True)) / self.total
 
 
@@ -260,6 +269,7 @@ def _read(candidate: Candidate, note: _Note, question: _Question, mean: float, e
         titled=titled_share,
         place=1 / (2 + candidate.rank),
         found=candidate.found,
+        exact=float(titled_share >= 0.99 and question.worth(titled) >= 0.9),
         lead=_lead(note, question, about, passages),
         length=math.log(1 + note.length / mean),
     )
@@ -344,6 +354,9 @@ def _passages(
             if 0 <= other < len(covers) and own[other] and note.passages[other].section == passage.section
         ]
         score = own[at]
+        if not score and not near and not heads[passage.headings]:
+            scored.append(Scored(passage, 0.0, at, 0.0))
+            continue
         if heads[passage.headings]:
             score += 0.5 * question.worth(_beyond(headings[passage.headings], covers[at]))
         for other in near:
