@@ -82,16 +82,16 @@ class Signals:
 
     def worth(self) -> float:
         return (
-            1.1 * self.stretch
-            + 1.1 * self.passage
-            + 0.25 * self.about
-            + 0.35 * self.named
-            + 0.4 * self.titled
-            + 0.75 * self.place
-            + 1.05 * self.found
-            + 0.6 * self.exact
-            + 0.9 * self.lead
-            - 0.6 * self.length
+            1.2 * self.stretch
+            + 0.95 * self.passage
+            + 0.1 * self.about
+            + 0.2 * self.named
+            + 0.35 * self.titled
+            + 0.55 * self.place
+            + 1.1 * self.found
+            + 0.4 * self.exact
+            + 1.2 * self.lead
+            - 0.3 * self.length
         )
 
 

@@ -285,7 +285,7 @@ GROUPS = {
         undo revert restore
         restore recover
         together collaborate collaboration collaborative team jointly
-        simultaneously realtime concurrently live together
+        simultaneously realtime concurrently together
         todo task checklist
         nested hierarchy hierarchical
         colour color

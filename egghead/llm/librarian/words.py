@@ -180,6 +180,8 @@ def _is_name(word: str, start: int, question: str, language: str) -> bool:
         return any(char.isalpha() for char in word)
     if len(word) > 1 and word.isupper() and not question.isupper():
         return True
+    if word[0].islower() and word[1:] != word[1:].lower():  # iCloud, macOS
+        return True
     if language == "de":  # every noun has a capital
         return False
     before = question[:start].rstrip()
@@ -201,8 +203,9 @@ def double_names(question: str, language: str) -> tuple[re.Pattern[str], ...]:
 
 def _titled(question: str) -> bool:
     """Whether Most Words Are Capitalised, so that capitals say nothing."""
-    words = [word for word in WORD.findall(question) if word[0].isalpha()]
-    return bool(sum(word[0].isupper() for word in words) * 3 > len(words) + 2)
+    stops = stop_words("en")
+    words = [word for word in WORD.findall(question) if word[0].isalpha() and len(word) > 2 and fold(word) not in stops]
+    return len(words) > 2 and all(word[0].isupper() for word in words)
 
 
 @lru_cache(maxsize=16384)
