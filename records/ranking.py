@@ -332,12 +332,12 @@ class Memory:
         self.docs.clear()
         self.total = -1
 
-    def recall(self, path: str, revision: str) -> Cut | None:
-        """The note's terms, if they are remembered."""
+    def recall(self, path: str, revision: str, *, marked: bool = False) -> Cut | None:
+        """The note's terms, if they are remembered. `marked`: with marks, which pay when many terms are looked for."""
         cut = self._cuts.pop((path, revision), None)
         if cut is not None:
             self._cuts[path, revision] = cut  # at the end: the first is the one not used for longest
-            if not cut.marks:  # met again: worth the work
+            if marked and not cut.marks:
                 cut.marks = _mark(cut.text)
                 cut.size += len(cut.marks)
                 self._size += len(cut.marks)

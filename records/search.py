@@ -20,6 +20,7 @@ from records.text import distance, fold, is_gram, is_weak_gram, raw_words, stem,
 
 CANDIDATES = 40
 MAX_TERMS = 40
+MANY = 12  # index terms from which it pays to mark which ones a note has
 ALL_OF = 4  # as many words are looked for together first
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
@@ -47,15 +48,16 @@ def run(
     if not planned and not phrases:
         return _listed(db, where, values, limit) if where != "1" and not query.text.strip() else []
     wanted = max(CANDIDATES, limit + limit // 2)
+    many = sum(len(term.forms) for term in planned) > MANY
     notes: list[Candidate] = []
     if 1 < len(planned) <= ALL_OF and total >= _LARGE:
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
         expression = index_sql.match([list(term.forms) for term in planned], phrases, without)
         if expression:
-            notes = _candidates(db, expression, where, values, limit + limit // 4 + 4, memory)
+            notes = _candidates(db, expression, where, values, limit + limit // 4 + 4, memory, many)
     if len(notes) < limit:
         expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
-        notes = _candidates(db, expression, where, values, wanted, memory) if expression else notes
+        notes = _candidates(db, expression, where, values, wanted, memory, many) if expression else notes
     if not notes and phrases and len(raw_words(query.text)) > 2:
         # A sentence with something in quotes, not a search for a phrase: its words are better than no answer.
         loose = replace(query, text=" ".join((query.text, *query.phrases)), phrases=(), unfinished=False)
@@ -272,7 +274,7 @@ def _finders(planned: list[Term], total: int) -> list[str]:
 
 
 def _candidates(
-    db: sqlite3.Connection, expression: str, where: str, values: list[str], wanted: int, memory: Memory
+    db: sqlite3.Connection, expression: str, where: str, values: list[str], wanted: int, memory: Memory, many: bool
 ) -> list[Candidate]:
     """What FTS5 thinks best. Only the terms of notes that are not remembered are read; no text is."""
     condition = "" if where == "1" else f" AND EXISTS(SELECT 1 FROM notes n WHERE n.note = fts.rowid AND {where})"
@@ -284,7 +286,7 @@ def _candidates(
     ).fetchall()
     cuts = {}
     for note, _, _, _, _, path, revision in rows:
-        cut = memory.recall(path, revision)
+        cut = memory.recall(path, revision, marked=many)
         if cut is None:
             title, tags, aliases, outline, size, text = db.execute(
                 f"SELECT n.title, n.tags, n.aliases, n.outline, c.size, substr(c.cut, 1, {2 * READ}) "

@@ -50,7 +50,7 @@ def fresh(some: list[tuple[_Made, str, list[str], float]], memory: Memory) -> li
     found = []
     for number, (note, title, tags, bm25) in enumerate(some):
         path = f"folder/note {number}.md"
-        cut = memory.recall(path, "r")
+        cut = memory.recall(path, "r", marked=True)
         if cut is None:
             cut = note.cut(path, title, tags)
             memory.keep(path, "r", cut)
