@@ -178,6 +178,10 @@ def _run(base: Path, count: int) -> list[dict[str, Any]]:
     found = sorted(timed(lambda pair=pair: notes.search(" ".join(pair) + " "), 1)[0] for pair in pairs)
     rows.append(row("records: search, two words, p50", statistics.median(found), "ms", floor))
     rows.append(row("records: search, two words, p95", found[int(len(found) * 0.95)], "ms"))
+    asked = [" ".join(("how do I", *(words[random_.randrange(20, 4000)] for _ in range(5)))) + "?" for _ in range(60)]
+    answered = sorted(timed(lambda text=text: notes.search(text, limit=12), 1)[0] for text in asked)
+    rows.append(row("records: search, a question of eight words, p50", statistics.median(answered), "ms"))
+    rows.append(row("records: search, a question of eight words, p95", answered[int(len(answered) * 0.95)], "ms"))
     typing = sorted(timed(lambda pair=pair: notes.search(pair[0] + " " + pair[1][:3]), 1)[0] for pair in pairs)
     rows.append(row("records: search as you type, p95", typing[int(len(typing) * 0.95)], "ms"))
     record = notes.create(title="One more", body="first")
