@@ -30,6 +30,7 @@ logger = logging.getLogger("egghead.agents")
 GRACE = 8.0  # seconds a running turn may take to finish when the process is asked to stop; less than its `shutdown`
 CUT_GRACE = 1.5  # seconds to write down what was said, after that
 PAGE = 500  # entries of one read of a room
+ROOMS = "rooms/"
 TAIL = 300  # entries looked at for an open turn after events were lost
 MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the others are folded again
 TOOL_TIMEOUT = 120.0
@@ -80,6 +81,8 @@ class AgentProcess:
         self.seats: dict[str, Seat] = {}
         self.closing = False
         self.lost = asyncio.Event()
+        self.unread: set[str] = set()  # rooms to look into for turns we were not told of
+        self.all_unread = False
 
     async def setup(self) -> None:
         self.service.expose({"about": self.about})
@@ -88,6 +91,7 @@ class AgentProcess:
         subscription = await self.peer.subscribe("log/")
         self.service.start(self._follow(subscription), "log")
         self.service.start(self._watch_gaps(), "gaps")
+        self.service.start(self._watch_rooms(), "rooms")
         self.service.on_stop(self.finish)
 
     async def about(self, call: Call) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class AgentProcess:
     async def _follow(self, subscription: Any) -> None:
         async for event in subscription:
             if event.gap:
+                self.all_unread = True
                 self.lost.set()
             if event.data is not None:
                 self._hear(event)
@@ -124,21 +129,46 @@ class AgentProcess:
         elif entry.get("turn") == seat.turn.given.turn and seat.taking is not None:
             seat.taking.cancel()  # the room has ended the turn: nothing more of it is wanted
 
+    async def _watch_rooms(self) -> None:
+        """A room that is back may have written a turn for us and died before it could tell: no number is missing then."""
+        begun = False  # rooms that were up before us hold no turn of this life
+        async for change in self.peer.monitor(f"{ROOMS}*"):
+            begun = begun or change.snapshot_end
+            if begun and change.up:
+                self.unread.add(change.name.removeprefix(ROOMS))
+                self.lost.set()
+
     async def _watch_gaps(self) -> None:
+        pause = Backoff()
         while True:
             await self.lost.wait()
             self.lost.clear()
-            await self._look_again()
+            if await self._look_again():
+                pause.reset()
+            else:
+                await self._pause(pause.take())
+                self.lost.set()
 
-    async def _look_again(self) -> None:
-        """Events were lost: look for turns given to us, and whether those in progress still stand."""
-        rooms = set(self.seats)
-        with contextlib.suppress(IpcError):
-            listed = await self.peer.call("lobby", "list", timeout=10.0)
-            rooms |= {str(row["room"]) for row in listed if "error" not in row}
+    async def _look_again(self) -> bool:
+        """Look for turns given to us, and whether those in progress still stand: in the rooms that are back, and after
+        lost events in all. False when one could not be read: it is looked at again."""
+        rooms = self.unread
+        if self.all_unread:
+            try:
+                listed = await self.peer.call("lobby", "list", timeout=10.0)
+            except IpcError:
+                return False
+            rooms |= set(self.seats) | {str(row["room"]) for row in listed if "error" not in row}
+            self.all_unread = False
         for room in sorted(rooms):
-            with contextlib.suppress(IpcError):
+            try:
                 await self._look_at(room)
+            except PeerDown:
+                pass  # its next life is announced by the monitor
+            except IpcError:
+                continue
+            rooms.discard(room)
+        return not rooms
 
     async def _look_at(self, room: str) -> None:
         info = await self.peer.call(f"rooms/{room}", "info", timeout=10.0)

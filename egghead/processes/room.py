@@ -41,10 +41,16 @@ async def _setup(service: Service, room: str) -> None:
     log = RoomLog(path)
     if log.recovered.cut:
         logger.warning("room %s: cut %d bytes at the end: %s", room, log.recovered.cut, log.recovered.why)
-    keeper = Keeper(room, log, _publisher(service, room))
+    publish = _publisher(service, room)
+    keeper = Keeper(room, log, publish)
     service.expose(Room(keeper, service.fail).methods())
     service.info.update(room=room, entries=log.last, cut=log.recovered.cut)
     await service.connect()
+    if log.last:
+        # The life before may have died between writing an entry and publishing it. Who has it drops it, who has not
+        # sees that something is missing and reads.
+        for entry in keeper.since(log.last - 1, service.name, 1)["entries"]:
+            await publish(entry)
     service.start(keeper.run(), "commits")
     service.on_stop(keeper.settled)
 
