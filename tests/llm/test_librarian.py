@@ -370,3 +370,56 @@ async def test_a_name_of_two_words_must_be_there_as_a_name() -> None:
     assert answer.startswith("The notes do not say.")
     answer = await ask(Shelf(notes), "what does the subscription of Drafts Pro cost in a month?")
     assert cited(answer) == ["a"] and not answer.startswith("The notes do not say.")
+
+
+async def test_the_note_about_a_thing_goes_before_the_long_one_that_mentions_it() -> None:
+    """Names and first words say what a note is about; a long note has every word somewhere."""
+    diary = "\n\n".join(f"Day {n}: walked, read, cooked. The kettle was slow and scale came off it." for n in range(60))
+    shelf = Shelf(
+        {
+            "home/kettle": "# Kettle\n\nTo get scale off the kettle, boil vinegar in it and rinse.\n",
+            "diary": f"# Diary\n\nA year of days.\n\n{diary}\n",
+        }
+    )
+    answer = await ask(shelf, "How do I get the scale off the kettle?")
+    assert cited(answer)[0] == "home/kettle"
+
+
+async def test_a_list_of_notes_gives_way_to_the_note_it_links_to() -> None:
+    """ "How do I fix a flat tyre?" is answered by the note on it, not by the overview that names and links it."""
+    shelf = Shelf(
+        {
+            "bike/overview": "# Bike\n\nFix a flat tyre: see [[flat-tyre]]. Oil the chain: see [[chain]]. "
+            "Fix a flat tyre on the road, fix a flat tyre at home.\n",
+            "bike/flat-tyre": "# Flat tyre\n\nFix a flat tyre with the patches from the red box.\n",
+            "bike/chain": "# Chain\n\nOil the chain each month.\n",
+        }
+    )
+    answer = await ask(shelf, "How do I fix a flat tyre?")
+    assert cited(answer)[0] == "bike/flat-tyre"
+
+
+async def test_the_note_whose_title_is_the_question_goes_first() -> None:
+    """ "What is Compost?" asks for the note of that title, however often others say the word."""
+    notes = {f"log/{n}": f"# Day {n}\n\nCompost turned, compost sieved, compost carried.\n" for n in range(6)}
+    shelf = Shelf({**notes, "help/what": "# What is Compost?\n\nRotted plants.\n"})
+    assert cited(await ask(shelf, "What is Compost?"))[0] == "help/what"
+
+
+async def test_a_note_that_lacks_the_name_goes_behind_one_that_has_it() -> None:
+    """A name that is only the end of a word, or one letter away from one, is not there."""
+    shelf = Shelf(
+        {
+            "apps/import": "# Import notes\n\nImport notes from any archive of notes: stack them in one folder.\n",
+            "apps/slack": "# Team talk\n\nWe import our notes to Slack with a script.\n",
+        }
+    )
+    assert cited(await ask(shelf, "How do we import notes to Slack?"))[0] == "apps/slack"
+    silent = await ask(Shelf({"apps/import": shelf.notes["apps/import"]}), "How do we connect this to Slack?")
+    assert silent.startswith("The notes do not say")
+
+
+async def test_an_answer_names_four_notes_at_most() -> None:
+    """A shelf full of notes that say the same does not make a longer list."""
+    shelf = Shelf({f"tea/{n}": f"# Green tea {n}\n\nSteep green tea for two minutes.\n" for n in range(12)})
+    assert 1 <= len(cited(await ask(shelf, "How long do I steep green tea?"))) <= 4

@@ -35,10 +35,13 @@ STEPS = 1.6  # what a step is worth more, as a quotation, when the question is h
 DEFINES = 1.3  # what a sentence that begins with the thing is worth more when the question is what it is
 LEAD = 0.4  # what the beginning of a note is worth more when the question says its title: it is about that
 WINDOW = 12  # passages of a section that are read together
+HUB = 2  # notes that a list of notes links to at least
+PAST_HUB = 0.85  # share of its score from which a note that it links to goes first
 LEADING = 3  # passages that a note begins with
 K1, B = 1.2, 0.6  # BM25 (Robertson & Zaragoza 2009), with a little less length penalty: notes are short
 
 
+_LINKED = re.compile(r"(?<!!)\[\[([^\]|#]+)")
 _URL = re.compile(r"https?://\S+")
 
 
@@ -232,7 +235,24 @@ def read(question: str, candidates: Sequence[Candidate], terms: Sequence[Term], 
     mean = sum(note.length for note in notes) / len(notes)
     engine = max(c.found for c in candidates) or None
     readings = [_read(c, note, asked, mean, engine) for c, note in zip(bodies, notes, strict=True)]
-    return sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id))
+    return _past_hubs(sorted(readings, key=lambda r: (-r.score, r.candidate.rank, r.candidate.id)))
+
+
+def _past_hubs(readings: list[Reading]) -> list[Reading]:
+    """A list of notes that names the one that answers is not the answer: when the best note links to many and one of
+    these says about as much, that one goes first."""
+    if not readings:
+        return []
+    best = readings[0]
+    linked = {name.rsplit("/", 1)[-1].lower() for name in _LINKED.findall(best.candidate.body or "")}
+    if len(linked) < HUB:
+        return readings
+    for at, other in enumerate(readings[1:], 1):
+        if other.score < PAST_HUB * best.score:
+            break
+        if other.candidate.id.rsplit("/", 1)[-1].lower() in linked and other.signals.lead >= best.signals.lead:
+            return [other, *readings[:at], *readings[at + 1 :]]
+    return readings
 
 
 def in_doubt(readings: Sequence[Reading]) -> bool:
