@@ -51,6 +51,7 @@ ASK = 10.0  # seconds for one call
 FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
 APPEND_DEADLINE = 30.0
 RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
+MUSTER_AGAIN = 3.0  # seconds until a room that took no entry is tried again: its disk was full, it did not answer
 SETTLE = 0.12  # seconds without a further save until an agent is swapped
 SETTLE_BUSY = 0.25  # the same once there was one: somebody saves again and again
 SETTLE_LONGEST = 2.0
@@ -85,6 +86,7 @@ class Roster:
         self.swapping: set[str] = set()
         self.ending: set[str] = set()  # stopped by us; their going down may be heard after the stop is done
         self.rooms: dict[str, Seats] = {}
+        self.late: set[str] = set()  # rooms that could not be told what has changed
         self.told: list[dict[str, Any]] | None = None  # the cards as last published
         self.changed = asyncio.Event()
         self.stale = asyncio.Event()
@@ -106,6 +108,7 @@ class Roster:
         await self._muster_first()
         self.service.start(self._watch_rooms(), "rooms")
         self.service.start(self._retry(), "retry")
+        self.service.start(self._muster_late(), "late")
         self.service.info["agents"] = len(self.desired)
 
     # -- what others ask
@@ -378,6 +381,13 @@ class Roster:
         ids = None if only is None else list(only)
         await asyncio.gather(*(self._muster(seats, ids) for seats in list(self.rooms.values())))
 
+    async def _muster_late(self) -> None:
+        """Without this an agent would never come into a room whose disk was full when it was opened."""
+        while True:
+            await asyncio.sleep(MUSTER_AGAIN)
+            late, self.late = self.late, set()
+            await asyncio.gather(*(self._muster(self.rooms[room]) for room in late if room in self.rooms))
+
     async def _muster(self, seats: Seats, only: Iterable[str] | None = None) -> None:
         """Make one room's roster what it should be. A room that goes away meanwhile is mustered when it is back."""
         async with seats.lock:
@@ -390,7 +400,8 @@ class Roster:
                 for at in range(0, len(entries), 200):
                     await append_reliably(self.peer, seats.room, entries[at : at + 200], APPEND_DEADLINE)
             except IpcError as error:
-                logger.warning("room=%s was not mustered: %s", seats.room, error)
+                logger.warning("room=%s was not mustered, it is tried again: %s", seats.room, error)
+                self.late.add(seats.room)
 
     async def _catch_up(self, seats: Seats) -> None:
         while True:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from egghead.agents.record import AgentSpec
 from egghead.processes import roster as roster_module
+from egghead.rooms.log import RoomLog
 from tests.agents.stage import Process, Root, Stage, stage
 
 
@@ -210,6 +214,22 @@ async def test_rooms_that_come_later() -> None:
         await s.room("later")
         await s.until("joined", room="later", agent="scout")
         assert len(await s.log("garden")) == count
+
+
+async def test_a_room_whose_disk_was_full_gets_its_agents_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that took no entry when it was opened is told who is in it as soon as it can be."""
+
+    def full(self: RoomLog, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(roster_module, "MUSTER_AGAIN", 0.05)
+    async with rostered() as (s, _root, _):
+        with monkeypatch.context() as disk:
+            disk.setattr(RoomLog, "_write_all", full)
+            await s.room("plans")
+            await asyncio.sleep(0.3)  # time in which nothing can come in
+            assert await s.log("plans") == []
+        await s.until("joined", room="plans", agent="index")
 
 
 async def test_the_kicked_stay_out() -> None:
