@@ -109,7 +109,7 @@ def _notes(p: Patient) -> Iterator[Finding]:
             continue
         path = p.records / stat.path
         if record.error:
-            faults.append(Finding("notes", "warn", f"{path}: {record.error}", f"correct the frontmatter of {path}"))
+            faults.append(Finding("notes", "warn", f"{path}: {record.error}", _cure(record.error, path)))
         if record.class_ == "agent":
             for problem in load(record.to_dict()).problems:
                 faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
@@ -117,6 +117,12 @@ def _notes(p: Patient) -> Iterator[Finding]:
     yield from faults
     if not faults:
         yield Finding("notes", "ok", f"{count} notes, all read without fault")
+
+
+def _cure(error: str, path: Path) -> str:
+    if "UTF-8" in error:
+        return f"save it as UTF-8: iconv -f latin1 -t utf-8 {str(path)!r} (into another file, then over it)"
+    return f"correct the frontmatter of {path}"
 
 
 def _index(p: Patient) -> Iterator[Finding]:

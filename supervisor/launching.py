@@ -118,9 +118,11 @@ class Launching:
                         logger.warning("zygote: %s", remark)
                     self._serving()
                 case Broken(text=text):
+                    # The launcher has shown the traceback on its stderr; once is enough.
+                    last = (text.strip().splitlines() or [""])[-1]
                     self.root.exit_code, self.root.reason = (
                         policy.EXIT_START,
-                        f"the application could not be loaded\n{text}",
+                        f"the application could not be loaded: {last}",
                     )
                     logger.error("%s", self.root.reason)
         self.root.changed()

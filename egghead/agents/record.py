@@ -104,6 +104,13 @@ def unusable(agent: str) -> str | None:
     return None
 
 
+def _shown(default: Any) -> str:
+    """A default as somebody would write it in a note."""
+    if default is None:
+        return "the default"
+    return str(default).lower() if isinstance(default, bool) else repr(default)
+
+
 class _Keys:
     """The frontmatter of one record, asked key by key; collects problems."""
 
@@ -118,7 +125,7 @@ class _Keys:
             return default
         found = accept(value)
         if found is None:
-            self.problems.append(f"{key} is {wanted}, not {value!r}; {default!r} is used")
+            self.problems.append(f"{key} is {wanted}, not {value!r}; {_shown(default)} is used")
             return default
         return found
 

@@ -6,6 +6,7 @@ nothing that another client would have to decide again.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -110,6 +111,13 @@ def main() -> None:
             raise
         print(f"egghead: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:
+        # A full disk behind stdout, a folder that went away: the system's own words are the sentence.
+        if debug:
+            raise
+        where = f" ({error.filename!r})" if error.filename else ""
+        _tell(f"egghead: {error.strerror or error}{where}")
+        code = ExitCode.FAILED
     except Exception as error:
         # The last net: a person gets one line, a developer gets the traceback by asking.
         if debug:
@@ -121,6 +129,11 @@ def main() -> None:
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # stderr may be what is full
+        print(line, file=sys.stderr)
 
 
 def _tolerate_streams() -> None:

@@ -88,14 +88,13 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
     from egghead.rooms.entries import new_id
 
     printer: Printer = JsonPrinter() if as_json else TerminalPrinter() if sys.stdout.isatty() else PlainPrinter()
-    message, again = new_id(), False
+    message, again, where = new_id(), False, room
     deadline = time.monotonic() + timeout
     for left in reversed(range(NODES)):
         try:
             async with connected(start=True) as client:
                 # The next node, if there must be one, is for these notes, whichever this one was found by.
                 options()["records"] = client.node["records"]
-                where = room
                 if where is None:
                     cards = await client.call("roster", "cards")
                     where = f"dm/{resolve_agent(cards, agent or '')}"
@@ -109,7 +108,11 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
             again = True
             click.echo(f"egghead: the node (pid {gone.pid}) has ended; going on with another", err=True)
         except TimeoutError:
-            raise EggheadError(f"no end of the answers within {timeout:g} s", ExitCode.TIMEOUT) from None
+            raise EggheadError(
+                f"no end of the answers within {timeout:g} s. What comes later is kept: egghead rooms show {where}; "
+                "what holds it up: egghead logs",
+                ExitCode.TIMEOUT,
+            ) from None
     printer.finish()
 
 

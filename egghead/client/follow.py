@@ -24,7 +24,9 @@ class RoomReplaced(Exception):
     """The room was dropped and opened again: what follows belongs to another conversation."""
 
     def __init__(self, room: str) -> None:
-        super().__init__(f"the room {room!r} was dropped and opened anew; follow it again from the start")
+        super().__init__(
+            f"the room {room!r} was opened anew: it was dropped, or its log was cut because of damage (see: egghead logs)"
+        )
         self.room = room
 
 

@@ -97,6 +97,27 @@ def test_agent_record_with_nonsense_in_every_field(home: Home, foam: Path) -> No
             assert field in problems, field
 
 
+def test_tree_file_with_a_module_that_does_not_exist(home: Home, foam: Path) -> None:
+    """The node gives up with the name in one line; the traceback is shown once, not by everybody who passes it on."""
+    tree = home.path / "tree.yaml"
+    tree.write_text("id: x\nstrategy: one_for_one\nchildren:\n  - id: a\n    start: egghead.processes.nope:main\n")
+    done = home.run("serve", "--records", str(foam), "--tree", str(tree))
+    assert done.returncode != 0
+    said = "the node gave up: the application could not be loaded: ModuleNotFoundError: No module named 'egghead.proc"
+    assert said in done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_a_full_disk_behind_stdout_is_a_sentence(home: Home, foam: Path) -> None:
+    """What cannot be printed fails with the system's words and exit code 1."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "records", "list", "--records", str(foam)],
+            env=home.env, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "egghead: No space left on device\n")
+
+
 def test_tree_file_with_a_typo(home: Home, foam: Path) -> None:
     """The line, the key and the nearest known key."""
     text = (Path(__file__).parents[2] / "egghead" / "tree.yaml").read_text().replace("intensity: 30", "intensty: 30", 1)
