@@ -219,8 +219,8 @@ class Index:
 
     def _delete(self, db: sqlite3.Connection, path: str, stems: set[str]) -> int | None:
         row = db.execute(
-            "SELECT n.note, n.title, n.aliases, n.path, n.wanted, n.outline, n.tags, c.cut "
-            "FROM notes n JOIN cuts c USING(note) WHERE n.path = ?",
+            "SELECT n.note, n.title, n.aliases, n.path, n.wanted, n.outline, n.tags, t.cut "
+            "FROM notes n JOIN texts t USING(note) WHERE n.path = ?",
             (path,),
         ).fetchone()
         if row is None:
@@ -230,7 +230,7 @@ class Index:
         # A contentless table is told the old terms again to take them out.
         fields = _terms(title, names, path, wanted, json.loads(outline), marks, cut)
         db.execute(index_sql.DELETE_FTS, (note, *fields))
-        for table, column in (("notes", "note"), ("texts", "note"), ("cuts", "note"), ("links", "source")):
+        for table, column in (("notes", "note"), ("texts", "note"), ("links", "source")):
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (note,))
         # By their keys, which follow from the row: an index on `note` would cost every insert.
         stem = id_of(path)
@@ -259,8 +259,7 @@ class Index:
         note = cursor.lastrowid
         assert note is not None
         cut = ranking.cut_text(outline, body)
-        db.execute("INSERT INTO texts VALUES(?, ?)", (note, body))
-        db.execute("INSERT INTO cuts VALUES(?, ?, ?)", (note, len(body), cut))
+        db.execute("INSERT INTO texts VALUES(?, ?, ?, ?)", (note, len(body), cut, body))
         db.execute(index_sql.INSERT_FTS, (note, *_terms(data["title"], aliases, path, wanted, outline, tags, cut)))
         db.executemany("INSERT OR IGNORE INTO tags VALUES(?, ?, ?)", [(fold(tag), note, tag) for tag in tags])
         keys = graph.name_keys(path, stem, wanted, data["title"], aliases)

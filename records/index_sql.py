@@ -1,16 +1,15 @@
 """The index's schema, and SQL as text. Nothing here executes.
 
-Tables: `notes` one row a file, `texts` its body (for snippets), `cuts` its terms by section (for
-ranking) and its size in characters, `fts` contentless full text over the
-terms of `records.text`, `names` every key a link may use, `words` the words of names (for typos), `tags`, `links`,
-`skipped` files that are no text.
+Tables: `notes` one row a file, `texts` its terms by section (for ranking), its body (for snippets) and the size of that
+in characters, `fts` contentless full text over the terms of `records.text`, `names` every key a link may use, `words` the
+words of names (for typos), `tags`, `links`, `skipped` files that are no text.
 """
 
 from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"9/{VERSION}"
+SCHEMA_VERSION = f"10/{VERSION}"
 
 SCHEMA = """
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -26,8 +25,7 @@ CREATE INDEX notes_wanted ON notes(wanted) WHERE wanted <> stem;
 CREATE INDEX notes_updated ON notes(updated, id);
 CREATE INDEX notes_created ON notes(created, id);
 CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
-CREATE TABLE texts(note INTEGER PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE cuts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, cut TEXT NOT NULL);
+CREATE TABLE texts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, cut TEXT NOT NULL, body TEXT NOT NULL);
 CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
 CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
@@ -53,6 +51,7 @@ COLUMNS = (
 )  # fmt: skip
 SUMMARY = "n.id, n.title, n.class, n.tags, n.created, n.updated"
 
+# In `texts` the terms stand before the body, so that SQLite reads a long body only for those who want it.
 INSERT_NOTE = f"INSERT INTO notes({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
 INSERT_FTS = "INSERT INTO fts(rowid, title, names, headings, tags, body) VALUES(?, ?, ?, ?, ?, ?)"
 DELETE_FTS = "INSERT INTO fts(fts, rowid, title, names, headings, tags, body) VALUES('delete', ?, ?, ?, ?, ?, ?)"

@@ -289,8 +289,8 @@ def _candidates(
         cut = memory.recall(path, revision, marked=many)
         if cut is None:
             title, tags, aliases, outline, size, text = db.execute(
-                f"SELECT n.title, n.tags, n.aliases, n.outline, c.size, substr(c.cut, 1, {2 * READ}) "
-                "FROM notes n JOIN cuts c USING(note) WHERE n.note = ?",
+                f"SELECT n.title, n.tags, n.aliases, n.outline, t.size, substr(t.cut, 1, {2 * READ}) "
+                "FROM notes n JOIN texts t USING(note) WHERE n.note = ?",
                 (note,),
             ).fetchone()
             cut = cut_note(path, title, json.loads(tags), json.loads(aliases), json.loads(outline), size, text)
