@@ -99,9 +99,14 @@ def plain(text: str) -> str:
 _CALL = re.compile(r"(?<![\w`/.@])([@＠])(?=\w)")
 
 
+_HARM = re.compile(r"[@＠]|\[\[|\]\]")
+
+
 def harmless(text: str) -> str:
     """Text in which nothing can be read as a link of ours or as calling somebody: a quoted `[[note]]` is no citation,
     a quoted @name wakes no agent. A word joiner, which nobody sees, parts the signs."""
+    if not _HARM.search(text):
+        return text
     return _CALL.sub("\\1\u2060", text.replace("[[", "[\u2060[").replace("]]", "]\u2060]"))
 
 
@@ -220,7 +225,7 @@ class _Reader:
             self._add(text, self.kind)
 
     def _add(self, text: str, kind: Kind) -> None:
-        if any(char.isalnum() for char in text):
+        if text[:1].isalnum() or any(map(str.isalnum, text)):
             headings = tuple(title for _, title in self.headings)
             self.found.append(Passage(text, kind, headings, self.section, self.block))
 

@@ -8,6 +8,7 @@ The weights were chosen on the judged questions in tests/librarian, from the mid
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -26,7 +27,7 @@ CLEAR = 1.4  # times the next best's score
 NEAR = 0.27  # evidence from which it is offered as the nearest thing the notes say
 ALSO = 0.6  # share of the best score that makes another note worth naming
 DOUBTFUL = 0.5  # the same when the best is not sure to be right
-GLANCE = 800  # characters that tell a note's language
+GLANCE = 400  # characters that tell a note's language
 NAMELESS = 0.3  # score that is lost then: a note that has the name goes first
 NAMED_AS = 0.6  # how sure a word must be to stand for a name in English
 UNMET = 0.3  # evidence that is lost when a name that was asked for is not in the note
@@ -116,7 +117,7 @@ class _Note:
 
     passages: tuple[Passage, ...]
     words: tuple[frozenset[str], ...]  # of each passage
-    starts: tuple[frozenset[str], ...]  # the first words of each
+    starts: tuple[tuple[str, ...], ...]  # the first words of each
     lengths: tuple[int, ...]
     sections: tuple[tuple[int, ...], ...]  # places of the passages of each section
     headings: Mapping[tuple[str, ...], frozenset[str]]
@@ -134,7 +135,7 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     words = [tokens(_URL.sub(" ", passage.text)) for passage in found]  # an address says nothing that its text does not
     trails = {passage.headings for passage in found}
     headings = {trail: frozenset(word for heading in trail for word in tokens(heading)) for trail in trails}
-    counts = Counter(word for passage_words in words for word in passage_words)
+    counts = Counter(itertools.chain.from_iterable(words))
     heads = frozenset([*tokens(title), *joined(title), *(word for tag in tags for word in tokens(tag))])
     name = id.replace("-", " ").replace("_", " ")
     path = frozenset([*tokens(name), *joined(name)])
@@ -144,7 +145,7 @@ def _note(id: str, title: str, tags: tuple[str, ...], body: str) -> _Note:
     return _Note(
         passages=found,
         words=tuple(frozenset(passage_words) for passage_words in words),
-        starts=tuple(frozenset(passage_words[:4]) for passage_words in words),
+        starts=tuple(tuple(passage_words[:4]) for passage_words in words),
         lengths=tuple(len(passage_words) for passage_words in words),
         sections=tuple(tuple(places) for places in sections.values()),
         headings=headings,
@@ -383,7 +384,7 @@ def _passages(
             score += 0.2 * question.worth(_beyond(covers[other], covers[at]))
         score *= _worth(passage, note.lengths[at])
         if question.what and defines(passage.text, question.language):
-            score *= DEFINES if question.worth(question.cover(note.starts[at])) >= 0.5 else 1.0
+            score *= DEFINES if question.worth(question.cover(frozenset(note.starts[at]))) >= 0.5 else 1.0
         quotable = score
         if question.how and passage.kind == "step":
             quotable *= STEPS
