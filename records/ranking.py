@@ -292,7 +292,8 @@ def _windows(hits: Hits, first: int, last: int, section: Section) -> Iterator[tu
         return
     step = WINDOW // 2
     end = first
-    for low in range((hits[first][0] - base) // step * step, size - step, step):
+    start = (hits[first][0] - base) // step * step
+    for low in range(start, max(start + 1, size - step), step):
         while first < last and hits[first][0] < base + low:
             first += 1
         if first == last:
