@@ -62,6 +62,36 @@ GROUPS = {
         kosten preis teuer
         einkaufen kaufen
         kochen rezept zubereiten
+        vorschaubild vorschau miniatur
+        maus mauszeiger zeiger
+        terminal konsole kommandozeile befehlszeile shell
+        programm software anwendung app
+        browser firefox chrome
+        verlinken verknüpfen link verweis
+        verweis link rückverweis
+        schlagwort tag stichwort etikett
+        überschrift titel abschnitt
+        suchen finden durchsuchen
+        umbenennen verschieben
+        veröffentlichen bereitstellen hosten
+        webseite website seite
+        einstellung konfiguration option
+        sichern sicherung backup
+        wiederherstellen rückgängig zurücksetzen
+        synchronisieren abgleichen
+        tastenkürzel tastenkombination tastatur
+        kollege kollegin mitarbeiter gemeinsam zusammen
+        verschlüsseln verschlüsselung
+        passwort kennwort zugangsdaten
+        tagebuch journal täglich
+        vorlage muster
+        aufgabe todo checkliste
+        ausschalten deaktivieren abschalten
+        einschalten aktivieren
+        importieren übernehmen umziehen
+        exportieren umwandeln konvertieren
+        drucken ausdrucken papier
+        erinnern erinnerung benachrichtigung
     """,
     "fr": """
         panne dépannage
@@ -98,6 +128,34 @@ GROUPS = {
         acheter achat
         cuire cuisson four
         arroser arrosage
+        vignette aperçu miniature
+        souris pointeur survol
+        terminal console commande shell
+        programme logiciel application outil
+        navigateur firefox chrome
+        lien hyperlien référence
+        étiquette tag mot-clé
+        titre en-tête section
+        chercher rechercher trouver
+        renommer déplacer
+        publier héberger déployer
+        site page web
+        paramètre réglage configuration option
+        sauvegarde sauvegarder copie
+        restaurer annuler récupérer
+        synchroniser synchronisation
+        raccourci touche clavier
+        collègue équipe ensemble collaborer
+        chiffrer chiffrement crypter
+        journal quotidien
+        modèle gabarit
+        tâche liste todo
+        désactiver éteindre arrêter
+        activer allumer
+        importer migrer
+        exporter convertir
+        imprimer papier pdf
+        rappel rappeler notification
     """,
     "es": """
         averia fallo error
@@ -130,6 +188,34 @@ GROUPS = {
         precio coste costo costar
         comprar compra
         regar riego
+        miniatura vista previa
+        ratón puntero cursor
+        terminal consola comando shell
+        programa aplicación software herramienta
+        navegador firefox chrome
+        enlace vínculo referencia
+        etiqueta tag
+        título encabezado sección
+        buscar encontrar búsqueda
+        renombrar mover
+        publicar alojar desplegar
+        sitio página web
+        ajuste configuración opción
+        copia respaldo backup
+        restaurar deshacer recuperar
+        sincronizar sincronización
+        atajo tecla teclado
+        colega compañero equipo juntos colaborar
+        cifrar cifrado encriptar
+        diario cotidiano
+        plantilla modelo
+        tarea pendiente lista
+        desactivar apagar
+        activar encender
+        importar migrar
+        exportar convertir
+        imprimir papel
+        recordatorio recordar aviso
     """,
     "it": """
         guasto errore
@@ -159,6 +245,32 @@ GROUPS = {
         medico dottore
         viaggio vacanza
         prezzo costo costare
+        miniatura anteprima
+        mouse puntatore
+        terminale console comando shell
+        programma applicazione software
+        collegamento link riferimento
+        etichetta tag
+        titolo intestazione sezione
+        cercare trovare ricerca
+        rinominare spostare
+        pubblicare ospitare
+        sito pagina web
+        impostazione configurazione opzione
+        copia salvataggio backup
+        ripristinare annullare recuperare
+        sincronizzare sincronizzazione
+        scorciatoia tasto tastiera
+        collega squadra insieme collaborare
+        cifrare crittografia
+        diario giornale quotidiano
+        modello
+        compito attività lista
+        disattivare spegnere
+        attivare accendere
+        importare migrare
+        esportare convertire
+        promemoria ricordare notifica
     """,
     "pt": """
         avaria defeito erro
@@ -179,6 +291,34 @@ GROUPS = {
         remédio medicamento comprimido
         receita preparar
         prova corrida maratona
+        miniatura pré-visualização
+        rato mouse ponteiro
+        terminal consola comando shell
+        programa aplicação aplicativo software
+        ligação link referência
+        etiqueta tag
+        título cabeçalho seção secção
+        procurar encontrar buscar pesquisar
+        renomear mover
+        publicar hospedar
+        site sítio página
+        definição configuração opção
+        cópia backup
+        restaurar desfazer recuperar
+        sincronizar sincronização
+        atalho tecla teclado
+        colega equipa equipe juntos colaborar
+        cifrar criptografia encriptar
+        diário cotidiano
+        modelo
+        tarefa lista
+        desativar desligar
+        ativar ligar
+        importar migrar
+        exportar converter
+        apagar excluir eliminar
+        pasta diretório
+        lembrete lembrar aviso
     """,
     "ru": """
         сломался поломка неисправность ошибка
@@ -208,6 +348,37 @@ GROUPS = {
         цена стоимость стоит
         поливать полив
         купить покупка
+        миниатюра превью предпросмотр
+        мышь указатель курсор
+        терминал консоль команда оболочка
+        программа приложение софт
+        браузер firefox chrome
+        ссылка отсылка
+        тег метка ярлык
+        заголовок раздел
+        искать найти поиск
+        переименовать переместить
+        опубликовать публикация разместить
+        сайт страница
+        настройка параметр опция конфигурация
+        резервная копия бэкап
+        восстановить отменить вернуть
+        синхронизация синхронизировать
+        сочетание клавиша клавиатура
+        коллега команда вместе совместно
+        шифрование зашифровать
+        пароль учетные
+        дневник журнал ежедневный
+        шаблон образец
+        задача список дело
+        отключить выключить
+        включить активировать
+        импорт импортировать перенести
+        экспорт экспортировать преобразовать
+        удалить стереть убрать
+        папка каталог
+        картинка изображение фото
+        напоминание напомнить уведомление
     """,
     "uk": """
         зламався поломка несправність помилка
