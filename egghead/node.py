@@ -63,8 +63,21 @@ def resolve_records(config: Config, given: str | None) -> Path:
     return path
 
 
-def claim(records: Path) -> int:
-    """Takes the node's lock of `records`; the descriptor holds it. Raises NodeError with the pid of the holder."""
+@dataclass(frozen=True)
+class Claim:
+    """A folder of notes that is ours until `close`. `folder`: the lock of the folder itself; -1 where it has none."""
+
+    lock: int
+    folder: int
+
+    def close(self) -> None:
+        os.close(self.lock)
+        if self.folder >= 0:
+            os.close(self.folder)
+
+
+def claim(records: Path) -> Claim:
+    """Takes the node's lock of `records`. Raises NodeError with the pid of the holder."""
     own = records / OWN_DIR
     try:
         own.mkdir(mode=0o700, exist_ok=True)
@@ -87,8 +100,32 @@ def claim(records: Path) -> int:
             f"a node is already running on {str(records)!r} (pid {holder}); use it, or stop it: kill {holder}",
             ExitCode.REFUSED,
         ) from None
+    try:
+        folder = _lock_folder(records)
+    except BlockingIOError:
+        os.close(fd)
+        raise NodeError(
+            f"a node is already running on {str(records)!r}, although its {OWN_DIR!r} folder was removed under it; "
+            "stop that one first (ps shows it as: egghead serve)",
+            ExitCode.REFUSED,
+        ) from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return Claim(fd, folder)
+
+
+def _lock_folder(records: Path) -> int:
+    """A lock on the folder itself: who removes `.egghead` while a node runs removes the other lock with it, and two
+    nodes on one folder would write the same notes and logs. Raises BlockingIOError; -1 where folders have no locks."""
+    fd = os.open(records, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    except OSError:  # a filesystem without them: the lock file has to do
+        os.close(fd)
+        return -1
     return fd
 
 
@@ -180,7 +217,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     log.error("the node gave up: %s", root.reason)
                 return code
     finally:
-        os.close(lock)
+        lock.close()
 
 
 def running() -> list[tuple[paths.RuntimeDir, dict[str, Any]]]:

@@ -40,8 +40,6 @@ async def notes() -> AsyncIterator[NotesPort]:
         async with connected() as client:
             yield NodeNotes(client)
         return
-    import os
-
     from egghead import node
 
     config, _ = load_config()
@@ -54,7 +52,7 @@ async def notes() -> AsyncIterator[NotesPort]:
         finally:
             local.close()
     finally:
-        os.close(lock)
+        lock.close()
 
 
 async def resolve(port: NotesPort, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import pytest
 from egghead import node, paths
 from egghead.errors import ExitCode, NodeError
 
-HOLDER = "import sys; from egghead import node; node.claim(__import__('pathlib').Path(sys.argv[1])); print(1, flush=True); sys.stdin.read()"
+HOLDER = "import sys; from egghead import node; held = node.claim(__import__('pathlib').Path(sys.argv[1])); print(1, flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_second_is_told_the_pid_of_the_first(tmp_path: Path, holder: subproc
     assert caught.value.exit_code == ExitCode.REFUSED
     holder.communicate(b"")
     assert node.lock_holder(tmp_path) is None
-    os.close(node.claim(tmp_path))
+    node.claim(tmp_path).close()
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
@@ -40,7 +40,17 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     assert node.lock_holder(tmp_path) is None
-    os.close(node.claim(tmp_path))
+    node.claim(tmp_path).close()
+
+
+def test_removing_the_lock_file_does_not_let_a_second_in(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+    """`rm -r .egghead` under a running node takes the lock file away, not the lock of the folder."""
+    shutil.rmtree(tmp_path / ".egghead")
+    with pytest.raises(NodeError, match="was removed under it") as caught:
+        node.claim(tmp_path)
+    assert caught.value.exit_code == ExitCode.REFUSED
+    holder.communicate(b"")
+    node.claim(tmp_path).close()
 
 
 def test_asking_about_a_folder_without_a_lock(tmp_path: Path) -> None:
