@@ -25,7 +25,7 @@ def page() -> str:
         "",
         "Made by `scripts/docs.py` from the program's own tables; do not edit.",
         "",
-        "Every command takes `--records DIR` (the folder of notes). Results go to stdout, everything else to stderr; what",
+        "What is about notes or a node takes `--records DIR` (the folder of notes). Results go to stdout, the rest to stderr; what",
         "lists or shows takes `--json`. `--debug` before the command shows the traceback of an error.",
         "",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from egghead.cli.common import load_config, options, records_option
+from egghead.errors import ExitCode
 
 
 @click.command()
@@ -37,7 +38,9 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
         tree=Path(tree).expanduser() if tree else node.default_tree(),
         ephemeral=ephemeral,
     )
-    sys.exit(node.serve(settings, _announce))
+    # The root has exit codes of its own (docs/supervisor.md); here they are one: it gave up, and the log says why.
+    if node.serve(settings, _announce) != 0:
+        sys.exit(int(ExitCode.FAILED))
 
 
 def _announce(info: dict[str, Any]) -> None:

@@ -157,9 +157,9 @@ class Registry:
         if prefix not in self._adapters:
             return _unsupported(prefix, wanted)
         way = (
-            f"set {known.keys[0]} or run `egghead llm add {prefix}`"
+            f"set {known.keys[0]}, or add it under `llm:` in the configuration (`egghead config path`)"
             if known.keys
-            else f"run `egghead llm add {prefix}`"
+            else "add it under `llm:` in the configuration (`egghead config path`)"
         )
         return ProviderMissing(f"the model {wanted!r} needs the provider {prefix!r}, which is not configured: {way}")
 

@@ -89,8 +89,8 @@ def test_entries_of_one_provider_are_told_apart_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("anthropic/claude-x", ProviderMissing, "set ANTHROPIC_API_KEY or run `egghead llm add anthropic`"),
-        ("claude-x", ProviderMissing, "egghead llm add anthropic"),
+        ("anthropic/claude-x", ProviderMissing, "set ANTHROPIC_API_KEY, or add it under `llm:`"),
+        ("claude-x", ProviderMissing, "egghead config path"),
         ("groq/x", ProviderMissing, "cannot speak to yet"),
         ("antropic/x", UnknownProvider, "did you mean 'anthropic'?"),
         ("zzz/x", UnknownProvider, "known: anthropic"),

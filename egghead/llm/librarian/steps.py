@@ -34,8 +34,8 @@ PASS = "/pass"
 SPOKEN = ("agent", "transcript", "deliberation")  # classes that are not notes: what was said in a room, and who said it
 
 CONFIGURE = (
-    "add a provider with `egghead llm add` (or set ANTHROPIC_API_KEY or another provider's key), then name its model as "
-    "`model:` in the agent's note"
+    "name a provider under `llm:` in the configuration (`egghead config path`) and its model as `model:` in the agent's "
+    "note; this version cannot speak to any yet"
 )
 SELF = (
     "I am the built-in librarian: no language model, I find things in your notes and quote them with their [\u2060[id]\u2060]. "
