@@ -44,9 +44,9 @@ class Bucket:
     def __post_init__(self) -> None:
         self.tokens = self.burst
 
-    def take(self, now: float) -> float:
-        """Take one token. Returns the tokens that are left; below zero means over the limit."""
-        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) - 1.0
+    def take(self, now: float, cost: float = 1.0) -> float:
+        """Take tokens. Returns those that are left; below zero means over the limit."""
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) - cost
         self.at = now
         if self.tokens < -self.burst:
             self.tokens = -self.burst  # a flood must not be punished for longer than one burst after it ends

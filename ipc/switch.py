@@ -328,9 +328,12 @@ class Switch:
         waiting = peer.waiting
         return waiting > self.limits.budget or (self._waiting > self.limits.total and waiting > 2 * self.limits.mark)
 
-    def _admit(self, session: Session, now: float) -> bool:
-        """Count a message that starts something. False: the peer ignored Slow, the message is dropped."""
-        left = session.bucket.take(now)
+    def _admit(self, session: Session, now: float, size: int = 0) -> bool:
+        """Count a message that starts something. False: the peer ignored Slow, the message is dropped.
+
+        `size`: bytes of an event; each KiB counts as one more message, because it is copied for every reader.
+        """
+        left = session.bucket.take(now, 1.0 + size / 1024)
         if left >= 0:
             return True
         if now >= session.slow_until:
@@ -394,7 +397,7 @@ class Switch:
             log.warning("%s may not publish on %r", session.name, topic)
             self._send(session, wire.Denied(topic, f"{session.name} may not publish on {topic!r}"), None)
             return
-        if len(payload) > self.limits.frame or not self._admit(session, now):
+        if len(payload) > self.limits.frame or not self._admit(session, now, len(payload)):
             return
         self._topics.publish(session, event, payload, now)
 
