@@ -80,8 +80,10 @@ def sets(records: Path | None, questions: Path | None) -> Iterator[tuple[str, Pa
     for folder in foam:
         if folder.is_dir():
             yield "foam", folder, here / "questions.json"
+            yield "foam, hold-out", folder, here / "hold-out" / "foam-questions.json"
             break
     yield "multilingual", here / "multilingual" / "notes", here / "multilingual" / "questions.json"
+    yield "hold-out", here / "hold-out" / "notes", here / "hold-out" / "questions.json"
 
 
 def measure(records: Path, questions: list[dict[str, Any]]) -> Tally:

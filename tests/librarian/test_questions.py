@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 FOAM = HERE.parent / "samples" / "foam" / "notes"
 MULTILINGUAL = HERE / "multilingual"
+HOLD_OUT = HERE / "hold-out"
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -26,8 +27,13 @@ def note_ids(root: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("path", "least", "unanswerable"),
-    [(HERE / "questions.json", 64, 10), (MULTILINGUAL / "questions.json", 50, 7)],
-    ids=["foam", "multilingual"],
+    [
+        (HERE / "questions.json", 64, 10),
+        (MULTILINGUAL / "questions.json", 50, 7),
+        (HOLD_OUT / "foam-questions.json", 75, 14),
+        (HOLD_OUT / "questions.json", 40, 4),
+    ],
+    ids=["foam", "multilingual", "hold-out-foam", "hold-out"],
 )
 def test_every_question_is_answerable_or_says_that_it_is_not(path: Path, least: int, unanswerable: int) -> None:
     """Each entry has a question of its own and either answers without repeats or the mark `unanswerable`."""
@@ -44,8 +50,13 @@ def test_every_question_is_answerable_or_says_that_it_is_not(path: Path, least: 
 
 @pytest.mark.parametrize(
     ("path", "notes"),
-    [(HERE / "questions.json", FOAM), (MULTILINGUAL / "questions.json", MULTILINGUAL / "notes")],
-    ids=["foam", "multilingual"],
+    [
+        (HERE / "questions.json", FOAM),
+        (MULTILINGUAL / "questions.json", MULTILINGUAL / "notes"),
+        (HOLD_OUT / "foam-questions.json", FOAM),
+        (HOLD_OUT / "questions.json", HOLD_OUT / "notes"),
+    ],
+    ids=["foam", "multilingual", "hold-out-foam", "hold-out"],
 )
 def test_every_answer_names_a_note_that_exists(path: Path, notes: Path) -> None:
     """No answer id is misspelt: each is the path of a note without its suffix."""
