@@ -1,0 +1,118 @@
+"""The node as an ordinary user: without root's rights everything works and is confined, and what is closed to the user
+is said. Where the tests already run as one, they run as themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import egghead
+from tests.e2e.node import until
+
+USER = 65534
+# The checkout's own Python may lie in a private home.
+SYSTEM_PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+NOT_NEEDED = (
+    "mypy*",
+    "ruff*",
+    "pip*",
+    "setuptools*",
+    "hypothesis*",
+    "pytest*",
+    "_pytest",
+    "*.dist-info",
+    "__pycache__",
+    "*.pth",
+)
+REPOSITORY = Path(egghead.__file__).parents[1]
+
+
+class Ordinary:
+    """Commands run by an ordinary user who can read a copy of the program, whatever the checkout's own modes are."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.switch = os.geteuid() == 0
+        program = base / "program"
+        packages = Path(os.path.dirname(os.path.dirname(pytest.__file__)))
+        shutil.copytree(packages, program, ignore=shutil.ignore_patterns(*NOT_NEEDED))
+        for name in ("egghead", "supervisor", "ipc", "records"):
+            shutil.copytree(REPOSITORY / name, program / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(base / "home"), "XDG_RUNTIME_DIR": str(base / "run"),
+                    "TMPDIR": str(base / "t"), "PYTHONPATH": str(program), "LANG": "C.UTF-8"}  # fmt: skip
+        for name in ("home", "run", "t"):
+            (base / name).mkdir(mode=0o700)
+
+    def own(self, path: Path) -> None:
+        """Gives a folder and what is in it to the user."""
+        if self.switch:
+            for one in (path, *path.rglob("*")):
+                os.chown(one, USER, USER)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        identity = {"user": USER, "group": USER, "extra_groups": []} if self.switch else {}
+        return subprocess.Popen(
+            [SYSTEM_PYTHON if self.switch else sys.executable, "-m", "egghead", *arguments],
+            env=self.env, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **identity,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def ordinary(short_dir: Path) -> Iterator[Ordinary]:
+    short_dir.chmod(0o755)
+    user = Ordinary(short_dir)
+    for name in ("home", "run", "t"):
+        user.own(short_dir / name)
+    yield user
+
+
+@pytest.mark.kernel
+def test_an_ordinary_user_runs_a_confined_node(ordinary: Ordinary, foam: Path) -> None:
+    """serve, chat and a stop, by a user without any right: answered, and confined as far as the machine allows."""
+    ordinary.own(foam)
+    node = ordinary.start("serve", "--records", str(foam))
+    try:
+        until("it serves", lambda: ordinary.run("status")[0] == 0, 40)
+        code, answer, errors = ordinary.run("chat", "default", "How do I publish my notes with GitHub Pages?")
+        assert code == 0 and "[[user/publishing/publish-to-github-pages]]" in answer, errors
+        allowed = subprocess.run(["unshare", "--user", "true"], check=False).returncode == 0
+        assert f"confinement  {'full' if allowed else 'strong'}" in ordinary.run("status")[1]
+    finally:
+        node.send_signal(signal.SIGTERM)
+        out, errors = node.communicate(timeout=30)
+    assert node.returncode == 0 and "READY" in out, errors
+
+
+def test_a_folder_that_the_user_may_not_read(ordinary: Ordinary, foam: Path) -> None:
+    """An unreadable records directory is refused with its name and what to check."""
+    foam.chmod(0)
+    try:
+        code, _, errors = ordinary.run("serve", "--records", str(foam))
+    finally:
+        foam.chmod(0o700)
+    assert code == 1 and "cannot be read by you" in errors and "Traceback" not in errors
+
+
+def test_a_folder_that_the_user_may_not_write(ordinary: Ordinary, foam: Path) -> None:
+    """A folder of somebody else that can be read only is refused: a node keeps its index and rooms in it."""
+    for path in (foam, *foam.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        code, _, errors = ordinary.run("serve", "--records", str(foam))
+    finally:
+        for path in (foam, *foam.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert code == 1 and "cannot write in" in errors and "Traceback" not in errors
