@@ -353,3 +353,26 @@ async def test_a_room_stops_in_order_and_leaves_nothing_unanswered() -> None:
         for name in ("coordinator", "lobby", "rooms/default"):
             assert await s.stop(name) == 0
         assert "Traceback" not in s.stderr()
+
+
+async def test_a_room_that_is_back_tells_its_last_entry_again() -> None:
+    """A life that died between writing and publishing leaves no hole in the numbers: its successor repeats the last
+    entry, and one who had missed it reads on, while one who had it sees nothing twice."""
+    async with stage() as s:
+        await s.start("rooms/default", "room", room="default")
+        ada = await s.bus.client("ada")
+        await ada.call("rooms/default", "append", entries=[message("one"), message("two")])
+        await s.kill("rooms/default")
+        # As if nobody had ever been told of the entries: this reader comes between the two lives.
+        events = await ada.subscribe("log/default/")
+        await s.again("rooms/default")
+        event = await asyncio.wait_for(anext(events), 10)
+        assert (event.data["seq"], event.data["text"]) == (2, "two")
+        follower = follow(ada, "default", since=0)
+        seen = [(await asyncio.wait_for(anext(follower), 10))["seq"] for _ in range(2)]
+        await s.kill("rooms/default")
+        await s.again("rooms/default")
+        await ada.call("rooms/default", "append", entries=[message("three")], timeout=10)
+        seen.append((await asyncio.wait_for(anext(follower), 10))["seq"])
+        assert seen == [1, 2, 3]
+        await follower.aclose()
