@@ -93,11 +93,6 @@ class Catalog:
         entry = self._files[path]
         return effective(path, entry.wanted, self._stems.get, self._claims.get)
 
-    def sharers(self, path: str, wanted: str) -> set[str]:
-        """Other files whose id may depend on this one."""
-        stem = id_of(path)
-        return {*self._stems.get(stem, ()), *self._claims.get(stem, ()), *self._claims.get(wanted, ())} - {path}
-
     def compare(self, seen: Iterable[FileStat], under: Iterable[str] | None = None) -> Difference:
         """What differs between the files seen and the files known. `under`: only these paths and what is below them."""
         found: dict[str, FileStat] = {stat.path: stat for stat in seen}

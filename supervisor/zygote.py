@@ -42,7 +42,6 @@ from supervisor.orphans import children
 
 HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
 MESSAGE = 1 << 17
-SETTLED = 24  # runs after which CPython 3.11 changes the code of a function no more
 
 
 @dataclass
@@ -407,20 +406,6 @@ class Zygote:
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
             socket.send_fds(self.channel, [json.dumps(message).encode()], fds or [])
-
-
-def _rehearse_messages() -> None:
-    """Send and read messages until their code has settled: a page to which the zygote writes between two forks is one
-    more that the first child has for itself, as much as if it had written there."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        for number in range(SETTLED):
-            request = {"fork": number, "start": "module:function", "beats": True, "rlimits": {}, "profile": None}
-            socket.send_fds(ours, [json.dumps(request).encode()], [ours.fileno()])
-            data, fds, _flags, _address = socket.recv_fds(theirs, MESSAGE, 4)
-            json.loads(data)
-            for fd in fds:
-                os.close(fd)
 
 
 def _threads() -> int:

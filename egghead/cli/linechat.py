@@ -241,16 +241,14 @@ class RoomPrinter(TerminalPrinter):
 async def _show(here: Here, screen: Screen) -> None:
     from egghead.client.chat import Said
     from egghead.client.connection import sentence
-    from egghead.client.follow import RoomReplaced, follow
+    from egghead.client.follow import RoomReplaced, follow, text
     from ipc import IpcError
 
     printer = screen.printer
-    subscription = await here.client.peer.subscribe(f"text/{here.room}/")
 
     async def stream() -> None:
-        async for event in subscription:
-            if event.data is not None:
-                printer.text(Said(None, event.data["turn"], event.data["agent"], event.data["text"]))
+        async for piece in text(here.client.peer, here.room):
+            printer.text(Said(None, piece["turn"], piece["agent"], piece["text"]))
 
     streaming = asyncio.create_task(stream())
     try:

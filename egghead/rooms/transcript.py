@@ -39,11 +39,6 @@ class Line:
     text: str
 
 
-def lines_of(entries: Iterable[Entry]) -> list[Line]:
-    """The messages of a log, in order."""
-    return [line for line in map(line_of, entries) if line is not None]
-
-
 def line_of(entry: Entry) -> Line | None:
     """The message of an entry, None for other kinds."""
     if entry["kind"] != "message":

@@ -315,19 +315,6 @@ def drop_capabilities() -> None:
     syscall("capset", ctypes.addressof(header), ctypes.addressof(data))
 
 
-def effective_capabilities() -> int:
-    """The effective capabilities of this process as a bit mask, in its own user namespace."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)()
-    nr = {"x86_64": 125, "aarch64": 90}.get(ARCH or "")
-    if nr is None or _libc.syscall(nr, ctypes.addressof(header), ctypes.addressof(data), 0, 0, 0, 0):
-        return 0
-    return int(data[0]) | int(data[3]) << 32
-
-
-CAP_SYS_ADMIN = 1 << 21
-
-
 def die_with_parent(signal_number: int = 9) -> None:
     """Ask the kernel to send this process a signal when its parent is gone. The caller checks that it is not yet.
 

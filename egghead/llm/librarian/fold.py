@@ -30,8 +30,3 @@ def fold(word: str) -> str:
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
     folded = _MARKS.sub("", folded).translate(_LETTERS)
     return unicodedata.normalize("NFC", folded)
-
-
-def is_unspaced(char: str) -> bool:
-    """Whether the sign belongs to a script that puts no spaces between words."""
-    return UNSPACED.match(char) is not None
