@@ -1,7 +1,8 @@
 """The frame of the benchmarks: finds `scripts/bench.d/NAME.py`, runs each, prints its rows.
 
-A module there has `run() -> list[dict]`; a row is {name, value, unit, floor, ratio, limit}: `floor` is the same work
-done by a peer or a bare tool in the same run, `ratio` value / floor, `limit` (optional) what we promise.
+A module there has `run()`, which gives rows: {name, value, unit, floor, ratio, limit, goals}. `floor` is the same work done
+by a peer or a bare tool in the same run, `ratio` value / floor. Optional: `limit`, what we promise, and `goals`, what we
+promise with whether it was kept: {"1.5x floor": true}.
 Absolute figures of a noisy machine mean little; the ratio is the result.
 """
 
@@ -30,13 +31,11 @@ def main() -> int:
     for name in given.names or names:
         sys.argv = [name, *rest]  # a benchmark may take options of its own
         try:
-            rows = load(name).run()
+            for row in load(name).run():
+                print(json.dumps({"bench": name, **row}) if given.json else line(name, row), flush=True)
         except Exception as error:  # one broken benchmark must not hide the others
             print(f"{name}: failed: {type(error).__name__}: {error}", file=sys.stderr)
             failed += 1
-            continue
-        for row in rows:
-            print(json.dumps({"bench": name, **row}) if given.json else line(name, row), flush=True)
     return 1 if failed else 0
 
 
@@ -50,13 +49,15 @@ def load(name: str) -> Any:
 
 
 def line(bench: str, row: dict[str, Any]) -> str:
-    text = f"{bench:<11}{row['name']:<46}{number(row['value']):>10} {row.get('unit') or '':<9}"
+    text = f"{bench:<11}{row['name']:<64}{number(row['value']):>10} {row.get('unit') or '':<9}"
     if row.get("floor") is not None:
         text += f" floor {number(row['floor']):>9}"
     if row.get("ratio") is not None:
         text += f"  ratio {row['ratio']:.2f}"
     if row.get("limit") is not None:
         text += f"  limit {row['limit']}"
+    for goal, kept in (row.get("goals") or {}).items():
+        text += f"  {goal}: {'ok' if kept else 'MISSED'}"
     return text
 
 

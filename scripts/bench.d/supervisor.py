@@ -1,83 +1,268 @@
-"""What supervision costs: kill to ready again, many children to ready, memory of an idle child, the jail.
+"""What supervision costs, side by side in one run: ours, a raw fork loop (the floor), the standard forkserver.
 
-`run()` gives rows for the frame. The floor of a time is a raw loop that forks a child, which
-starts an asyncio loop and sends a byte. Each
-measurement runs a real root with a real zygote in a process of its own.
+`scripts/bench supervisor [--quick | --smoke] [--json]`. The measured programs are in `measured/`; they take turns (A-B-A-B), so that the
+noise of the machine hits all of them; figures are medians unless they say otherwise. A row's ratio is to the floor of
+the same run, and its goals are those that we promise for ours.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import subprocess
+import statistics
 import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve()
-KILLS = 100
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE / "measured")]
+
+from contender import Contender, closing, floor, forkserver, nothing_left, supervised  # noqa: E402
+from stand import cpu  # noqa: E402
+
+RATIO = 1.5  # of the floor, at most
+IDLE_CPU = 0.5  # percent of one core, at most
+BEAT = 10.0  # seconds, the heartbeat of the children that have one
+
+Row = dict[str, Any]
 
 
-def run() -> list[dict[str, Any]]:
-    """Every row: {name, value, unit, floor, ratio}; floor and ratio are None where nothing compares."""
-    floor = fork_floor()
-    rows: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. `kills`: restarts a contender; `turns`: how many times each has its turn."""
 
-    def add(name: str, value: float, unit: str, least: float | None = None) -> None:
-        ratio = round(value / least, 2) if least else None
-        rows.append(
-            {"name": name, "value": round(value, 3), "unit": unit, "floor": least and round(least, 3), "ratio": ratio}
-        )
-
-    for confined in (False, True):
-        word = "confined" if confined else "open"
-        few = measure(20, confined, kills=KILLS)
-        add(f"supervisor: kill to ready, {word}, p50 of {KILLS}, 20 children", few["kill_p50"], "ms", floor)
-        add(f"supervisor: kill to ready, {word}, p99", few["kill_p99"], "ms", floor)
-        add(f"supervisor: private memory of an idle child, {word}", few["private"], "MiB")
-        add(f"supervisor: PSS of an idle child, {word}", few["pss"], "MiB")
-        many = measure(100, confined, kills=0)
-        add(f"supervisor: 100 children to all ready, {word}", many["all_ready"], "ms", 100 * floor)
-        add(f"supervisor: RSS of the root, 100 children, {word}", many["root_rss"], "MiB")
-    return rows
+    few: int = 20
+    few_kills: int = 200
+    many: int = 100
+    many_kills: int = 100
+    turns: int = 10
+    starts: int = 3
+    most: int = 1000
+    most_kills: int = 50
+    most_starts: int = 2
+    idle: float = 10.0
+    messages: int = 1000
+    burst: int = 100
+    bursts: int = 5
 
 
-def fork_floor() -> float:
-    """Milliseconds to fork a Python child that starts an asyncio loop and sends a byte from it, p50 of 100.
-
-    The same work as the measured child's, with nobody to supervise it.
-    """
-    code = """
-import asyncio, gc, os, statistics, time
-async def ready(fd):
-    os.write(fd, b"x")
-times = []
-gc.collect(); gc.freeze()
-for _ in range(100):
-    read, write = os.pipe()
-    began = time.perf_counter()
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        asyncio.run(ready(write))
-        os._exit(0)
-    os.read(read, 1)
-    times.append(time.perf_counter() - began)
-    os.waitpid(pid, 0); os.close(read); os.close(write)
-print(statistics.median(times) * 1000)
-"""
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+FULL = Plan()
+QUICK = Plan(few_kills=50, many_kills=30, turns=5, starts=1, most=300, most_kills=20, most_starts=1, idle=3.0, bursts=2)
+SMOKE = Plan(2, 2, 3, 2, 1, 1, 4, 1, 1, 0.1, 10, 2, 1)
 
 
-def measure(children: int, confined: bool, kills: int) -> dict[str, float]:
-    """Run a tree of idle asyncio children in a fresh process and give its figures."""
-    command = [sys.executable, "-m", "supervised_tree", str(children), str(int(confined)), str(kills)]
-    environment = os.environ | {"PYTHONPATH": f"{HERE.parents[2]}:{HERE.parent / 'measured'}"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    if done.returncode:
-        raise RuntimeError(f"the measured tree failed:\n{done.stdout}{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+def run() -> Iterator[Row]:
+    """Every row: {name, measure, who, children, value, unit, floor, ratio, goals}; see `_row`."""
+    parser = argparse.ArgumentParser(prog="scripts/bench supervisor", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="plan", action="store_const", const=QUICK, help="under 40 s, rougher")
+    size.add_argument("--smoke", dest="plan", action="store_const", const=SMOKE, help="a few children: does it run?")
+    plan = parser.parse_args(sys.argv[1:]).plan or FULL
+    with nothing_left():
+        yield _load("at the start")
+        yield from _few(plan)
+        yield from _many(plan)
+        yield from _most(plan)
+        yield _load("at the end")
+
+
+# ---- rows --------------------------------------------------------------------------------------------------------
+
+
+def _row(
+    measure: str,
+    who: str,
+    value: float,
+    unit: str,
+    least: float | None = None,
+    standard: float | None = None,
+    children: int = 0,
+) -> Row:
+    """One figure. `least`: the floor's, `standard`: the forkserver's; both make goals for what is ours."""
+    ratio = value / least if least else None
+    goals = {}
+    if who.startswith("ours") and ratio is not None:
+        goals[f"{RATIO}x floor"] = ratio <= RATIO
+    if who.startswith("ours") and standard is not None:
+        goals["ahead of forkserver"] = value < standard
+    return {
+        "name": f"{measure} | {who}",
+        "measure": measure,
+        "who": who,
+        "children": children,
+        "value": round(value, 3),
+        "unit": unit,
+        "floor": least and round(least, 3),
+        "ratio": ratio and round(ratio, 2),
+        "goals": goals,
+    }
+
+
+def _side_by_side(
+    measure: str, values: dict[str, float], unit: str, children: int = 0, least: str = "floor"
+) -> Iterator[Row]:
+    """A row for each who; the floor and the forkserver of the same measure are what the others are held against."""
+    for who, value in values.items():
+        yield _row(measure, who, value, unit, values.get(least), values.get("forkserver"), children)
+
+
+def _load(when: str) -> Row:
+    one, five, _ = os.getloadavg()
+    return {"name": f"load average {when}, {os.cpu_count()} cores", "value": f"{one:.2f} {five:.2f}", "unit": ""}
+
+
+def _times(kind: str, count: int, samples: dict[str, list[float]]) -> Iterator[Row]:
+    """p50 and p99 of each contender's restarts."""
+    n = len(next(iter(samples.values())))
+    half = {who: statistics.median(times) for who, times in samples.items()}
+    last = {who: sorted(times)[min(len(times) - 1, int(len(times) * 0.99))] for who, times in samples.items()}
+    yield from _side_by_side(f"{kind}, {count} children, p50 of {n}", half, "ms", count)
+    yield from _side_by_side(f"{kind}, {count} children, p99 of {n}", last, "ms", count)
+
+
+# ---- phases ------------------------------------------------------------------------------------------------------
+
+
+def _restarts(contenders: list[Contender], kills: int, turns: int) -> dict[str, list[float]]:
+    """Restarts of all, a few of each at a time."""
+    samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for _ in range(turns):
+        for contender in contenders:
+            samples[contender.name] += contender.ask("kill", times=max(1, kills // turns))["ms"]
+    return samples
+
+
+def _everyone(count: int) -> list[Contender]:
+    return [
+        floor("floor", count),
+        supervised("ours, open", count),
+        supervised("ours, confined", count, confined=True),
+        forkserver("forkserver", count),
+        floor("floor + jail", count, "jailed"),
+        supervised("ours, open, spares", count, kind="dynamic", spares=2),
+        supervised("ours, confined, spares", count, kind="dynamic", spares=2, confined=True),
+    ]
+
+
+def _few(plan: Plan) -> Iterator[Row]:
+    contenders = _everyone(plan.few)
+    with closing(contenders):
+        yield {"name": "confinement of 'confined'", "value": contenders[2].hello["level"], "unit": ""}
+        for contender in contenders:
+            contender.ask("start", how="one")
+        yield from _times("kill to ready", plan.few, _restarts(contenders, plan.few_kills, plan.turns))
+
+
+def _starters(count: int) -> list[tuple[str, Callable[[], Contender]]]:
+    """(how, contender): those that start one after the other, as OTP does, and those that start side by side."""
+    return [
+        ("one", lambda: floor("floor", count)),
+        ("one", lambda: supervised("ours, open", count)),
+        ("one", lambda: supervised("ours, confined", count, confined=True)),
+        ("one", lambda: forkserver("forkserver", count)),
+        ("all", lambda: floor("floor", count)),
+        ("all", lambda: supervised("ours, open", count, kind="dynamic")),
+        ("all", lambda: supervised("ours, confined", count, kind="dynamic", confined=True)),
+        ("all", lambda: forkserver("forkserver", count)),
+    ]
+
+
+WORDS = {"one": "one after the other", "all": "side by side"}
+
+
+def _many(plan: Plan) -> Iterator[Row]:
+    starters = _starters(plan.many)
+    started: dict[str, dict[str, list[float]]] = {"one": {}, "all": {}}
+    for turn in range(plan.starts):
+        contenders = [make() for _, make in starters]
+        with closing(contenders):
+            for contender in contenders:
+                _ = contender.hello  # all have loaded what they need before anybody is measured
+            for (how, _), contender in zip(starters, contenders, strict=True):
+                started[how].setdefault(contender.name, []).append(contender.ask("start", how=how)["ms"])
+            if turn < plan.starts - 1:
+                continue
+            for how, samples in started.items():
+                middle = {who: statistics.median(times) for who, times in samples.items()}
+                yield from _side_by_side(f"{plan.many} children to all ready, {WORDS[how]}", middle, "ms", plan.many)
+            by_way = {
+                how: [c for (way, _), c in zip(starters, contenders, strict=True) if way == how] for how in started
+            }
+            yield from _times("kill to ready", plan.many, _restarts(by_way["one"], plan.many_kills, plan.turns))
+            for how, some in by_way.items():
+                back: dict[str, list[float]] = {contender.name: [] for contender in some}
+                for _ in range(plan.bursts):
+                    for contender in some:
+                        back[contender.name].append(contender.ask("burst", count=plan.burst, how=how)["ms"])
+                middle = {who: statistics.median(times) for who, times in back.items()}
+                yield from _side_by_side(
+                    f"{plan.burst} killed at once, all back, {WORDS[how]}", middle, "ms", plan.many
+                )
+            yield from _sizes(plan, by_way["one"])
+
+
+def _sizes(plan: Plan, contenders: list[Contender]) -> Iterator[Row]:
+    """Memory of idle children, and of children that have talked."""
+    idle = {contender.name: contender.ask("memory", count=20) for contender in contenders}
+    talked = {contender.name: contender.ask("messages", count=5, requests=plan.messages) for contender in contenders}
+    kinds = {"private": "private memory", "pss": "PSS"}
+    for key, word in kinds.items():
+        values = {who: sizes["child"][key] for who, sizes in idle.items() if sizes["child"]}
+        yield from _side_by_side(f"{word} of an idle child", values, "MiB", plan.many)
+    values = {who: sizes["child"]["private"] for who, sizes in talked.items() if sizes["child"]}
+    yield from _side_by_side(
+        f"private memory after {plan.messages} messages and a gc.collect()", values, "MiB", plan.many
+    )
+
+
+def _most(plan: Plan) -> Iterator[Row]:
+    """A thousand children: one program at a time, for the memory's sake."""
+    started: dict[str, dict[str, list[float]]] = {"one": {}, "all": {}}
+    restarts: dict[str, list[float]] = {}
+    sizes: dict[str, Any] = {}
+    for turn in range(plan.most_starts):
+        for how, make in _starters(plan.most):
+            contender = make()
+            with closing([contender]):
+                started[how].setdefault(contender.name, []).append(contender.ask("start", how=how)["ms"])
+                if how == "one":
+                    took = contender.ask("kill", times=max(1, plan.most_kills // plan.most_starts))["ms"]
+                    restarts.setdefault(contender.name, []).extend(took)
+                    if turn == 0:
+                        sizes[contender.name] = contender.ask("memory", count=1)
+    yield from _times("kill to ready", plan.most, restarts)
+    for how, samples in started.items():
+        middle = {who: statistics.median(times) for who, times in samples.items()}
+        yield from _side_by_side(f"{plan.most} children to all ready, {WORDS[how]}", middle, "ms", plan.most)
+    roots = {who: size["root_rss"] for who, size in sizes.items()}
+    yield from (
+        _row(f"RSS of the root, {plan.most} children", who, size, "MiB", children=plan.most)
+        for who, size in roots.items()
+    )
+    yield from _idle(plan)
+
+
+def _idle(plan: Plan) -> Iterator[Row]:
+    """CPU of root and zygote while nothing happens."""
+    contenders = [
+        supervised("ours, no heartbeat", plan.most),
+        supervised(f"ours, heartbeat {BEAT:g} s", plan.most, heartbeat=BEAT),
+    ]
+    with closing(contenders):
+        for contender in contenders:
+            contender.ask("start", how="one")
+        processes = [(c.name, part, pid) for c in contenders for part, pid in c.hello["pids"].items()]
+        before = [cpu(pid) for _, _, pid in processes]
+        began = time.monotonic()
+        time.sleep(plan.idle)  # the measurement: they are left alone
+        took = time.monotonic() - began
+        for (who, part, pid), earlier in zip(processes, before, strict=True):
+            percent = 100 * (cpu(pid) - earlier) / took
+            row = _row(f"idle CPU of the {part}, {plan.most} children", who, percent, "%", children=plan.most)
+            yield row | {"goals": {f"under {IDLE_CPU} %": percent < IDLE_CPU}}
 
 
 if __name__ == "__main__":
