@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from supervisor import policy_restart as restarting
 from supervisor import policy_rules as rules
 from supervisor import policy_whole as whole
 from supervisor.policy_events import (
-    EXIT_GAVE_UP,
     EXIT_START,
     EXIT_STOPPED,
     Action,
@@ -149,11 +149,11 @@ class Machine(Working):
     def handle(self, path: str, message: Message) -> None:
         match message:
             case ChildExit():
-                self.child_exit(path, message)
+                restarting.child_exit(self, path, message)
             case TryAgain(id, counted):
                 child = self.supervisors[path].children.get(id)
                 if child is not None and child.status == "restarting":  # not terminated or revived in the meantime
-                    self.restart(path, id, counted=counted, delay=0.0)
+                    restarting.restart(self, path, id, counted=counted, delay=0.0)
             case Shutdown(reason):
                 self.begin_exit(path, reason, "shutdown")
             case Request():
@@ -351,80 +351,6 @@ class Machine(Working):
             self.arm(path, id, purpose, delay)
         else:
             self.post(path, TryAgain(id, counted=purpose == "again"))
-
-    # ---- restarting --------------------------------------------------------------------------------------------
-
-    def child_exit(self, path: str, message: ChildExit) -> None:
-        """A child ended by itself (restart_child/3 and do_restart/3 of OTP)."""
-        supervisor = self.supervisors[path]
-        child = supervisor.children.get(message.id)
-        if child is None or child.incarnation != message.incarnation or not child.gone:
-            return  # stopped, forgotten or replaced in the meantime: as OTP flushes the EXIT of a child it terminates
-        reason, planned = message.reason, message.planned and not child.temporary
-        if planned:
-            recent, planned = rules.planned_again(child.planned, self.now)
-            child = child._replace(planned=recent)
-            self.set_child(path, child)
-            reason = reason if planned else "crash"
-        if planned:
-            self.restart(path, message.id, counted=False, delay=0.0)
-        elif rules.RESTARTED[child.spec.restart, reason]:
-            delay, row = rules.backoff_delay(child, self.now, started=True)
-            self.set_child(path, child._replace(row=row, reason=message.detail or reason))
-            self.restart(path, message.id, counted=True, delay=delay)
-        else:
-            self.ended(path, child, message.detail or reason)
-
-    def ended(self, path: str, child: Child, reason: str) -> None:
-        """A child ended and stays so; perhaps its supervisor ends with it."""
-        supervisor = self.supervisors[path]
-        if child.temporary or supervisor.spec.dynamic:
-            self.drop_child(path, child.spec.id)
-        else:
-            self.set_child(path, child._replace(status="terminated", gone=False, reason=reason))
-        rest = self.supervisors[path].children.values()
-        if rules.ends_with(supervisor.spec, child.spec, rest):
-            self.begin_exit(path, f"significant child {child.spec.id!r} ended", "shutdown", own=True)
-
-    def restart(self, path: str, id: str, *, counted: bool, delay: float) -> None:
-        """Count, then start the child again with all that its supervisor's strategy restarts with it."""
-        if counted and not self.within_budget(path, id):
-            return
-        supervisor, child = self.supervisors[path], self.child(path, id)
-        self.set_child(path, child._replace(status="restarting", gone=False))
-        strategy = supervisor.spec.strategy
-        if strategy in ("one_for_all", "rest_for_one"):
-            ids = rules.group(strategy, supervisor.children, id)
-            self.begin(path, "", Job("group", tuple(reversed(ids)), ids, id=id, delay=delay))
-        elif delay:
-            self.hold_back(path, id, "retry", delay)
-        else:
-            self.begin(path, id if supervisor.spec.dynamic else "", Job("restart", starts=(id,), id=id))
-
-    def within_budget(self, path: str, id: str) -> bool:
-        """Count one restart; when it is one too many the child is parked, or its supervisor gives up."""
-        supervisor, child = self.supervisors[path], self.child(path, id)
-        park = supervisor.spec.park
-        if park is not None and supervisor.spec.dynamic:
-            budget = rules.add_restart(child.budget, self.now, park.period)
-            if not rules.over_budget(budget, park):
-                self.set_child(path, child._replace(budget=budget))
-                return True
-            why = f"more than {park.intensity} restarts in {park.period} s; last: {child.reason or 'ended'}"
-            self.set_child(path, child._replace(status="parked", gone=False, budget=(), row=0, reason=why))
-            self.actions.append(Note(child.path, f"parked: {why}"))
-            return False
-        restarts = rules.add_restart(supervisor.restarts, self.now, supervisor.spec.period)
-        self.put(supervisor._replace(restarts=restarts))
-        if not rules.over_budget(restarts, supervisor.spec):
-            return True
-        self.set_child(path, child._replace(status="terminated", gone=False))
-        why = (
-            f"more than {supervisor.spec.intensity} restarts in {supervisor.spec.period} s; "
-            f"last: child {id!r} ({child.reason or 'ended'})"
-        )
-        self.begin_exit(path, why, "shutdown", own=True, code=EXIT_GAVE_UP)
-        return False
 
     # ---- stopping ----------------------------------------------------------------------------------------------
 

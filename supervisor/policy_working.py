@@ -1,6 +1,6 @@
 """A working copy of a state for the length of one `decide`: what it holds and how it is changed, but no rule at all.
 
-The rules are in `policy_engine`, `policy_requests` and `policy_whole`, which work on it.
+The rules are in `policy_engine`, `policy_restart`, `policy_requests` and `policy_whole`, which work on it.
 """
 
 from __future__ import annotations
