@@ -65,11 +65,13 @@ def _set_up(
     if request["beats"]:  # one page of the file and not the file: a child cannot beat for another
         beats = mmap.mmap(fds[2], PAGE, offset=PAGE * request["slot"])
     for name, limit in request["rlimits"].items():
+        if name == "nproc" and jail is not None:
+            continue  # counted in the jail's own namespace, which is not made yet
         which = getattr(resource, f"RLIMIT_{name.upper()}")
         resource.setrlimit(which, (limit, limit))
     os.dup2(control, CONTROL_FD, inheritable=False)  # over the zygote's own channel, which lives on this number
     if jail is not None:
-        jail.enter()
+        jail.enter(request["rlimits"])
     elif request["drop"]:
         linux.drop_capabilities()  # those of the zygote's own user namespace; an ordinary user has none
     linux.close_all_but((0, 1, 2, CONTROL_FD))

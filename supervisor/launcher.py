@@ -331,6 +331,7 @@ def _plain(profile: Profile) -> dict[str, Any]:
         "network": profile.network,
         "exec": profile.exec,
         "sockets": list(profile.sockets),
+        "fork": profile.fork,
         "name": profile.name,
     }
 

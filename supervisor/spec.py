@@ -70,6 +70,7 @@ class Profile:
     exec: bool = False
     sockets: tuple[str, ...] = ()  # directories whose unix sockets may be connected to
     name: str = ""  # as written in `profiles`, empty for one written in place
+    fork: bool = False  # may make processes of its own; `exec` implies it. Threads are always allowed
 
 
 @dataclass(frozen=True, slots=True)

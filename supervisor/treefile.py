@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -85,11 +86,15 @@ _PROFILE = {
     "network": Key(v.one_of(("none", "host"))),
     "exec": Key(v.boolean),
     "sockets": Key(_words),
+    "fork": Key(v.boolean),
 }
 
 
 def _profile(reader: Reader, node: Node) -> Profile:
-    return Profile(**reader.keys(node, _PROFILE, "a profile", {}))
+    values = reader.keys(node, _PROFILE, "a profile", {})
+    if values.get("exec") and values.get("fork") is False:
+        reader.fault(node, "'exec: true' with 'fork: false': a program is started in a new process; leave fork out")
+    return Profile(**values)
 
 
 def _confine(reader: Reader, node: Node) -> Profile | str | None:
@@ -281,7 +286,7 @@ class _Builder:
                 self.reader.fault(error.node or value, f"profiles: {error}")
                 continue
             for name, profile in profiles.items():
-                self.profiles[name] = Profile(profile.filesystem, profile.network, profile.exec, profile.sockets, name)
+                self.profiles[name] = replace(profile, name=name)
 
     def _child(self, node: Node, parent: str) -> AnySpec | None:
         keys = self.reader.names(node)

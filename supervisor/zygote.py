@@ -57,6 +57,8 @@ class Life:
 
 def main(fd: int, parent: int) -> NoReturn:
     """Entry point of the stub that the root executes: make the PID namespace, fork the zygote into it, and go."""
+    from supervisor.jail.namespaces import own_pid_limit
+
     # Set before anything slow: a root that dies now must not leave us behind.
     linux.die_with_parent()
     if os.getppid() != parent:
@@ -66,6 +68,7 @@ def main(fd: int, parent: int) -> NoReturn:
         os.close(fd)
     channel = socket.socket(fileno=CONTROL_FD)
     remarks: list[str] = []
+    pids = own_pid_limit()
     isolated, borrowed = _own_pid_namespace(remarks)
     stub = os.pidfd_open(os.getpid())
     pid = os.fork()
@@ -82,7 +85,7 @@ def main(fd: int, parent: int) -> NoReturn:
         linux.die_with_parent()
         if not isolated and os.getppid() != parent:
             os._exit(1)
-        Zygote(channel, isolated, borrowed, remarks).run()
+        Zygote(channel, isolated, borrowed, remarks, pids).run()
         code = 0
     except BaseException:  # reported, whatever it is: a silent zygote is a hung tree
         text = traceback.format_exc()
@@ -120,11 +123,12 @@ def _own_pid_namespace(remarks: list[str]) -> tuple[bool, bool]:
 class Zygote:
     """Serves the root until it hangs up."""
 
-    def __init__(self, channel: socket.socket, isolated: bool, borrowed: bool, remarks: list[str]) -> None:
+    def __init__(self, channel: socket.socket, isolated: bool, borrowed: bool, remarks: list[str], pids: int) -> None:
         self.channel = channel
         self.isolated = isolated
         self.borrowed = borrowed
         self.remarks = remarks
+        self.pids = pids  # limit of process ids for our PID namespace; 0: it has none of its own
         self.lives: dict[int, Life] = {}
         self.jails: dict[int, Any] = {}
         self.profiles: dict[int, Any] = {}
@@ -175,6 +179,7 @@ class Zygote:
 
     def _own_proc(self) -> None:
         """In a PID namespace of its own /proc must show that namespace, or every pid read there is a wrong one."""
+        from supervisor.jail.namespaces import limit_pids
         from supervisor.jail.title import Title
 
         if self.isolated:
@@ -185,6 +190,11 @@ class Zygote:
             except OSError as error:
                 self.remarks.append(f"/proc shows the pids of the machine ({error})")
                 return
+            if self.pids:  # whatever runs in the tree, and be it root: somebody can still log in
+                try:
+                    limit_pids(self.pids)
+                except OSError as error:
+                    self.remarks.append(f"the tree may take every process id of the machine ({error})")
         else:
             self.title = Title.find()
         self.hunts = self._children() is not None
@@ -424,5 +434,6 @@ def _profile(spec: dict[str, Any]) -> Any:
         network=spec["network"],
         exec=spec["exec"],
         sockets=tuple(spec["sockets"]),
+        fork=spec["fork"],
         name=spec["name"],
     )

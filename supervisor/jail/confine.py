@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from supervisor.jail import landlock, layout, linux, namespaces, seccomp
@@ -21,6 +21,15 @@ RIGHTS = {
     "write": landlock.READ | landlock.WRITE,
     "device": landlock.READ_FILE | landlock.WRITE_FILE,
 }
+
+# What the kernel counts per user and a confined process could take from all others; `rlimits` of the child comes first.
+BOUNDS = {
+    "memlock": 8 << 20,  # bytes kept from being swapped
+    "msgqueue": 0,
+    "rtprio": 0,  # a real-time thread that spins takes a core from everybody
+    "sigpending": 1024,  # queued signals, which every timer holds one of
+}
+TASKS = 1024  # processes and threads of one child, where the count is its own
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,14 @@ class Jail:
         except OSError:
             return True
 
-    def enter(self) -> None:
-        """Lock this process in, for good. The caller closes descriptors and then calls `seal`. Raises OSError."""
+    def enter(self, limits: Mapping[str, int]) -> None:
+        """Lock this process in, for good. The caller closes descriptors and then calls `seal`. Raises OSError.
+
+        limits: those of the child's own that were set before (but `nproc`, which is set here), by name.
+        """
         if self.spaces is not None:
             self.spaces.enter()
+        self._bound(limits)
         if self.program is not None or self.ruleset is not None:
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         if self.ruleset is not None:
@@ -52,6 +65,27 @@ class Jail:
             linux.drop_capabilities()
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def _bound(self, limits: Mapping[str, int]) -> None:
+        """Take what is left of the machine's shared resources, at most.
+
+        RLIMIT_NPROC is counted in each user namespace and compared with the limit that its maker had: it is set after
+        the child's own namespace was made, or one child's limit would be that of all. Without a namespace it counts
+        everything that the user runs, and only a limit somebody asked for is set.
+        """
+        bounds = {name: bound for name, bound in BOUNDS.items() if name not in limits}
+        if self.spaces is not None:
+            bounds["nproc"] = TASKS
+        if "nproc" in limits:
+            bounds["nproc"] = limits["nproc"]
+        for name, bound in bounds.items():
+            which = getattr(resource, f"RLIMIT_{name.upper()}", None)
+            if which is None:
+                continue
+            hard = resource.getrlimit(which)[1]
+            if hard != resource.RLIM_INFINITY:
+                bound = hard if bound == resource.RLIM_INFINITY else min(bound, hard)
+            resource.setrlimit(which, (bound, bound))
 
     def seal(self) -> None:
         """The last step, which refuses the calls that the others needed. Raises OSError."""
@@ -75,6 +109,7 @@ def rules_for(profile: Profile, ability: Ability) -> seccomp.Rules:
         metadata=hidden,
         writes=profile.filesystem is not None and bool(profile.filesystem.write),
         signals=profile.exec or ability.landlock >= 6,
+        fork=profile.fork or profile.exec,
     )
 
 

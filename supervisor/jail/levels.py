@@ -7,6 +7,7 @@ stays reachable because of it, and what to do. Enforcing a least level is the bu
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,29 +109,42 @@ def measure() -> Ability:
 def _try_namespaces() -> str:
     places = [Place(path, "device") for path in DEVICES if os.path.exists(path)]
     try:
-        prepare(places, network=False).close()
+        spaces = prepare(places, network=False)
     except NamespaceError as error:
         return str(error.strerror)
-    return ""
+    try:
+        return _in_helper(spaces.enter)
+    finally:
+        spaces.close()
 
 
 def _try_seccomp() -> str:
-    """In a child: install a filter and see that it refuses what it names."""
+    """Install a filter and see that it refuses what it names."""
+
+    def attempt() -> None:
+        seccomp.install(seccomp.build(seccomp.Rules(), linux.ARCH or ""))
+        try:
+            os.kill(1, 0)
+        except PermissionError:
+            return
+        raise OSError(0, "the filter had no effect")
+
+    return _in_helper(attempt)
+
+
+def _in_helper(attempt: Callable[[], None]) -> str:
+    """Try something irrevocable in a child. Empty when it worked, else why not."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         text = "the helper process died"
         try:
-            seccomp.install(seccomp.build(seccomp.Rules(), linux.ARCH or ""))
-            try:
-                os.kill(1, 0)
-                text = "the filter had no effect"
-            except PermissionError:
-                text = ""
+            attempt()
+            text = "-"
         except OSError as error:
             text = str(error.strerror or error)
         finally:
-            os.write(write, text.encode() or b"-")
+            os.write(write, text.encode())
             os._exit(0)
     os.close(write)
     with open(read, "rb") as file:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 ARCH: str | None = {"x86_64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(platform.machine())
 
+CLONE_THREAD = 0x00010000
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -58,6 +59,8 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "execve": (59, 221),
     "execveat": (322, 281),
     "clone": (56, 220),
+    "fork": (57, None),
+    "vfork": (58, None),
     "clone3": (435, 435),
     "unshare": (272, 97),
     "setns": (308, 268),

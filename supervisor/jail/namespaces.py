@@ -9,6 +9,7 @@ what the profile gives. Which paths are shown is decided by `layout`.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ KINDS = (
     ("ipc", linux.CLONE_NEWIPC),
     ("net", linux.CLONE_NEWNET),
 )
+PID_MAX = "/proc/sys/kernel/pid_max"
+MOST_PIDS = 32768  # of a whole tree: the kernel's own default for a machine
 
 
 class NamespaceError(OSError):
@@ -41,26 +44,62 @@ class Namespaces:
     """Descriptors of prepared namespaces, in the order in which they are entered."""
 
     fds: tuple[tuple[int, int], ...]  # (descriptor, CLONE_NEW…)
+    proc: int  # /proc as it is outside; inside there is none
 
     def enter(self) -> None:
-        """Move this process in. Raises OSError."""
+        """Move this process in, and there into a user namespace of its own. Raises OSError.
+
+        The own one has no power over the mounts, and the kernel counts processes and threads in it alone.
+        """
         for fd, kind in self.fds:
             linux.setns(fd, kind)
         os.chdir("/")
+        uid, gid = os.geteuid(), os.getegid()
+        linux.unshare(linux.CLONE_NEWUSER)
+        _map("self/uid_map", uid, self.proc)  # setgroups is denied already: that is inherited
+        _map("self/gid_map", gid, self.proc)
 
     def close(self) -> None:
         for fd, _ in self.fds:
             os.close(fd)
+        os.close(self.proc)
 
 
 def map_self(uid: int, gid: int) -> None:
     """Map our own user and group into the user namespace just made; no other id exists there."""
     with open("/proc/self/setgroups", "wb", buffering=0) as file:
         file.write(b"deny")
-    with open("/proc/self/uid_map", "wb", buffering=0) as file:
-        file.write(b"%d %d 1" % (uid, uid))
-    with open("/proc/self/gid_map", "wb", buffering=0) as file:
-        file.write(b"%d %d 1" % (gid, gid))
+    _map("/proc/self/uid_map", uid)
+    _map("/proc/self/gid_map", gid)
+
+
+def _map(path: str, number: int, directory: int | None = None) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.write(fd, b"%d %d 1" % (number, number))
+    finally:
+        os.close(fd)
+
+
+def own_pid_limit() -> int:
+    """The limit for a PID namespace to be made in this one: half of the pids here. 0 where it cannot have its own.
+
+    Since Linux 6.14 each namespace has its own; before, the file is the whole machine's and is left alone.
+    """
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if version is None or (int(version[1]), int(version[2])) < (6, 14):
+        return 0
+    try:
+        with open(PID_MAX, encoding="ascii") as file:
+            return min(int(file.read()) // 2, MOST_PIDS)
+    except (OSError, ValueError):
+        return 0
+
+
+def limit_pids(limit: int) -> None:
+    """Set the limit of our own PID namespace, whose /proc is mounted. Raises OSError where /proc/sys is read-only."""
+    with open(PID_MAX, "wb", buffering=0) as file:
+        file.write(b"%d" % limit)
 
 
 def prepare(places: Sequence[Place], *, network: bool) -> Namespaces:
@@ -94,7 +133,7 @@ def prepare(places: Sequence[Place], *, network: bool) -> Namespaces:
             os.close(fd)
         raise NamespaceError(1, data.decode(errors="replace") or "the helper process died")
     kinds = [kind for name, kind in KINDS if not (network and name == "net")]
-    return Namespaces(tuple(zip(fds, kinds, strict=True)))
+    return Namespaces(tuple(zip(fds, kinds, strict=True)), os.open("/proc", os.O_PATH | os.O_CLOEXEC))
 
 
 def _build(places: Sequence[Place], network: bool) -> list[int]:

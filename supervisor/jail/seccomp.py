@@ -66,6 +66,7 @@ ALWAYS = (  # noqa: SIM905 - groups with their reasons are easier to check than 
     "name_to_handle_at open_by_handle_at fanotify_init "
 ).split()
 EXEC = ["execve", "execveat"]
+FORK = ["fork", "vfork"]  # clone is looked into, clone3 does not exist
 OTHERS_PIDS = ["pidfd_open", "pidfd_send_signal"]
 METADATA = (  # noqa: SIM905 - as above
     "chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr setxattrat removexattr "
@@ -83,6 +84,7 @@ class Rules:
     allowed). metadata: may change modes, owners and times by path; refused where nothing else confines it.
     writes: has files of its own to write, whose mode it may set once it has opened them.
     signals: may signal other processes; for where Landlock keeps that to the child's own ones.
+    fork: may make processes; threads are always allowed.
     """
 
     exec: bool = False
@@ -91,6 +93,7 @@ class Rules:
     metadata: bool = True
     writes: bool = True
     signals: bool = False
+    fork: bool = False
 
 
 Instruction = tuple[int, int, int, int]  # code, jump true, jump false, constant
@@ -136,6 +139,8 @@ def build(rules: Rules, arch: str) -> Program:
     refused = list(ALWAYS)
     if not rules.exec:
         refused += EXEC + OTHERS_PIDS
+    if not rules.fork:
+        refused += FORK
     if not rules.metadata:
         refused += METADATA
     if not rules.metadata and not rules.writes:
@@ -145,7 +150,11 @@ def build(rules: Rules, arch: str) -> Program:
 
     # clone3 hides its flags behind a pointer; glibc falls back to clone on ENOSYS.
     on("clone3", [(RET, 0, 0, ENOSYS)])
-    on("clone", [argument(0), (JSET, 0, 1, NAMESPACE_FLAGS), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+    # Without `fork` only threads: what is not CLONE_THREAD is a process, and processes can be a bomb.
+    clone: list[Instruction] = [argument(0), (JSET, 0, 1, NAMESPACE_FLAGS), (RET, 0, 0, EPERM)]
+    if not rules.fork:
+        clone += [(JSET, 1, 0, linux.CLONE_THREAD), (RET, 0, 0, EPERM)]
+    on("clone", [*clone, (RET, 0, 0, ALLOW)])
 
     families = []
     if rules.unix:

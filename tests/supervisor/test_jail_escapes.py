@@ -116,6 +116,7 @@ def tree_for(outside: Outside, **profile: Any) -> dict[str, Any]:
     confine = {
         "filesystem": {"read": [given["read"]], "write": [given["write"]]},
         "sockets": [given["sockets"]],
+        "fork": True,  # the widest that cannot start programs
         **profile,
     }
     return {

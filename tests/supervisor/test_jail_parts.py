@@ -50,6 +50,7 @@ rules = st.builds(
     unix=st.booleans(),
     metadata=st.booleans(),
     signals=st.booleans(),
+    fork=st.booleans(),
 )
 
 
@@ -69,7 +70,7 @@ def test_what_is_always_refused(name: str, arch: str) -> None:
     """Calls on the list are refused under every profile, on every architecture that has them."""
     nr = linux.number(name, arch)
     if nr is not None:
-        widest = seccomp.Rules(exec=True, network=True, unix=True, metadata=True, signals=True)
+        widest = seccomp.Rules(exec=True, network=True, unix=True, metadata=True, signals=True, fork=True)
         assert verdict(seccomp.build(widest, arch), arch, nr) == 1
 
 
@@ -88,14 +89,20 @@ def test_families_of_sockets(arch: str) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHES)
-def test_forks_but_no_namespaces(arch: str) -> None:
-    """clone makes threads and processes, but with no namespace flag; clone3 does not exist."""
-    program = seccomp.build(seccomp.Rules(), arch)
+@pytest.mark.parametrize("fork", [False, True], ids=["threads", "fork"])
+def test_clone_as_the_profile_says(arch: str, fork: bool) -> None:
+    """clone makes threads, processes where it may fork, and nothing with a namespace flag; clone3 does not exist."""
+    program = seccomp.build(seccomp.Rules(fork=fork), arch)
     nr = linux.number("clone", arch) or 0
     assert verdict(program, arch, nr, 0x3D0F00) == ALLOW  # a thread, as glibc makes one
-    assert verdict(program, arch, nr, 17) == ALLOW  # a process with SIGCHLD
+    processes = [17, 0x01200011, 0x4111, 0]  # SIGCHLD, fork as glibc makes it, vfork, without a signal
+    assert [verdict(program, arch, nr, flags) for flags in processes] == [ALLOW if fork else 1] * 4
+    for name in seccomp.FORK:
+        if linux.number(name, arch) is not None:
+            assert verdict(program, arch, linux.number(name, arch) or 0) == (ALLOW if fork else 1)
     for flag in (linux.CLONE_NEWUSER, linux.CLONE_NEWNS, linux.CLONE_NEWNET, linux.CLONE_NEWPID, linux.CLONE_NEWCGROUP):
         assert verdict(program, arch, nr, flag | 17) == 1
+        assert verdict(program, arch, nr, flag | linux.CLONE_THREAD) == 1
     assert verdict(program, arch, linux.number("clone3", arch) or 0) == 38
 
 

@@ -47,7 +47,7 @@ def daemon_tree(directory: Path, confined: bool) -> dict[str, Any]:
     (directory / "w").chmod(0o777)
     child: dict[str, Any] = {"id": "d", "start": "children:daemon", "args": {"path": str(directory / "w/lock")}}
     if confined:
-        child["confine"] = {"filesystem": {"write": [str(directory / "w")]}}
+        child["confine"] = {"filesystem": {"write": [str(directory / "w")]}, "fork": True}
     return one_for_one(child, {"id": "a", "start": "children:idle"})
 
 

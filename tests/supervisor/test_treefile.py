@@ -50,7 +50,7 @@ children:
     max_children: 1000
     spares: 2
     park: {intensity: 3, period: 60}
-    template: {start: package.module:function, shutdown: infinity, confine: {exec: true}}
+    template: {start: package.module:function, shutdown: infinity, confine: {exec: true, fork: true}}
   - id: inner
     strategy: one_for_all
     restart: temporary
@@ -101,7 +101,7 @@ def test_the_whole_format() -> None:
     assert ticker.allow == {"call": {"store": ["get"]}, "publish": ["rooms/{id}/"]}
     assert isinstance(pool, SupervisorSpec) and pool.template is not None
     assert (pool.max_children, pool.spares, pool.park) == (1000, 2, Park(3, 60))
-    assert (pool.template.shutdown, pool.template.confine) == ("infinity", Profile(exec=True))
+    assert (pool.template.shutdown, pool.template.confine) == ("infinity", Profile(exec=True, fork=True))
     assert isinstance(inner, SupervisorSpec)
     assert (inner.restart, inner.shutdown, inner.optional) == ("temporary", 10.0, True)
 
@@ -182,6 +182,9 @@ def test_all_faults_at_once() -> None:
         ("control: demo", "6:14", "expected a list, not 'demo'"),
         ("confine: {filesystem: {raed: []}}", "6:28", "did you mean 'read'?"),
         ("confine: {network: hots}", "6:24", "did you mean 'host'?"),
+        ("confine: {frok: true}", "6:15", "unknown key 'frok' in a profile; did you mean 'fork'?"),
+        ("confine: {fork: 1}", "6:21", "expected true or false, got 1"),
+        ("confine: {exec: true, fork: false}", "6:14", "a program is started in a new process; leave fork out"),
         ("confine: nobody", "6:14", "unknown profile 'nobody' (known: the root supervisor names none)"),
         ("args: [1]", "6:11", "expected a mapping, not a list"),
         ("significant: true", "6:5", "auto_shutdown of 'demo' is 'never'"),

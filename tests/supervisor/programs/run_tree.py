@@ -22,7 +22,8 @@ def profile(given):
         files = Files(tuple(files.get("read", ())), tuple(files.get("write", ())))
     else:
         files = None
-    return Profile(files, given.get("network", "none"), given.get("exec", False), tuple(given.get("sockets", ())))
+    rest = {key: given[key] for key in ("network", "exec", "fork") if key in given}
+    return Profile(files, sockets=tuple(given.get("sockets", ())), **rest)
 
 
 def child(given):
