@@ -30,8 +30,32 @@ CONTROL_FD = 3
 PAGE = mmap.PAGESIZE
 
 
+def detach(zygote: int) -> None:
+    """The first steps of every child, which need to know nothing of what it will be. Once, right after the fork."""
+    # Signals first: a SIGTERM meant for this child must not meet the zygote's handlers.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A session of its own: the terminal's ^C is the root's business, and a stop kills the session as a whole.
+    os.setsid()
+    if linux.ARCH is not None:
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)
+        _tie(zygote)
+
+
+def _tie(zygote: int) -> None:
+    """Die with the zygote; and look whether it died before that was said."""
+    linux.die_with_parent()
+    if os.getppid() != zygote:
+        os._exit(EXIT_SETUP)
+
+
 def live(request: dict[str, Any], fds: list[int], jail: Jail | None, zygote: int, title: Title | None) -> NoReturn:
-    """Become the child that was asked for, run it, and exit. `fds`: control, output, and the beats file if asked for."""
+    """Become the child that was asked for, run it, and exit. `fds`: control, output, and the beats file if asked for.
+
+    The process has called `detach`.
+    """
     code = EXIT_SETUP
     try:
         context, boot = _set_up(request, fds, jail, zygote, title)
@@ -52,15 +76,6 @@ def _set_up(
     control, output = fds[0], fds[1]
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # Signals first: a SIGTERM meant for this child must not meet the zygote's handlers.
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A session of its own: the terminal's ^C is the root's business, and a stop kills the session as a whole.
-    os.setsid()
-    if linux.ARCH is not None:
-        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)
     beats = None
     if request["beats"]:  # one page of the file and not the file: a child cannot beat for another
         beats = mmap.mmap(fds[2], PAGE, offset=PAGE * request["slot"])
@@ -76,10 +91,7 @@ def _set_up(
         linux.drop_capabilities()  # those of the zygote's own user namespace; an ordinary user has none
     linux.close_all_but((0, 1, 2, CONTROL_FD))
     if linux.ARCH is not None:
-        # After the change of credentials, which clears it; then look whether the zygote died in between.
-        linux.die_with_parent()
-        if os.getppid() != zygote:
-            os._exit(EXIT_SETUP)
+        _tie(zygote)  # again: the change of credentials has cleared it
     channel = socket.socket(fileno=CONTROL_FD)
     channel.setblocking(False)
     if title is not None and not select.select([channel], [], [], 0)[0]:

@@ -38,7 +38,9 @@ class Children:
         self.processes: dict[int, Process] = {}
         self.by_path: dict[str, Process] = {}
         self.by_name: dict[str, Process] = {}
+        self.observers: dict[int, Process] = {}
         self._number = 0
+        self._environment = beyond_base(os.environ)
 
     def next_number(self) -> int:
         """A number that no launch of this root has had."""
@@ -76,7 +78,8 @@ class Children:
             os.close(write_end)
         if process.lost:
             return
-        self.root.selector.register(process.channel, selectors.EVENT_READ, lambda mask: self._on_channel(process, mask))
+        process.interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.channel.wants_write else 0)
+        self.root.selector.register(process.channel, process.interest, lambda mask: self._on_channel(process, mask))
         self.root.selector.register(process.output, selectors.EVENT_READ, lambda _: self._on_output(process))
         if spare is not None:
             self.forked(process.number, spare.pidfd)
@@ -85,11 +88,12 @@ class Children:
             self.finish(process, None, 0)
             return
         self.root.launching.write_interest()
-        self._channel_interest(process)
 
     def _process(self, action: policy.Start, info: ChildInfo, number: int, channel: Channel, output: Output) -> Process:
         process = Process(number, action, channel, output, info, began=time.monotonic(), started_at=time.time())
         self.processes[number] = process
+        if action.spec.observe:
+            self.observers[number] = process
         self.by_path[action.path] = process
         return process
 
@@ -116,7 +120,7 @@ class Children:
     def _introduce(self, process: Process, handover: Handover) -> None:
         spec, action = process.spec, process.action
         # The zygote has the base; only what differs from it is sent, and a confined child gets nothing more.
-        environment = {} if spec.confine is not None else beyond_base(os.environ)
+        environment = {} if spec.confine is not None else self._environment
         boot = {
             "name": action.name,
             "incarnation": action.incarnation,
@@ -162,10 +166,11 @@ class Children:
             self._channel_interest(process)
 
     def _channel_interest(self, process: Process) -> None:
-        channel = process.channel
-        if channel.fileno() in self.root.selector.get_map():
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.wants_write else 0)
-            self.root.selector.modify(channel, wanted, lambda mask: self._on_channel(process, mask))
+        """Watch a channel for room only while something waits to be sent."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.channel.wants_write else 0)
+        if wanted != process.interest and process.channel.fileno() in self.root.selector.get_map():
+            process.interest = wanted
+            self.root.selector.modify(process.channel, wanted, lambda mask: self._on_channel(process, mask))
 
     def _on_output(self, process: Process) -> None:
         for line in process.output.read():
@@ -225,6 +230,7 @@ class Children:
             os.close(process.pidfd)
         self.root.sampler.release(process)
         del self.processes[process.number]
+        self.observers.pop(process.number, None)
         for table, key in ((self.by_path, process.action.path), (self.by_name, process.name)):
             if table.get(key) is process:
                 del table[key]

@@ -36,6 +36,7 @@ class Launching:
         self.launcher: ZygoteLauncher | None = None
         self.output: Output | None = None
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # what children get; the root raises its own
+        self._interest = 0  # what the launcher's socket is watched for
         self._losing = ""  # why the last one was lost, until the next one serves
         self._dying: ZygoteLauncher | None = None  # a lost one that is not gone yet
         self._isolated = False  # the zygote is PID 1 of a PID namespace
@@ -54,7 +55,8 @@ class Launching:
             os.close(write_end)
         self.output = Output(read)
         self.root.selector.register(read, selectors.EVENT_READ, lambda _: self._on_output())
-        self.root.selector.register(self.launcher, selectors.EVENT_READ, self._on_message)
+        self._interest = selectors.EVENT_READ
+        self.root.selector.register(self.launcher, self._interest, self._on_message)
         self._watch()
 
     def _watch(self) -> None:
@@ -132,7 +134,9 @@ class Launching:
         """Watch the launcher's socket for room only while something waits to be sent."""
         if self.launcher is not None and self.launcher.fileno() >= 0:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.launcher.wants_write else 0)
-            self.root.selector.modify(self.launcher, wanted, self._on_message)
+            if wanted != self._interest:
+                self._interest = wanted
+                self.root.selector.modify(self.launcher, wanted, self._on_message)
 
     def _serving(self) -> None:
         self.root.spares.refill()

@@ -35,6 +35,7 @@ class Process:
     started_at: float  # unix seconds, for people
     slot: int | None = None
     pidfd: int = -1
+    interest: int = 0  # what its channel is watched for: selectors.EVENT_…
     pid: int = 0
     ready: bool = False
     ready_at: float = 0.0

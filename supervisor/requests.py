@@ -72,8 +72,8 @@ class Desk:
         return [[p.name, p.action.incarnation] for p in self.root.children.processes.values() if p.ready and not p.lost]
 
     def _announce(self, message: dict[str, Any], but: Process | None = None) -> None:
-        for process in list(self.root.children.processes.values()):
-            if process.spec.observe and process is not but and not process.lost:
+        for process in list(self.root.children.observers.values()):
+            if process is not but and not process.lost:
                 self.root.children.send(process, message)
 
     # ---- requests ----------------------------------------------------------------------------------------------------

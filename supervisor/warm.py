@@ -8,12 +8,14 @@ is done in memory that all children share; done in a child, each page of it is c
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import sys
 import threading
 from typing import Any
 
+TOUCHED = "SUPERVISOR_TOUCHED"
 ROUNDS = 12  # the interpreter specializes a function after eight calls (3.11: QUICKENING_WARMUP)
 
 
@@ -27,6 +29,32 @@ def up() -> None:
             _talk(ours, theirs)
         if "asyncio" in sys.modules:
             _loop()
+
+
+def touch() -> None:
+    """In a child that nobody waits for yet: write to what every child writes to first, so that it is copied by then."""
+    os.environ[TOUCHED] = ""
+    del os.environ[TOUCHED]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        _context(ours).ready()
+        if "asyncio" in sys.modules:
+            _open_loop(ours)
+
+
+def _open_loop(ours: socket.socket) -> None:
+    import asyncio
+
+    from supervisor.aio import AsyncControl
+
+    async def open() -> None:
+        AsyncControl(_context(ours)).close()
+
+    runner = asyncio.Runner()
+    runner.run(open())
+    runner.get_loop().close()  # and not the runner: what it does at its end is not done by a child that begins
+    asyncio.set_event_loop(None)
 
 
 def _after_fork() -> None:
