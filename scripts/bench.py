@@ -9,9 +9,11 @@ Absolute figures of a noisy machine mean little; the ratio is the result.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,14 @@ def main() -> int:
     for name in given.names or names:
         sys.argv = [name, *rest]  # a benchmark may take options of its own
         try:
-            for row in load(name).run():
-                print(json.dumps({"bench": name, **row}) if given.json else line(name, row), flush=True)
+            with contextlib.ExitStack() as stack:
+                rows = load(name).run()
+                if isinstance(rows, Generator):  # it ends what it started when it is closed, also after ^C
+                    stack.callback(rows.close)
+                for row in rows:
+                    print(json.dumps({"bench": name, **row}) if given.json else line(name, row), flush=True)
+        except KeyboardInterrupt:
+            return 130
         except Exception as error:  # one broken benchmark must not hide the others
             print(f"{name}: failed: {type(error).__name__}: {error}", file=sys.stderr)
             failed += 1
@@ -49,7 +57,7 @@ def load(name: str) -> Any:
 
 
 def line(bench: str, row: dict[str, Any]) -> str:
-    text = f"{bench:<11}{row['name']:<64}{number(row['value']):>10} {row.get('unit') or '':<9}"
+    text = f"{bench:<11}{row['name']:<70}{number(row['value']):>10} {row.get('unit') or '':<9}"
     if row.get("floor") is not None:
         text += f" floor {number(row['floor']):>9}"
     if row.get("ratio") is not None:
@@ -62,7 +70,7 @@ def line(bench: str, row: dict[str, Any]) -> str:
 
 
 def number(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    return value if isinstance(value, str) else f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 if __name__ == "__main__":

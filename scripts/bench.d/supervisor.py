@@ -1,6 +1,6 @@
-"""What supervision costs, side by side in one run: ours, a raw fork loop (the floor), the standard forkserver.
+"""What supervision costs, side by side in one run: ours, a raw fork loop (the floor), the standard forkserver, others.
 
-`scripts/bench supervisor [--quick | --smoke] [--json]`. The measured programs are in `measured/`; they take turns (A-B-A-B), so that the
+`scripts/bench supervisor [--quick | --smoke] [--nice N] [--json]`. The measured programs are in `measured/`; they take turns (A-B-A-B), so that the
 noise of the machine hits all of them; figures are medians unless they say otherwise. A row's ratio is to the floor of
 the same run, and its goals are those that we promise for ours.
 """
@@ -8,9 +8,12 @@ the same run, and its goals are those that we promise for ours.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,12 +23,15 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE / "measured")]
 
+import others  # noqa: E402
 from contender import Contender, closing, floor, forkserver, nothing_left, supervised  # noqa: E402
-from stand import cpu  # noqa: E402
+from stand import cpu, rss  # noqa: E402
 
 RATIO = 1.5  # of the floor, at most
 IDLE_CPU = 0.5  # percent of one core, at most
+FASTER = 40.0  # than supervisord as it comes, at least
 BEAT = 10.0  # seconds, the heartbeat of the children that have one
+ENOUGH = 60.0  # seconds for the largest trees, after which they get no second turn
 
 Row = dict[str, Any]
 
@@ -41,17 +47,33 @@ class Plan:
     turns: int = 10
     starts: int = 3
     most: int = 1000
-    most_kills: int = 50
+    most_kills: int = 100
     most_starts: int = 2
     idle: float = 10.0
     messages: int = 1000
     burst: int = 100
     bursts: int = 5
+    other_kills: int = 5
+    others_few: int = 20
+    others_many: int = 100  # 0: not measured
+    download: bool = True  # what is not on this machine
 
 
 FULL = Plan()
-QUICK = Plan(few_kills=50, many_kills=30, turns=5, starts=1, most=300, most_kills=20, most_starts=1, idle=3.0, bursts=2)
-SMOKE = Plan(2, 2, 3, 2, 1, 1, 4, 1, 1, 0.1, 10, 2, 1)
+QUICK = Plan(
+    few_kills=50,
+    many_kills=30,
+    turns=5,
+    starts=1,
+    most=300,
+    most_kills=20,
+    most_starts=1,
+    idle=3.0,
+    bursts=2,
+    other_kills=1,
+    others_many=0,
+)
+SMOKE = Plan(2, 2, 3, 2, 1, 1, 4, 1, 1, 0.1, 10, 2, 1, 1, 2, 0, False)
 
 
 def run() -> Iterator[Row]:
@@ -60,12 +82,19 @@ def run() -> Iterator[Row]:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="plan", action="store_const", const=QUICK, help="under 40 s, rougher")
     size.add_argument("--smoke", dest="plan", action="store_const", const=SMOKE, help="a few children: does it run?")
-    plan = parser.parse_args(sys.argv[1:]).plan or FULL
+    parser.add_argument(
+        "--nice", type=int, help="run all that is measured with this niceness; -20 on a busy machine, as root"
+    )
+    given = parser.parse_args(sys.argv[1:])
+    plan = given.plan or FULL
+    if given.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, given.nice)
     with nothing_left():
         yield _load("at the start")
         yield from _few(plan)
         yield from _many(plan)
         yield from _most(plan)
+        yield from _others(plan)
         yield _load("at the end")
 
 
@@ -223,8 +252,13 @@ def _most(plan: Plan) -> Iterator[Row]:
     started: dict[str, dict[str, list[float]]] = {"one": {}, "all": {}}
     restarts: dict[str, list[float]] = {}
     sizes: dict[str, Any] = {}
+    began = time.monotonic()
     for turn in range(plan.most_starts):
+        if turn and time.monotonic() - began > ENOUGH:
+            break  # on a machine as busy as that another turn says nothing more
         for how, make in _starters(plan.most):
+            if turn and how == "all":
+                continue
             contender = make()
             with closing([contender]):
                 started[how].setdefault(contender.name, []).append(contender.ask("start", how=how)["ms"])
@@ -263,6 +297,94 @@ def _idle(plan: Plan) -> Iterator[Row]:
             percent = 100 * (cpu(pid) - earlier) / took
             row = _row(f"idle CPU of the {part}, {plan.most} children", who, percent, "%", children=plan.most)
             yield row | {"goals": {f"under {IDLE_CPU} %": percent < IDLE_CPU}}
+
+
+# ---- other supervisors -------------------------------------------------------------------------------------------
+
+
+def _others(plan: Plan) -> Iterator[Row]:
+    """Those that start a program for each child. Their children are no asyncio processes, which is in their favour."""
+    directory = Path(tempfile.mkdtemp(prefix="eb-", dir="/tmp"))  # short: it holds unix sockets
+    try:
+        made: list[Callable[[Path, int], others.Other]] = [others.ExecLoop]
+        try:
+            bin = others.environment(download=plan.download)
+            made += [_maker("supervisord, as it comes", others.supervisord(bin, fastest=False))]
+            made += [_maker("supervisord, fastest", others.supervisord(bin, fastest=True))]
+            made += [_maker("circus, as it comes", others.circusd(bin, fastest=False))]
+            made += [_maker("circus, fastest", others.circusd(bin, fastest=True))]
+        except others.Unavailable as why:
+            yield {"name": "supervisord and circus", "value": f"not measured: {why}", "unit": ""}
+        try:
+            times = others.otp_processes(plan.others_few, 100)
+            measure = f"kill to ready, {plan.others_few} children, p50 of {len(times)}"
+            yield _row(measure, "OTP, Erlang processes", statistics.median(times), "ms", children=plan.others_few)
+            made += [_maker("OTP, a port each", others.otp_ports)]
+        except others.Unavailable as why:
+            yield {"name": "OTP", "value": f"not measured: {why}", "unit": ""}
+        for count, kills in ((plan.others_few, plan.other_kills), (plan.others_many, 0)):
+            if count:
+                (directory / str(count)).mkdir()
+                yield from _beside(plan, [make(directory / str(count), count) for make in made], count, kills)
+    finally:
+        shutil.rmtree(directory)
+
+
+def _maker(name: str, command: others.Command) -> Callable[[Path, int], others.Other]:
+    return lambda directory, count: others.Other(name, directory, count, command)
+
+
+def _beside(plan: Plan, some: list[others.Other], count: int, kills: int) -> Iterator[Row]:
+    """Their rows with that many children, and ours beside them; restarts when `kills` is not 0."""
+    ours = "ours, open"
+    started: dict[str, float] = {}
+    took: dict[str, list[float]] = {}
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        mine = supervised(ours, count, kind="dynamic")
+        stack.enter_context(closing([mine]))
+        mine.ask("start", how="all")
+        started[ours] = (time.perf_counter() - began) * 1000
+        running = []
+        for other in some:
+            stack.callback(other.close)
+            try:
+                started[other.name] = other.start()
+                running.append(other)
+            except others.Unavailable as why:
+                yield {"name": other.name, "value": f"not measured: {why}", "unit": ""}
+        for _ in range(kills):
+            took.setdefault(ours, []).extend(mine.ask("kill", times=5)["ms"])
+            for other in running:
+                took.setdefault(other.name, []).append(other.restart())
+        pids = {ours: mine.hello["pids"]["root"], **{other.name: other.pid for other in running}}
+        pids.pop("exec loop", None)
+        before = {who: cpu(pid) for who, pid in pids.items()}
+        time.sleep(plan.idle / 3)  # the measurement: they are left alone
+        used = {who: 100 * (cpu(pid) - before[who]) / (plan.idle / 3) for who, pid in pids.items()}
+        sizes = {who: rss(pid) for who, pid in pids.items()}
+    if kills:
+        middle = {who: statistics.median(times) for who, times in took.items()}
+        for who, value in middle.items():
+            yield _row(
+                f"kill to ready, {count} children, beside others, p50 of {kills}", who, value, "ms", children=count
+            )
+        slowest = middle.get("supervisord, as it comes")
+        if slowest is not None:
+            row = _row(
+                f"restart, {count} children, times faster than supervisord as it comes",
+                ours,
+                slowest / middle[ours],
+                "x",
+            )
+            yield row | {"goals": {f"{FASTER:g}x": slowest / middle[ours] >= FASTER}}
+    for measure, values, unit in (
+        ("to all ready, with its own start", started, "ms"),
+        ("idle CPU of the supervisor", used, "%"),
+        ("RSS of the supervisor", sizes, "MiB"),
+    ):
+        for who, value in values.items():
+            yield _row(f"{count} children: {measure}", who, value, unit, children=count)
 
 
 if __name__ == "__main__":
