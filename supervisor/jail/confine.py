@@ -95,7 +95,7 @@ class Jail:
     def descriptors(self) -> list[int]:
         """What a process must hold to enter."""
         ruleset = [] if self.ruleset is None else [self.ruleset]
-        return ruleset + ([fd for fd, _ in self.spaces.fds] if self.spaces is not None else [])
+        return ruleset + (self.spaces.descriptors() if self.spaces is not None else [])
 
     def close(self) -> None:
         if self.ruleset is not None:

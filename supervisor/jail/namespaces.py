@@ -59,10 +59,13 @@ class Namespaces:
         _map("self/uid_map", uid, self.proc)  # setgroups is denied already: that is inherited
         _map("self/gid_map", gid, self.proc)
 
+    def descriptors(self) -> list[int]:
+        """All that `enter` uses."""
+        return [*(fd for fd, _ in self.fds), self.proc]
+
     def close(self) -> None:
-        for fd, _ in self.fds:
+        for fd in self.descriptors():
             os.close(fd)
-        os.close(self.proc)
 
 
 def map_self(uid: int, gid: int) -> None:

@@ -84,6 +84,18 @@ def test_children_are_stopped_in_reverse(directory: Path) -> None:
         assert ends["c"] < ends["b"] < ends["a"]
 
 
+@worlds(ROOT, USER)
+def test_children_that_were_forked_ahead_enter_the_same_jail(world: World, directory: Path) -> None:
+    """Confined children that follow one another come from processes forked before they were asked for; none is refused."""
+    children = [{"id": f"c{number}", "start": "children:idle", "confine": {}} for number in range(6)]
+    with running(one_for_one(*children), directory, world) as node:
+        assert node.ready()["processes"] == 6
+        before = {name: node.pid(name) for name in node.workers()}
+        os.kill(before["c5"], signal.SIGKILL)  # nothing was asked for since: its successor waits already
+        node.until(lambda: node.workers()["c5"].get("pid") not in (None, before["c5"]), "c5 again")
+        assert node.pid("c5") != before["c5"]
+
+
 # ---- starting ----------------------------------------------------------------------------------------------------
 
 
