@@ -6,7 +6,7 @@ The public face of the policy: the words (`policy_events`), the state (`policy_s
 
 from __future__ import annotations
 
-from supervisor.policy_engine import decide
+from supervisor.policy_engine import decide, decide_all
 from supervisor.policy_events import (
     EXIT_CODES,
     EXIT_GAVE_UP,
@@ -73,6 +73,7 @@ __all__ = [
     "Timer",
     "WorkerView",
     "decide",
+    "decide_all",
     "new",
     "view",
 ]

@@ -10,7 +10,7 @@ nothing. `REPORTS` is the whole table of child state x report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from supervisor import policy_restart as restarting
@@ -72,12 +72,21 @@ REPORTS: Mapping[Status, Mapping[ReportKind, Outcome]] = {
 
 def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Action, ...]]:
     """What happens next. `now`: monotonic seconds; must not decrease. Never raises for an event of these types."""
+    return decide_all(state, (event,), now)
+
+
+def decide_all(state: State, events: Sequence[Event], now: float) -> tuple[State, tuple[Action, ...]]:
+    """As `decide`, for events that came together: every one is in its mailbox before any supervisor acts on the first.
+
+    It matters when a parent and a supervisor below it both lose a child: the one below deals with its own loss before
+    the parent's shutdown, which came later, as in OTP.
+    """
     if state.phase == "done":
-        if isinstance(event, Request):
-            return state, (Reply(event.number, "error", detail="the tree has ended"),)
-        return state, ()
+        requests = [event.number for event in events if isinstance(event, Request)]
+        return state, tuple(Reply(number, "error", detail="the tree has ended") for number in requests)
     machine = Machine(state, now)
-    machine.take(event)
+    for event in events:
+        machine.take(event)
     machine.run()
     return machine.result(), tuple(machine.actions)
 
@@ -366,6 +375,8 @@ class Machine(Working):
         if isinstance(child.spec, ChildSpec):
             self.actions.append(Stop(child.path, child.name, child.incarnation, child.spec.shutdown))
             return True
+        if child.path not in self.supervisors:
+            return True  # it has just ended by itself; its report is on the way
         if child.spec.shutdown == "brutal_kill":
             whole.kill_below(self, child.path, "killed")
             return True

@@ -7,11 +7,11 @@ everything settles before the next event. The format is documented in docs/super
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from supervisor.errors import EventsError, TreeError, nearest
-from supervisor.policy_engine import decide
+from supervisor.policy_engine import decide_all
 from supervisor.policy_events import (
     Action,
     ArmTimer,
@@ -31,7 +31,7 @@ from supervisor.policy_events import (
 )
 from supervisor.policy_state import State, new
 from supervisor.policy_view import children_of
-from supervisor.spec import AnySpec, Tree
+from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown, SupervisorSpec, Tree
 
 Line = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Run:
         self.tree = tree
         self.state: State = new(tree)
         self.now = 0
-        self.queue: deque[Event] = deque()
+        self.queue: deque[tuple[Event, ...]] = deque()  # what is in one tuple happens at the same instant
         self.running: dict[str, int] = {}  # path -> incarnation
         self.held_starts: dict[str, int] = {}
         self.held_stops: dict[str, int] = {}
@@ -93,11 +93,12 @@ class Run:
         self.timers: dict[str, float] = {}
         self.called: dict[int, str] = {}  # number of a request -> path of the supervisor
         self.concurrent = False  # two supervisors had something to do at the same time: OTP's order is not defined
+        self.beside = False  # a dynamic supervisor went on beside a held child, where OTP's would have waited
 
     # ---- events ------------------------------------------------------------------------------------------------
 
-    def feed(self, event: Event) -> None:
-        self.queue.append(event)
+    def feed(self, *events: Event) -> None:
+        self.queue.append(events)
 
     def apply(self, event: Mapping[str, Any]) -> None:
         if "exit" in event:
@@ -114,11 +115,12 @@ class Run:
             self.call(event)
 
     def exit(self, paths: Sequence[str], reason: str) -> None:
-        """All of them are dead before the supervisor hears of the first."""
+        """All of them are dead before any supervisor acts on the first."""
         dead = [(path, self.running.pop(path)) for path in dict.fromkeys(paths) if path in self.running]
-        for path, incarnation in dead:
+        for path, _ in dead:
             self.held_stops.pop(path, None)
-            self.feed(Exited(path, incarnation, reason))  # type: ignore[arg-type]
+        if dead:
+            self.feed(*(Exited(path, incarnation, reason) for path, incarnation in dead))  # type: ignore[arg-type]
 
     def release(self, path: str) -> None:
         if path in self.held_starts:
@@ -134,20 +136,24 @@ class Run:
             return
         number = len(self.called)
         self.called[number] = event["supervisor"]
-        spec: AnySpec | None = None
-        arguments = dict(event["spec"])
-        id = event["id"] or str(arguments.get("id", ""))
-        if event["call"] == "start_child" and not supervisor.spec.dynamic:
-            spec = self.spec(event["supervisor"], {"id": id, **arguments})
-        self.feed(Request(number, event["call"], event["supervisor"], id, spec, arguments.get("args") or {}))
+        id, args, spec = event["id"], NOTHING, None
+        if event["call"] == "start_child":
+            wanted = {"id": id, **event["spec"]}
+            if supervisor.spec.dynamic:  # a spec made for any supervisor will do; a template says all the rest
+                wanted = {"id": id, **{key: wanted[key] for key in ("id", "args") if key in wanted}}
+            spec = self.spec(supervisor.spec, wanted)
+            id = spec.id if spec is not None else ""  # without one the call is refused, in its turn
+            if supervisor.spec.dynamic and isinstance(spec, ChildSpec):
+                args, spec = spec.args, None
+        self.feed(Request(number, event["call"], event["supervisor"], id, spec, args))
 
-    def spec(self, supervisor: str, wanted: Mapping[str, Any]) -> AnySpec | None:
-        """The spec asked for; None (refused by the supervisor in its turn) when it is not a possible one."""
+    def spec(self, supervisor: SupervisorSpec, wanted: Mapping[str, Any]) -> AnySpec | None:
+        """The spec asked for; None when it is not a possible one."""
         from supervisor.treefile import child_spec
 
         try:
-            return child_spec(self.state.supervisors[supervisor].spec, _startable(wanted), self.tree)
-        except TreeError:
+            return child_spec(supervisor, wanted if supervisor.dynamic else _startable(wanted), self.tree)
+        except (TreeError, RecursionError):
             return None
 
     # ---- the world ---------------------------------------------------------------------------------------------
@@ -164,13 +170,24 @@ class Run:
 
     def settle(self, now: float | None = None) -> Iterator[Line]:
         while self.queue:
-            self.concurrent = self.concurrent or len({_owner(event) for event in self.queue}) > 1
-            self.state, actions = decide(self.state, self.queue.popleft(), self.now if now is None else now)
+            self.notice(event for events in self.queue for event in events)
+            self.state, actions = decide_all(self.state, self.queue.popleft(), self.now if now is None else now)
             self.concurrent = self.concurrent or len({*map(self.author, actions)} - {""}) > 1
             for action in actions:
                 line = self.perform(action)
                 if line is not None:
                     yield {"at": self.now, **line}
+
+    def notice(self, events: Iterable[Event]) -> None:
+        """Remember whether OTP would do the same in the same order, for those who compare."""
+        owners = set()
+        for event in events:
+            owner, id = _about(event)
+            owners.add(owner)
+            supervisor = self.state.supervisors.get(owner)
+            if supervisor is not None and supervisor.spec.dynamic and {*supervisor.jobs} - {id, ""}:
+                self.beside = True
+        self.concurrent = self.concurrent or len(owners) > 1
 
     def author(self, action: Action) -> str:
         """The supervisor that an action comes from, when it shows in the lines."""
@@ -187,13 +204,14 @@ class Run:
             case Start(path, _, incarnation):
                 return self.start(path, incarnation)
             case Stop(path, _, incarnation):
-                return self.stop(path, incarnation)
+                return self.stop(path, incarnation, action.how)
             case Reply(_, code, unserved=False):
                 return {"result": code}
             case SupervisorExit(path):
                 return {"supervisor_exit": path}
             case ArmTimer(id, at):
-                if self.state.timers[id].purpose in ("retry", "again"):  # a held start or stop waits for its release
+                target = self.state.timers.get(id)  # none: it is cancelled further on
+                if target is not None and target.purpose in ("retry", "again"):  # what is held waits for its release
                     self.timers[id] = at
             case CancelTimer(id):
                 self.timers.pop(id, None)
@@ -214,10 +232,10 @@ class Run:
             self.feed(Ready(path, incarnation))
         return {"start": path}
 
-    def stop(self, path: str, incarnation: int) -> Line | None:
+    def stop(self, path: str, incarnation: int, how: Shutdown) -> Line | None:
         if self.held_starts.pop(path, None) is None and path not in self.running:
             return None  # it died before its supervisor came to stop it; its end is reported already
-        if self.hold_stop[path] > 0:
+        if self.hold_stop[path] > 0 and how != "brutal_kill":  # nothing holds up a SIGKILL
             self.hold_stop[path] -= 1
             self.held_stops[path] = incarnation
         else:
@@ -236,6 +254,8 @@ class Run:
 def _startable(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """A spec of a call, with something to start for every worker that names nothing."""
     spec = dict(wanted)
+    if isinstance(spec.get("template"), Mapping):
+        spec["template"] = {"start": _CALL_START, **spec["template"]}
     if isinstance(spec.get("children"), list):
         spec["children"] = [_startable(each) if isinstance(each, Mapping) else each for each in spec["children"]]
     if not {"start", "strategy", "children", "template"} & set(spec):
@@ -243,15 +263,16 @@ def _startable(wanted: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _owner(event: Event) -> str:
-    """The supervisor that an event of a simulation goes to."""
+def _about(event: Event) -> tuple[str, str]:
+    """The supervisor that an event of a simulation goes to, and the child that it is about (none: a call)."""
     match event:
         case Request():
-            return event.supervisor
+            return event.supervisor, ""
         case Ready(path) | StartFailed(path) | Exited(path) | Stopped(path):
-            return path.rpartition("/")[0]
+            owner, _, id = path.rpartition("/")
+            return owner, id
         case _:
-            return ""
+            return "", ""
 
 
 # ---- checking the list ---------------------------------------------------------------------------------------------

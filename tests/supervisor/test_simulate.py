@@ -96,6 +96,79 @@ def test_dead_together() -> None:
     assert told(tree_of("one_for_all"), events)[3:] == ["stop b", "a", "b", "c"]
 
 
+def test_dead_together_on_two_levels() -> None:
+    """A supervisor deals with its own loss before the shutdown that the same instant brings it from above, as in OTP."""
+    inner = {"id": "s", "strategy": "one_for_one", "children": [{"id": "x", "start": "m:f"}]}
+    event = {"at": 1, "exit": ["demo/a", "demo/s/x"], "reason": "crash"}
+    done = told(tree_of("one_for_all", ["a", inner]), event)[2:]
+    assert done == ["s/x", "stop s/x", "a", "s/x"]
+    for both in (event["exit"], event["exit"][::-1]):  # s has ended when it is to be stopped, or ends just then
+        done = told(tree_of("one_for_all", ["a", inner | {"intensity": 0}]), event | {"exit": both})[2:]
+        assert done == ["supervisor_exit s", "a", "s/x"]
+
+
+def test_supervisor_with_a_deadline() -> None:
+    """`shutdown` of a nested supervisor in seconds is no trouble: what is held waits for its release, not for the clock."""
+    inner = {"id": "s", "strategy": "one_for_one", "shutdown": 5, "children": [{"id": "x", "start": "m:f"}]}
+    stop = {"at": 1, "call": "terminate_child", "supervisor": "demo", "id": "s"}
+    assert told(tree_of(children=[inner]), stop) == ["s/x", "stop s/x", "result ok"]
+    held = {"at": 1, "hold_next_stop": "demo/s/x"}, stop, {"at": 99, "release": "demo/s/x"}
+    assert lines(tree_of(children=[inner]), *held)[-2] == {"at": 99, "result": "ok"}
+
+
+def test_brutal_kill_is_not_held() -> None:
+    """Nothing holds up a stop by SIGKILL."""
+    child = {"id": "a", "start": "m:f", "shutdown": "brutal_kill"}
+    hold = {"at": 1, "hold_next_stop": "demo/a"}
+    stop = {"at": 1, "call": "terminate_child", "supervisor": "demo", "id": "a"}
+    assert told(tree_of(children=[child]), hold, stop) == ["a", "stop a", "result ok"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "result"),
+    [
+        ({}, "ok"),
+        ({"args": {"n": 1}}, "ok"),
+        ({"id": "x", "start": "m:f", "restart": "permanent"}, "ok"),
+        ({"args": 3}, "error"),
+        ({"args": [1]}, "error"),
+        ({"id": 7}, "error"),
+        ({"id": "a//b"}, "error"),
+        ({"id": ""}, "error"),
+    ],
+)
+def test_spec_for_a_dynamic_supervisor(spec: Event, result: str) -> None:
+    """Of a spec a dynamic supervisor takes the id and the args, its template says the rest; what is no spec is an error."""
+    call = {"at": 1, "call": "start_child", "supervisor": "demo/pool", "id": "x", "spec": spec}
+    assert [line["result"] for line in lines(tree_of(children=[POOL]), call) if "result" in line] == [result]
+
+
+def nested_deeply(levels: int) -> Event:
+    spec: Event = {"id": "x"}
+    for level in range(levels):
+        spec = {"id": f"s{level}", "strategy": "one_for_one", "children": [spec]}
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "result"),
+    [
+        ({"strategy": "dynamic", "template": {"restart": "transient"}}, "ok"),
+        ({"strategy": "one_for_all", "children": [{"id": "p"}, {"id": "q", "strategy": "one_for_one"}]}, "ok"),
+        ({"strategy": "one_for_all", "children": [{"id": "p"}, {"id": "p"}]}, "error"),
+        ({"children": 7}, "error"),
+        ({"template": 7, "strategy": "dynamic"}, "error"),
+        ({"restrat": "permanent"}, "error"),
+        ({"id": None}, "error"),
+        (nested_deeply(5000), "error"),
+    ],
+)
+def test_spec_of_a_call(spec: Event, result: str) -> None:
+    """A spec may be a whole supervisor; what is no possible one is answered with an error, however it is wrong."""
+    call = {"at": 1, "call": "start_child", "supervisor": "demo", "id": "n", "spec": spec}
+    assert [line["result"] for line in lines(tree_of(children=["a"]), call) if "result" in line] == [result]
+
+
 def test_held_start() -> None:
     """A held start keeps its supervisor busy until it is released; what happens meanwhile waits."""
     events = (
