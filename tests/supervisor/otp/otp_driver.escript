@@ -3,15 +3,16 @@
 %% Replays event lists on the real OTP supervisor, with a virtual clock, and prints what it did.
 %%
 %% Input (file:consult): {scenario, Tree, Events} terms. Tree is {sup, Id, Strategy, Intensity, Period, Auto, Children},
-%% a child is {Restart, Significant, {worker, Id} | Tree}; a dynamic supervisor has one child, its template.
+%% a child is {Restart, Significant, Shutdown, {worker, Id} | Tree}; a dynamic supervisor has one child, its template.
 %% Output: tab-separated lines: AT KIND PATH, then "which SUP ID STATE", then "end".
 %%
-%% The code that runs is stdlib's own supervisor.beam under another name; only its reading of the clock is replaced.
+%% The code that runs is stdlib's own supervisor.beam under another name; only its reading of the clock is replaced,
+%% and its brutal kills are logged (a killed worker cannot say anything any more).
 %% This module is the gen_server callback around it, so that results and exits are logged in the order they happen.
 %% One scheduler: when every process waits, nothing can happen any more.
 -mode(compile).
 -export([main/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, start_sup/2, start_worker/1,
-         start_dynamic/2, now_second/0]).
+         start_dynamic/2, now_second/0, kill/1]).
 
 main([File]) ->
     logger:set_primary_config(level, none),
@@ -29,11 +30,20 @@ load_supervisor() ->
 virtual({attribute, L, module, supervisor}) -> {attribute, L, module, vsup};
 virtual({call, L, {remote, _, {atom, _, erlang}, {atom, _, monotonic_time}}, [{integer, _, 1}]}) ->
     {call, L, {remote, L, {atom, L, ?MODULE}, {atom, L, now_second}}, []};
+virtual({call, L, {atom, _, exit}, [Pid, {atom, _, kill}]}) ->
+    {call, L, {remote, L, {atom, L, ?MODULE}, {atom, L, kill}}, [virtual(Pid)]};
 virtual(T) when is_tuple(T) -> list_to_tuple(virtual(tuple_to_list(T)));
 virtual([H | T]) -> [virtual(H) | virtual(T)];
 virtual(T) -> T.
 
 now_second() -> [{now, N}] = ets:lookup(reg, now), N.
+
+kill(Pid) ->
+    case is_process_alive(Pid) andalso ets:lookup(reg, {path, Pid}) of
+        [{_, Path}] -> log("stop", Path), ets:delete(reg, {worker, Path});
+        _ -> ok
+    end,
+    exit(Pid, kill).
 
 log(Kind, Path) ->
     N = ets:update_counter(reg, line, 1, {line, 0}),
@@ -105,8 +115,11 @@ settle(N) ->
 %% ---- events -------------------------------------------------------------------------------------------------------
 
 event({_, exit, Paths, Reason}) ->
-    Sups = [P || {{sup, _}, P} <- ets:tab2list(reg), is_process_alive(P)],
-    [erlang:suspend_process(P) || P <- Sups],
+    %% the supervisors of the first path go on first
+    Live = lists:sort([{Path, P} || {{sup, Path}, P} <- ets:tab2list(reg), is_process_alive(P)]),
+    First = [P || Path <- Paths, {Sup, P} <- Live, Sup =:= parent(Path)],
+    Sups = First ++ [P || {_, P} <- Live, not lists:member(P, First)],
+    [erlang:suspend_process(P) || P <- lists:usort(Sups)],
     lists:foreach(fun(Path) ->
         case ets:lookup(reg, {worker, Path}) of
             [{_, Pid}] ->
@@ -115,7 +128,7 @@ event({_, exit, Paths, Reason}) ->
                 receive {'DOWN', Ref, _, _, _} -> ok end;
             [] -> ok
         end end, Paths),
-    [erlang:resume_process(P) || P <- Sups];
+    resume(Sups);
 event({_, fail_next_start, Path, Times}) -> ets:update_counter(reg, {fail, Path}, Times, {{fail, Path}, 0});
 event({_, hold_next_start, Path}) -> ets:update_counter(reg, {hold_start, Path}, 1, {{hold_start, Path}, 0});
 event({_, hold_next_stop, Path}) -> ets:update_counter(reg, {hold_stop, Path}, 1, {{hold_stop, Path}, 0});
@@ -133,7 +146,13 @@ event({_, call, Call, Path, Id, Child}) ->
         [] -> ok
     end.
 
-call(start_child, Pid, _, Id, dynamic) -> supervisor:start_child(Pid, [Id]);
+parent(Path) -> filename:dirname(Path).
+
+resume([]) -> ok;
+resume([P | Rest]) -> erlang:resume_process(P), resume([R || R <- Rest, R =/= P]).
+
+call(start_child, Pid, Path, Id, dynamic) -> gen_server:call(Pid, {by_id, start_child, Path, Id}, infinity);
+call(start_child, Pid, _, Id, bad) -> supervisor:start_child(Pid, #{id => Id});
 call(start_child, Pid, Path, _, Child) -> supervisor:start_child(Pid, spec(Path, Child));
 call(which_children, Pid, _, _, _) -> supervisor:which_children(Pid);
 call(Call, Pid, Path, Id, dynamic) -> gen_server:call(Pid, {by_id, Call, Path, Id}, infinity);
@@ -141,14 +160,14 @@ call(Call, Pid, _, Id, _) -> supervisor:Call(Pid, Id).
 
 %% ---- children -----------------------------------------------------------------------------------------------------
 
-spec(Parent, {Restart, Significant, Body}) ->
+spec(Parent, {Restart, Significant, Shutdown, Body}) ->
     Id = element(2, Body),
     Path = iolist_to_binary([Parent, "/", Id]),
     {Type, Start} = case element(1, Body) of
         worker -> {worker, {?MODULE, start_worker, [Path]}};
         sup -> {supervisor, {?MODULE, start_sup, [Path, Body]}}
     end,
-    #{id => Id, start => Start, restart => Restart, significant => Significant, type => Type, shutdown => infinity}.
+    #{id => Id, start => Start, restart => Restart, significant => Significant, type => Type, shutdown => Shutdown}.
 
 start_sup(Path, Tree) -> gen_server:start_link(?MODULE, {Path, Tree}, []).
 
@@ -199,9 +218,9 @@ init({Path, Tree = {sup, _, Strategy, Intensity, Period, Auto, Children}}) when 
     ets:insert(reg, {{sup, Path}, self()}),
     Flags = #{strategy => Strategy, intensity => Intensity, period => Period, auto_shutdown => Auto},
     Specs = case {Strategy, Children} of
-        {simple_one_for_one, [{Restart, Significant, _}]} ->
+        {simple_one_for_one, [{Restart, Significant, Shutdown, _}]} ->
             [#{id => template, start => {?MODULE, start_dynamic, [Path]}, restart => Restart,
-               significant => Significant, shutdown => infinity}];
+               significant => Significant, shutdown => Shutdown}];
         _ -> [spec(Path, C) || C <- Children]
     end,
     vsup:init({self, ?MODULE, {flags, Flags, Specs}});
@@ -213,6 +232,9 @@ handle_call({by_id, Call, Path, Id}, From, State) ->
     Keys = case element(1, element(5, State)) of sets -> sets:to_list(Store); _ -> maps:keys(Store) end,
     Found = [K || K <- Keys, ets:lookup(reg, {path, pid_of(K)}) =:= [{{path, pid_of(K)}, Child}]],
     case {Call, Found} of
+        {start_child, []} -> handle_call({start_child, [Id]}, From, State);
+        {start_child, [{restarting, _}]} -> log("already_present", "result"), {reply, {error, already_present}, State};
+        {start_child, [_]} -> log("already_started", "result"), {reply, {error, already_started}, State};
         {terminate_child, [Key]} -> handle_call({terminate_child, pid_of(Key)}, From, State);
         {terminate_child, []} -> log("not_found", "result"), {reply, {error, not_found}, State};
         _ -> handle_call({Call, Id}, From, State)
