@@ -6,7 +6,6 @@ how it is made is `launching`'s, and what it may ask for is `requests`'s.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.hook import ChildInfo, Handover
-from supervisor.launcher import beyond_base
+from supervisor.launcher import Handle, Order
+from supervisor.launcher_zygote import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Children:
                 if spare is None:
                     slot = self.root.sampler.slot(process)
                     ends = (theirs.fileno(), write_end)
-                    launcher.start(process.number, spec.start, spec.confine, spec.rlimits, *ends, slot)
+                    launcher.start(Order(process.number, spec.start, spec.confine, spec.rlimits, *ends, slot))
         except (ChannelFault, _CannotStart) as error:
             process.fault = str(error)
         if spare is None:
@@ -81,8 +81,8 @@ class Children:
         process.interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.channel.wants_write else 0)
         self.root.selector.register(process.channel, process.interest, lambda mask: self._on_channel(process, mask))
         self.root.selector.register(process.output, selectors.EVENT_READ, lambda _: self._on_output(process))
-        if spare is not None:
-            self.forked(process.number, spare.pidfd)
+        if spare is not None and spare.handle is not None:
+            self.forked(process.number, spare.handle)
         if process.fault:
             self.signal(process, signal.SIGKILL)
             self.finish(process, None, 0)
@@ -134,15 +134,14 @@ class Children:
         if spec.observe:
             process.channel.send({"snapshot": self.root.desk.snapshot()})
 
-    def forked(self, number: int, pidfd: int) -> None:
-        """The process exists; `pidfd` is ours now."""
+    def forked(self, number: int, handle: Handle) -> None:
+        """The process exists; `handle` is ours now."""
         process = self.processes.get(number)
         if process is None:
-            os.close(pidfd)
+            handle.close()
             return
-        process.pidfd = pidfd
-        process.pid = _pid_of(pidfd)
-        self.root.selector.register(pidfd, selectors.EVENT_READ, lambda _: self._on_death(process))
+        process.handle = handle
+        self.root.selector.register(handle, selectors.EVENT_READ, lambda _: self._on_death(process, handle))
         if process.step == KILLED or process.fault:
             self.signal(process, signal.SIGKILL)
         elif process.early is not None:
@@ -178,11 +177,11 @@ class Children:
         if process.output.ended:
             self.root.selector.unregister(process.output)
 
-    def _on_death(self, process: Process) -> None:
-        """The pidfd says that it is gone. What of is said by the zygote, which reaps it; or by nobody, if that is lost."""
+    def _on_death(self, process: Process, handle: Handle) -> None:
+        """Its handle says that it is gone. What of is said by the launcher; or by nobody, if that is lost."""
         process.dead = True
         process.ready_at = time.monotonic()  # from here on: when it died
-        self.root.selector.unregister(process.pidfd)
+        self.root.selector.unregister(handle)
         if process.lost and process.stop is not None:
             self.finish(process, None, 0)
         self.root.launching.relaunch()
@@ -224,10 +223,11 @@ class Children:
             if fileobj.fileno() in self.root.selector.get_map():
                 self.root.selector.unregister(fileobj)
             fileobj.close()
-        if process.pidfd >= 0:
-            if process.pidfd in self.root.selector.get_map():
-                self.root.selector.unregister(process.pidfd)
-            os.close(process.pidfd)
+        if process.handle is not None:
+            if process.handle.fileno() in self.root.selector.get_map():
+                self.root.selector.unregister(process.handle)
+            process.handle.close()
+            process.handle = None
         self.root.sampler.release(process)
         del self.processes[process.number]
         self.observers.pop(process.number, None)
@@ -249,7 +249,7 @@ class Children:
         process.terms.clear()
         if (
             self.root.launching.launcher is not None
-            and process.pidfd < 0
+            and process.handle is None
             and self.root.launching.launcher.withdraw(process.number)
         ):
             self.finish(process, None, 0)  # it was never made
@@ -300,10 +300,9 @@ class Children:
             self.signal(process, signal.SIGKILL)
 
     def signal(self, process: Process, number: signal.Signals) -> None:
-        """Send a signal through the pidfd: never to a process that took over a pid."""
-        if process.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(process.pidfd, number)
+        """Send a signal; to nobody when the process is gone, or was never made."""
+        if process.handle is not None:
+            process.handle.signal(number)
 
     # ---- telling -----------------------------------------------------------------------------------------------------
 
@@ -331,15 +330,3 @@ class _CannotStart(Exception):
 def _below(level: str, least: str) -> bool:
     order = ("none", "strong", "full")
     return order.index(level) < order.index(least)
-
-
-def _pid_of(pidfd: int) -> int:
-    """The pid behind a pidfd as this process sees it; 0 where /proc does not tell."""
-    try:
-        with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pid:"):
-                    return max(0, int(line.split()[1]))
-    except OSError:
-        return 0
-    return 0

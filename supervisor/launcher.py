@@ -1,45 +1,68 @@
-"""The root's end of the zygote: start it, ask it for children, hear of their ends, notice when it is lost.
+"""What the root wants of whatever runs its children: the interface, its events, and the handle of a running child.
 
-Here belongs the mechanism of launching on this machine, behind a small interface (`start`, `handle`, `lost`), so that
-another place to run processes is another launcher. It never blocks: what cannot be sent now is kept and sent later.
+Here belong only types. The launcher of this machine is `launcher_zygote`; another place to run processes is another
+class with these methods, and passes `tests/supervisor/test_launchers.py`.
+
+The law of a launcher:
+
+- It never blocks. `fileno()` is readable when `events()` has something to give, or raises EOFError because the
+  launcher is lost; what cannot be sent at once is kept (`wants_write`) and sent by `flush()`.
+- Every `start` is answered by one `Forked` or one `Refused`, every `Forked` is followed by one `Ended`, in that order,
+  unless the launcher is lost first. `Ended` comes when nothing of the child is left.
+- A handle becomes readable when its process is gone; signals to a process that is gone do nothing.
+- A lost or killed launcher takes all that it started with it (`Serving.isolated`), or at least says by their handles
+  when they are gone. After `close` nothing is left, neither process nor descriptor.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from supervisor.jail import linux
 from supervisor.spec import Profile, Tree
 
-logger = logging.getLogger("supervisor.launcher")
 
-START_LIMIT = 120.0  # seconds for the zygote to preload the application
-SILENCE_LIMIT = 10.0  # seconds without a word while something is asked of it, until it is held for hung
-MESSAGE = 1 << 17
+class Handle(Protocol):
+    """A running child, whatever becomes of its pid. Belongs to whoever took the `Forked` event."""
 
-# The zygote's environment can be read in every child, so it gets what a Python needs and nothing that may be secret.
-BASE_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
-BASE_PREFIXES = ("LC_", "PYTHON", "XDG_")
+    @property
+    def pid(self) -> int:
+        """The pid as this process sees it; 0 where there is none."""
+
+    def fileno(self) -> int:
+        """Readable when the process is gone."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal. Does nothing when the process is gone."""
+
+    def close(self) -> None:
+        """Give the handle back; the process goes on."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A child to be started. The descriptors are the caller's and are copied.
+
+    control: the child's end of its channel. output: its stdout and stderr. beats: (file, page) of its heartbeat.
+    """
+
+    number: int
+    start: str
+    profile: Profile | None
+    rlimits: Mapping[str, int]
+    control: int
+    output: int
+    beats: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Forked:
-    """A child exists. `pidfd` belongs to whoever takes this event."""
+    """A child exists. `handle` belongs to whoever takes this event."""
 
     number: int
-    pidfd: int
+    handle: Handle
 
 
 @dataclass(frozen=True)
@@ -66,7 +89,7 @@ class Serving:
     level: str
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
-    isolated: bool  # PID 1 of a PID namespace: its death is everybody's
+    isolated: bool  # its death is that of everything it started
     seconds: float
 
 
@@ -80,263 +103,45 @@ class Broken:
 LaunchEvent = Forked | Refused | Ended | Serving | Broken
 
 
-def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that is given to the zygote, and so to every child."""
-    return {name: value for name, value in environ.items() if _in_base(name)}
+class Launcher(Protocol):
+    """One launcher. Once it is lost it is of no more use; make another."""
 
+    serving: bool
+    pid: int  # for people; 0: not known, or none
+    end: int  # a descriptor that is readable when the launcher itself is gone; -1 before it was there
 
-def beyond_base(environ: Mapping[str, str]) -> dict[str, str]:
-    """The rest, for children that are not confined."""
-    return {name: value for name, value in environ.items() if not _in_base(name)}
-
-
-def _in_base(name: str) -> bool:
-    return name in BASE_ENVIRONMENT or name.startswith(BASE_PREFIXES)
-
-
-def modules_of(tree: Tree) -> list[str]:
-    """What the zygote imports: `preload`, then the module of every `start`, each once, in order."""
-    starts = [spec.start for _, spec in tree.workers()]
-    starts += [spec.template.start for _, spec in tree.supervisors() if spec.template is not None]
-    return list(dict.fromkeys([*tree.preload, *(start.partition(":")[0] for start in starts)]))
-
-
-class ZygoteLauncher:
-    """One zygote process. After `lost` it is of no more use; make another."""
-
-    def __init__(self, tree: Tree, output: int, nofile: int) -> None:
-        """`output`: descriptor for the zygote's own stdout and stderr; `nofile`: its and its children's soft limit.
-
-        Raises OSError when Python cannot be run.
-        """
-        self.serving = False
-        self.pid = 0  # of the zygote, as this process sees it; 0 until it has said so
-        self.pidfd = -1
-        self._began = time.monotonic()
-        self._heard = self._began
-        self._open: set[int] = set()  # forks asked for and not answered
-        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
-        self._profiles: dict[Profile, int] = {}
-        for profile in _profiles_of(tree):
-            self._profiles.setdefault(profile, len(self._profiles))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket = ours
-        ours.setblocking(False)
-        code = f"import sys; sys.path[:] = {[path or os.getcwd() for path in sys.path]!r}; from supervisor.zygote import main; main({theirs.fileno()}, {os.getpid()})"
-        arguments = [sys.executable, *_flags(), "-c", code]
-        with theirs:
-            self._stub = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(theirs.fileno(),),
-                env=base_environment(os.environ),
-                start_new_session=True,
-            )
-        configure = {
-            "title": tree.root.id,
-            "nofile": nofile,
-            "preload": modules_of(tree),
-            "profiles": [_plain(profile) for profile in self._profiles],
-        }
-        self._enqueue({"configure": configure})
-
-    # ---- the interface -----------------------------------------------------------------------------------------------
-
-    def start(
-        self,
-        number: int,
-        start: str,
-        profile: Profile | None,
-        rlimits: Mapping[str, int],
-        control: int,
-        output: int,
-        beats: tuple[int, int] | None,
-    ) -> None:
-        """Ask for a child. `control`, `output`: its ends, copied here. `beats`: (file, slot). Answered by an event."""
-        index = None
-        if profile is not None:
-            if profile not in self._profiles:
-                self._profiles[profile] = len(self._profiles)
-                self._enqueue({"profile": self._profiles[profile], "spec": _plain(profile)})
-            index = self._profiles[profile]
-        request: dict[str, Any] = {
-            "fork": number,
-            "start": start,
-            "profile": index,
-            "rlimits": dict(rlimits),
-            "beats": beats is not None,
-            "slot": beats[1] if beats else 0,
-        }
-        fds = [os.dup(control), os.dup(output)]
-        if beats:
-            fds.append(os.dup(beats[0]))
-        if not self._open:
-            self._heard = time.monotonic()
-        self._open.add(number)
-        self._enqueue(request, tuple(fds))
-
-    def withdraw(self, number: int) -> bool:
-        """Take back a request that has not been sent yet. False when it is too late."""
-        for item in self._queue:
-            if json.loads(item[0]).get("fork") == number:
-                self._queue.remove(item)
-                _close(item[1])
-                self._open.discard(number)
-                return True
-        return False
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def fileno(self) -> int: ...
 
     @property
-    def wants_write(self) -> bool:
-        return bool(self._queue)
+    def wants_write(self) -> bool: ...
+
+    def start(self, order: Order) -> None:
+        """Ask for a child; an event answers."""
+
+    def withdraw(self, number: int) -> bool:
+        """Take back an order that has not gone out yet. False when it is too late."""
 
     def events(self) -> list[LaunchEvent]:
-        """What the zygote has said; never blocks. Raises EOFError when it is gone."""
-        events: list[LaunchEvent] = []
-        for _ in range(256):  # then others get their turn
-            try:
-                data, fds, _flags, _address = socket.recv_fds(self._socket, MESSAGE, 2)
-            except BlockingIOError:
-                break
-            except ConnectionError:
-                data, fds = b"", []
-            if not data:
-                if events:
-                    break  # what it said before it went comes first
-                raise EOFError("the zygote is gone")
-            self._heard = time.monotonic()
-            event = self._event(json.loads(data), fds)
-            if event is not None:
-                events.append(event)
-        return events
+        """What has happened. Raises EOFError when the launcher is lost, after all that it had said."""
 
     def flush(self) -> None:
-        """Send what is waiting, as far as the zygote takes it."""
-        while self._queue:
-            data, fds = self._queue[0]
-            try:
-                socket.send_fds(self._socket, [data], fds)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                return  # the next `events` says that it is gone
-            self._queue.popleft()
-            _close(fds)
+        """Send what is waiting, as far as it goes."""
 
     def hung(self, now: float) -> str:
-        """Why the zygote is held for hung, or nothing. To be asked from time to time."""
-        self._stub.poll()  # it has ended long ago; until somebody asks it stays a zombie
-        if not self.serving:
-            return f"not serving after {START_LIMIT:.0f} s" if now - self._began > START_LIMIT else ""
-        if self._open and now - self._heard > SILENCE_LIMIT:
-            return f"no answer for {SILENCE_LIMIT:.0f} s"
-        return ""
+        """Why the launcher is held for hung at monotonic time `now`, or nothing. Asked about once a second."""
 
     def kill(self) -> None:
-        """SIGKILL. In a PID namespace of its own everything it made dies with it."""
-        if self.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        elif self._stub.poll() is None:
-            self._stub.kill()
+        """End it at once, with everything it started where it is `isolated`."""
 
     def hang_up(self) -> None:
-        """Say goodbye: a healthy zygote ends by that, with everything it made."""
-        self._socket.close()
-        for _, fds in self._queue:
-            _close(fds)
-        self._queue.clear()
+        """Say goodbye: a healthy launcher ends by that, with everything it started."""
 
     def close(self, patience: float = 3.0) -> None:
-        """Hang up, wait until the zygote is gone (killing it after `patience` seconds) and free everything."""
-        self.hang_up()
-        if self.pidfd >= 0:
-            if not _wait(self.pidfd, patience):
-                self.kill()
-                _wait(self.pidfd, 5.0)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, os.WNOHANG)
-            os.close(self.pidfd)
-            self.pidfd = -1
-        elif self._stub.poll() is None:
-            self._stub.kill()
-        self._stub.wait()
-
-    # ---- inside ------------------------------------------------------------------------------------------------------
-
-    def _event(self, message: dict[str, Any], fds: Sequence[int]) -> LaunchEvent | None:
-        if "forked" in message:
-            self._open.discard(message["forked"])
-            return Forked(message["forked"], fds[0])
-        if "exited" in message:
-            return Ended(message["exited"], message["status"], message["left"])
-        if "refused" in message:
-            self._open.discard(message["refused"])
-            return Refused(message["refused"], message["reason"])
-        if "pid" in message:
-            # The stub has ended or is about to; its child, the zygote, is ours by PR_SET_CHILD_SUBREAPER.
-            self.pid = message["pid"]
-            with contextlib.suppress(ProcessLookupError):
-                self.pidfd = os.pidfd_open(self.pid)
-            return None
-        if "serving" in message:
-            self.serving = True
-            serving = message["serving"]
-            return Serving(
-                serving["level"],
-                tuple(serving["notes"]),
-                tuple(serving["remarks"]),
-                serving["isolated"],
-                serving["seconds"],
-            )
-        return Broken(message["broken"])
-
-    def _enqueue(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        self._queue.append((json.dumps(message, separators=(",", ":")).encode(), fds))
-        self.flush()
+        """Hang up, wait until it is gone (killing it after `patience` seconds) and free everything."""
 
 
-def _wait(pidfd: int, seconds: float) -> bool:
-    import select
+MakeLauncher = Callable[[Tree, int, int], Launcher]
+"""(tree, descriptor for the launcher's own output, soft limit of descriptors for children) -> a launcher that starts.
 
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def _flags() -> list[str]:
-    """The interpreter options of this process, for the zygote."""
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
-
-
-def _profiles_of(tree: Tree) -> list[Profile]:
-    specs = [spec for _, spec in tree.workers()]
-    specs += [spec.template for _, spec in tree.supervisors() if spec.template is not None]
-    return [spec.confine for spec in specs if spec.confine is not None]
-
-
-def _plain(profile: Profile) -> dict[str, Any]:
-    files = profile.filesystem
-    return {
-        "filesystem": None if files is None else {"read": list(files.read), "write": list(files.write)},
-        "network": profile.network,
-        "exec": profile.exec,
-        "sockets": list(profile.sockets),
-        "fork": profile.fork,
-        "name": profile.name,
-    }
-
-
-def become_subreaper() -> None:
-    """Let orphans come to this process: the zygote, whose stub ends, and what it leaves where it is no PID 1."""
-    if linux.ARCH is not None:
-        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+Raises OSError when it cannot be started at all.
+"""

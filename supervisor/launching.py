@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from supervisor import policy
 from supervisor.channel import Output
-from supervisor.launcher import Broken, Ended, Forked, Refused, Serving, ZygoteLauncher
+from supervisor.launcher import Broken, Ended, Forked, Launcher, Refused, Serving
 from supervisor.orphans import children, kill_orphans
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class Launching:
 
     def __init__(self, root: Root) -> None:
         self.root = root
-        self.launcher: ZygoteLauncher | None = None
+        self.launcher: Launcher | None = None
         self.output: Output | None = None
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # what children get; the root raises its own
         self._interest = 0  # what the launcher's socket is watched for
         self._losing = ""  # why the last one was lost, until the next one serves
-        self._dying: ZygoteLauncher | None = None  # a lost one that is not gone yet
+        self._dying: Launcher | None = None  # a lost one that is not gone yet
         self._isolated = False  # the zygote is PID 1 of a PID namespace
         self._strangers = set(children())  # children of the program around us
 
@@ -46,7 +46,7 @@ class Launching:
         """Start a zygote; it is of use when it says Serving."""
         read, write_end = os.pipe()
         try:
-            self.launcher = ZygoteLauncher(self.root.tree, write_end, self._nofile)
+            self.launcher = self.root.make_launcher(self.root.tree, write_end, self._nofile)
         except OSError as error:
             os.close(read)
             self.root.exit_code, self.root.reason = policy.EXIT_START, f"{sys.executable} cannot be run: {error}"
@@ -100,9 +100,9 @@ class Launching:
             return
         for event in events:
             match event:
-                case Forked(number=number, pidfd=pidfd):
-                    if not self.root.spares.forked(number, pidfd):
-                        self.root.children.forked(number, pidfd)
+                case Forked(number=number, handle=handle):
+                    if not self.root.spares.forked(number, handle):
+                        self.root.children.forked(number, handle)
                 case Refused(number=number, reason=reason):
                     process = self.root.children.processes.get(number)
                     if process is not None:
@@ -180,18 +180,18 @@ class Launching:
         self.root.spares.drop()
         for process in list(self.root.children.processes.values()):
             process.lost = True
-            if process.pidfd < 0 or process.dead:
+            if process.handle is None or process.dead:
                 process.dead = True
             else:  # where there is no PID namespace a child may outlive its zygote
                 self.root.children.signal(process, signal.SIGKILL)
         self._dying = launcher
-        self.root.selector.register(launcher.pidfd, selectors.EVENT_READ, lambda _: self._buried())
+        self.root.selector.register(launcher.end, selectors.EVENT_READ, lambda _: self._buried())
         self.root.changed()
 
     def _buried(self) -> None:
         """The lost zygote is gone, and as PID 1 only after everything that it made."""
         if self._dying is not None:
-            self.root.selector.unregister(self._dying.pidfd)
+            self.root.selector.unregister(self._dying.end)
             self._dying.close()
             self._dying = None
             self.relaunch()

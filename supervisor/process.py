@@ -14,6 +14,7 @@ from typing import Any
 from supervisor.channel import Channel, Output
 from supervisor.context import EXIT_EXCEPTION, EXIT_OK, EXIT_PLANNED, EXIT_SETUP, EXIT_SHUTDOWN
 from supervisor.hook import ChildInfo
+from supervisor.launcher import Handle
 from supervisor.policy_events import ExitReason, Start
 from supervisor.spec import ChildSpec, Shutdown
 
@@ -24,7 +25,7 @@ TERM_SHARE = 0.6  # of the shutdown time, for a child that has read it
 
 @dataclass
 class Process:
-    """A child that was asked for. `pidfd` is -1 until the launcher has made it."""
+    """A child that was asked for. `handle` is None until the launcher has made it."""
 
     number: int
     action: Start
@@ -34,9 +35,8 @@ class Process:
     began: float  # monotonic
     started_at: float  # unix seconds, for people
     slot: int | None = None
-    pidfd: int = -1
+    handle: Handle | None = None
     interest: int = 0  # what its channel is watched for: selectors.EVENT_…
-    pid: int = 0
     ready: bool = False
     ready_at: float = 0.0
     said: Mapping[str, Any] = field(default_factory=dict)  # the info of ready()
@@ -46,11 +46,15 @@ class Process:
     stop: Shutdown | None = None
     step: str = ""
     withdrawn: bool = False
-    dead: bool = False  # its pidfd has said so; the launcher's report may still be under way
+    dead: bool = False  # its handle has said so; the launcher's report may still be under way
     lost: bool = False  # it went with the launcher; the policy is told when there is a new one
     memory: int = 0
     pss: int = 0
     terms: list[int] = field(default_factory=list)  # timers of the stop
+
+    @property
+    def pid(self) -> int:
+        return self.handle.pid if self.handle is not None else 0
 
     @property
     def spec(self) -> ChildSpec:

@@ -42,7 +42,7 @@ class Desk:
     def _ready(self, process: Process, info: Any) -> None:
         if process.ready:
             return
-        if process.pidfd < 0:  # it was faster than the launcher's word that it exists; a running child has a pid
+        if process.handle is None:  # it was faster than the launcher's word that it exists; a running child has a pid
             process.early = {"ready": info}
             return
         process.ready = True

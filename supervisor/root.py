@@ -25,7 +25,8 @@ from typing import Any
 from supervisor import policy
 from supervisor.children import Children
 from supervisor.hook import LaunchHook, NoHook
-from supervisor.launcher import become_subreaper
+from supervisor.launcher import MakeLauncher
+from supervisor.launcher_zygote import ZygoteLauncher, become_subreaper
 from supervisor.launching import Launching
 from supervisor.requests import Desk
 from supervisor.sampling import Sampler
@@ -47,6 +48,7 @@ class Root:
     `on_ready` is called once, when the whole tree is ready, with {level, level_notes, processes}. `status_path`: see
     docs/interfaces.md. `least_level`: confined children are not started where the machine allows less than this.
     `on_line` gets (name, line) for everything that a child prints; by default the logger `supervisor.child` does.
+    `launcher` runs the processes; by default a zygote on this machine.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Root:
         status_path: str | os.PathLike[str] | None = None,
         least_level: str = "none",
         on_line: Callable[[str, str], None] | None = None,
+        launcher: MakeLauncher = ZygoteLauncher,
     ) -> None:
         self.tree = tree
+        self.make_launcher = launcher
         self.hook: LaunchHook = hook or NoHook()
         self.on_ready = on_ready
         self.on_line = on_line or (lambda name, line: lines_logger.info("%s: %s", name, line))

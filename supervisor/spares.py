@@ -6,7 +6,6 @@ everything that tells it apart (name, arguments, environment, credentials) reach
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from supervisor.channel import Channel, Output
+from supervisor.launcher import Handle, Order
 from supervisor.policy import Start
 from supervisor.spec import ChildSpec
 
@@ -31,14 +31,14 @@ REFILL_AGAIN = 2.0  # seconds after a spare died by itself, so that a broken one
 
 @dataclass
 class Spare:
-    """A process that waits for its first message. `pidfd` is -1 until the launcher has made it."""
+    """A process that waits for its first message. `handle` is None until the launcher has made it."""
 
     number: int
     path: str  # of the supervisor
     channel: Channel
     output: Output
     slot: tuple[int, int] | None
-    pidfd: int = -1
+    handle: Handle | None = None
 
 
 class Spares:
@@ -56,9 +56,9 @@ class Spares:
         if spec is None:
             return None
         for spare in self.spares.values():
-            if spare.path == action.supervisor and spare.pidfd >= 0:
+            if spare.path == action.supervisor and spare.handle is not None:
                 del self.spares[spare.number]
-                self.root.selector.unregister(spare.pidfd)
+                self.root.selector.unregister(spare.handle)
                 self.refill(REFILL_AFTER)
                 return spare
         return None
@@ -68,13 +68,13 @@ class Spares:
         if self._wanted and self._timer is None:
             self._timer = self.root.timers.add(time.monotonic() + delay, self._fill)
 
-    def forked(self, number: int, pidfd: int) -> bool:
+    def forked(self, number: int, handle: Handle) -> bool:
         """The launcher made a child; True when it is one of ours."""
         spare = self.spares.get(number)
         if spare is None:
             return False
-        spare.pidfd = pidfd
-        self.root.selector.register(pidfd, selectors.EVENT_READ, lambda _: self.ended(number))
+        spare.handle = handle
+        self.root.selector.register(handle, selectors.EVENT_READ, lambda _: self.ended(number))
         return True
 
     def ended(self, number: int, reason: str = "") -> None:
@@ -113,7 +113,8 @@ class Spares:
         spare = Spare(number, path, Channel(ours), Output(read), slot)
         self.spares[number] = spare
         with theirs:
-            launcher.start(number, template.start, template.confine, template.rlimits, theirs.fileno(), write, slot)
+            ends = (theirs.fileno(), write)
+            launcher.start(Order(number, template.start, template.confine, template.rlimits, *ends, slot))
         os.close(write)
         self.root.launching.write_interest()
 
@@ -122,9 +123,9 @@ class Spares:
         spare.output.close()
         if spare.slot is not None:
             self.root.sampler.give_slot(spare.slot[1])
-        if spare.pidfd >= 0:
-            if spare.pidfd in self.root.selector.get_map():
-                self.root.selector.unregister(spare.pidfd)
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(spare.pidfd, signal.SIGKILL)
-            os.close(spare.pidfd)
+        if spare.handle is not None:
+            if spare.handle.fileno() in self.root.selector.get_map():
+                self.root.selector.unregister(spare.handle)
+            spare.handle.signal(signal.SIGKILL)
+            spare.handle.close()
+            spare.handle = None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from supervisor import channel as channel_module
 from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.context import EXIT_PLANNED, EXIT_SHUTDOWN, Context
-from supervisor.launcher import base_environment, beyond_base, modules_of
+from supervisor.launcher_zygote import base_environment, beyond_base, modules_of
 from supervisor.process import describe, stop_schedule
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree
 from supervisor.timers import Timers

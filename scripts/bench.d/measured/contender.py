@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor.launcher import become_subreaper
+from supervisor.launcher_zygote import become_subreaper
 from supervisor.orphans import children, kill_orphans
 
 HERE = Path(__file__).parent
