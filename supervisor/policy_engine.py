@@ -339,10 +339,13 @@ class Machine(Working):
         elif job.kind == "boot":
             self.begin_exit(path, f"child {id!r} did not start: {reason}", "crash", code=EXIT_START)
         else:
-            self.set_job(path, lane, None)
+            # Under one_for_one the next attempt is about this child alone; a lost launcher left others to start too.
+            rest = job.kind == "group" and self.supervisors[path].spec.strategy == "one_for_one"
+            self.set_job(path, lane, job._replace(waiting=()) if rest else None)
             delay, row = rules.backoff_delay(child, self.now, started=False)
             self.set_child(path, child._replace(row=row))
             self.hold_back(path, id, "again", delay)
+            self.advance(path, lane)
 
     def request_failed(self, path: str, lane: str, job: Job, child: Child) -> None:
         """A start that somebody asked for failed: they are told, and nothing is tried again."""

@@ -347,6 +347,14 @@ def test_launcher_lost() -> None:
     assert lose(shell) == [f"exit {EXIT_GAVE_UP}"]
 
 
+def test_launcher_lost_and_a_start_that_fails() -> None:
+    """A child that does not come back at once after a lost launcher does not keep those after it from starting."""
+    shell = Shell(tree("one_for_one", worker("a"), worker("b"), worker("c"), intensity=3))
+    shell.failing["demo/a"] = 1
+    assert lose(shell) == ["fail demo/a", "start demo/b", "start demo/c", "start demo/a"]
+    assert shell.children() == {"a": "running", "b": "running", "c": "running"}
+
+
 def test_launcher_lost_during_boot() -> None:
     """A launcher lost in the middle of the boot makes the boot begin again."""
     shell = Shell(tree("one_for_one", worker("a"), worker("b"), intensity=1), slow=("demo/b",))
