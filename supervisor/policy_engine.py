@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from supervisor import policy_reload as reloading
 from supervisor import policy_restart as restarting
 from supervisor import policy_rules as rules
 from supervisor import policy_whole as whole
@@ -28,6 +29,8 @@ from supervisor.policy_events import (
     LauncherLost,
     Note,
     Ready,
+    Reload,
+    Reloaded,
     Reply,
     Request,
     Start,
@@ -44,6 +47,8 @@ from supervisor.policy_state import (
     ChildExit,
     Job,
     Message,
+    Renew,
+    Revise,
     Shutdown,
     State,
     Status,
@@ -82,13 +87,19 @@ def decide_all(state: State, events: Sequence[Event], now: float) -> tuple[State
     the parent's shutdown, which came later, as in OTP.
     """
     if state.phase == "done":
-        requests = [event.number for event in events if isinstance(event, Request)]
-        return state, tuple(Reply(number, "error", detail="the tree has ended") for number in requests)
+        return state, tuple(refusal for event in events for refusal in _refused(event))
     machine = Machine(state, now)
     for event in events:
         machine.take(event)
     machine.run()
     return machine.result(), tuple(machine.actions)
+
+
+def _refused(event: Event) -> tuple[Action, ...]:
+    """What is said to an event when the tree has ended: whoever asked something gets an answer."""
+    if isinstance(event, Request):
+        return (Reply(event.number, "error", detail="the tree has ended"),)
+    return (Reloaded(False, "refused: the tree has ended"),) if isinstance(event, Reload) else ()
 
 
 class Machine(Working):
@@ -118,6 +129,8 @@ class Machine(Working):
                 whole.stop_tree(self, reason, at_once)
             case LauncherLost(reason):
                 whole.launcher_lost(self, reason)
+            case Reload(tree):
+                reloading.reload(self, tree)
 
     def run(self) -> None:
         """Until nothing moves without the shell. Mailboxes first: OTP's supervisor goes on before its parent wakes."""
@@ -134,6 +147,8 @@ class Machine(Working):
             return  # a tree that stops or has lost its launcher starts nothing: what waits is answered when it ends
         blocked: set[str] = set()
         for position, message in enumerate(supervisor.mailbox):
+            if isinstance(message, Revise) and supervisor.renewing:
+                continue  # one reload after the other
             lane = self.lane(supervisor, message)
             if lane is not None and (lane in supervisor.jobs or lane in blocked or supervisor.exiting):
                 blocked.add(lane)
@@ -147,7 +162,7 @@ class Machine(Working):
         """The lane a message has to wait for; None: it never waits (a dynamic supervisor's own affairs)."""
         if not supervisor.spec.dynamic:
             return ""
-        if isinstance(message, Shutdown):
+        if isinstance(message, Shutdown | Revise):
             return None
         if isinstance(message, Request) and message.method in ("which_children", "count_children"):
             return None
@@ -165,6 +180,10 @@ class Machine(Working):
                     restarting.restart(self, path, id, counted=counted, delay=0.0)
             case Shutdown(reason):
                 self.begin_exit(path, reason, "shutdown")
+            case Revise(spec):
+                reloading.revise(self, path, spec)
+            case Renew(id, incarnation):
+                reloading.renew_child(self, path, id, incarnation)
             case Request():
                 answer(self, path, message)
 
@@ -213,6 +232,7 @@ class Machine(Working):
         elif outcome == "died":
             self.set_child(path, child._replace(gone=True))
             self.post(path, ChildExit(id, report.incarnation, report.reason, report.planned, report.detail))
+            self.awaited(path, id)  # a supervisor that a reload waited for
         else:
             self.disarm(child)
             self.set_child(path, child._replace(gone=True, timer=""))
@@ -245,11 +265,14 @@ class Machine(Working):
                 return
             if job.stops:
                 id, stops = job.stops[0], job.stops[1:]
-                if self.begin_stop(path, id):
+                if reloading.pause(self, path, id) if id in job.change.kept else self.begin_stop(path, id):
                     self.set_job(path, lane, job._replace(stops=stops, waiting=(*job.waiting, id)))
                 else:
                     self.after_stop(path, id, job)
                     self.set_job(path, lane, job._replace(stops=stops))
+            elif job.held:
+                self.awaited(supervisor.parent, supervisor.spec.id)  # our turn to start comes later
+                return
             elif job.starts and self.phase == "stopping":
                 self.set_job(path, lane, None)  # its supervisor will be told to end, in its turn
                 self.unserved(job.request, "the tree is stopping")
@@ -258,9 +281,14 @@ class Machine(Working):
                 id, starts = job.starts[0], job.starts[1:]
                 there = id in supervisor.children  # a temporary child of the group is gone by now
                 self.set_job(path, lane, job._replace(starts=starts, waiting=(id,) if there else ()))
-                if there:
+                if not there:
+                    continue
+                if job.kind != "reload":
                     self.begin_start(path, id)
                     return
+                if reloading.resume(self, path, id, job):
+                    return
+                self.set_job(path, lane, job._replace(starts=starts, waiting=()))
             else:
                 self.complete(path, lane, job)
                 return
@@ -282,12 +310,19 @@ class Machine(Working):
             self.hold_back(path, job.id, "retry", job.delay)
         self.set_job(path, lane, None)
         self.reply(job.request, "ok")
+        if job.kind in ("reload", "renew"):
+            reloading.finished(self, path, job)
 
     def after_stop(self, path: str, id: str, job: Job) -> None:
         """What remains of a child once it is stopped depends on what it was stopped for."""
+        if id in job.change.kept:
+            return  # it was not stopped itself
         child = self.child(path, id)
         status: Status = "parked" if job.kind == "park" else "terminated"
-        forget = child.temporary or (job.kind == "terminate_child" and self.supervisors[path].spec.dynamic)
+        if job.kind in ("reload", "renew"):
+            forget = id in job.change.drops
+        else:
+            forget = child.temporary or (job.kind == "terminate_child" and self.supervisors[path].spec.dynamic)
         if forget and job.kind not in ("park", "exit"):
             self.drop_child(path, id)
         else:
@@ -309,7 +344,7 @@ class Machine(Working):
         child = self.child(path, id)
         self.disarm(child)
         self.starts[child.path] = self.starts.get(child.path, 0) + 1
-        child = child._replace(status="starting", gone=False, reason="", timer="")
+        child = child._replace(status="starting", gone=False, reason="", timer="", unstarted=False)
         if isinstance(child.spec, ChildSpec):
             incarnation = self.next_incarnation
             self.next_incarnation += 1
@@ -324,13 +359,15 @@ class Machine(Working):
     def start_failed(self, path: str, id: str, reason: str) -> None:
         child = self.child(path, id)
         self.disarm(child)
-        child = child._replace(status="terminated", gone=False, timer="", reason=reason)
+        child = child._replace(status="terminated", gone=False, timer="", reason=reason, unstarted=True)
         self.set_child(path, child)
         self.actions.append(Note(child.path, f"did not start: {reason}"))
         lane = self.job_lane(path, id)
         job = self.supervisors[path].jobs[lane]
         if job.kind in ("start_child", "restart_child"):
             self.request_failed(path, lane, job, child)
+        elif job.kind in ("reload", "renew"):
+            reloading.not_started(self, path, lane, job, child)
         elif child.spec.optional:
             if child.temporary:
                 self.drop_child(path, id)
@@ -409,6 +446,8 @@ class Machine(Working):
 
     def closed(self, path: str, job: Job) -> None:
         """Nothing is left below a supervisor: its parent hears of it; the root leaves."""
+        if not self.supervisors[path].parent:
+            reloading.abandon(self, f"the tree has ended: {job.reason}")
         supervisor = self.supervisors.pop(path)
         self.copied.discard(path)
         for child in supervisor.children.values():

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown
+from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown, Tree
 
 ExitReason = Literal["normal", "shutdown", "crash"]
 Method = Literal[
@@ -131,7 +131,14 @@ class LauncherLost:
     reason: str = ""
 
 
-Event = Boot | Ready | StartFailed | Exited | Stopped | Request | Timer | StopTree | LauncherLost
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """From now on the tree is to be this one; only what is different is touched. Answered by exactly one `Reloaded`."""
+
+    tree: Tree
+
+
+Event = Boot | Ready | StartFailed | Exited | Stopped | Request | Timer | StopTree | LauncherLost | Reload
 
 
 # ---- actions -----------------------------------------------------------------------------------------------------
@@ -204,11 +211,28 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Revised:
+    """A running process has another spec from now on, by which it need not be started again (limits, heartbeat)."""
+
+    path: str
+    incarnation: int
+    spec: ChildSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The answer to a `Reload`: everything is done (`ok`), or something did not start, or it was refused or given up."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
-    """Nothing is left of the tree: leave, with this exit code. The last action of all."""
+    """Nothing is left of the tree: leave, with this exit code. The last action of all but refusals."""
 
     code: int
     reason: str
 
 
-Action = Start | Stop | ArmTimer | CancelTimer | Reply | SupervisorExit | Note | Exit
+Action = Start | Stop | ArmTimer | CancelTimer | Reply | SupervisorExit | Note | Revised | Reloaded | Exit

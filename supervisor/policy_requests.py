@@ -74,7 +74,7 @@ def _start_child(machine: Machine, path: str, request: Request) -> None:
     if fault:
         machine.reply(request.number, "error", detail=fault)
         return
-    machine.set_child(path, fresh_child(supervisor.spec, path, spec))
+    machine.set_child(path, fresh_child(supervisor.spec, path, spec, request.args))
     machine.begin(
         path, _lane(machine, path, spec.id), Job("start_child", starts=(spec.id,), request=request.number, id=spec.id)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from supervisor.policy_events import ExitReason, Request
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
@@ -36,6 +36,8 @@ class Child(NamedTuple):
     row: int = 0  # crashes in a row, for backoff
     planned: tuple[float, ...] = ()  # recent planned exits
     budget: tuple[int, ...] = ()  # recent restarts against its own budget, newest first (park)
+    given: Mapping[str, Any] = NOTHING  # dynamic: the arguments it was started with, without those of the template
+    unstarted: bool = False  # its last start failed: a reload tries it again when it is down
 
     @property
     def alive(self) -> bool:
@@ -76,12 +78,37 @@ class Shutdown:
     reason: str = "shutdown"
 
 
-Message = ChildExit | TryAgain | Shutdown | Request
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """The tree was reloaded and something about this supervisor, or below it, is different now."""
+
+    spec: SupervisorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A dynamic child that was busy is to be started anew by the changed template, if it is still in that life."""
+
+    id: str
+    incarnation: int
+
+
+Message = ChildExit | TryAgain | Shutdown | Revise | Renew | Request
 
 
 # ---- jobs: what a supervisor is in the middle of ---------------------------------------------------------------------
 
-JobKind = Literal["boot", "restart", "group", "start_child", "restart_child", "terminate_child", "park", "exit"]
+JobKind = Literal[
+    "boot", "restart", "group", "start_child", "restart_child", "terminate_child", "park", "reload", "renew", "exit"
+]
+
+
+class Change(NamedTuple):
+    """What a reload does with children that it does not just stop and start. Ids."""
+
+    kept: tuple[str, ...] = ()  # supervisors that stay, with changes below: they take part in their place
+    drops: tuple[str, ...] = ()  # no longer in the file: forgotten when they are stopped
+    swaps: tuple[str, ...] = ()  # of another kind than before: they get their new spec when the old one is stopped
 
 
 class Job(NamedTuple):
@@ -98,6 +125,8 @@ class Job(NamedTuple):
     own: bool = False  # exit: of its own accord, not asked by the parent
     code: int = 0  # exit: of the whole program, when it is the root that ends
     delay: float = 0.0  # group: seconds between the stops and the starts (backoff)
+    held: bool = False  # reload: nothing is started before the parent says so
+    change: Change = Change()  # reload
 
 
 class Supervisor(NamedTuple):
@@ -112,11 +141,22 @@ class Supervisor(NamedTuple):
     jobs: Mapping[str, Job] = NOTHING
     started: bool = False
     incarnation: int = 0
+    renewing: tuple[tuple[str, int], ...] = ()  # dynamic: (id, incarnation) of children that a reload starts anew
 
     @property
     def exiting(self) -> bool:
         job = self.jobs.get("")
         return job is not None and job.kind == "exit"
+
+
+class Reloading(NamedTuple):
+    """What a reload has done so far, as tree paths; `failed` with the reason."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()  # without a restart
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +180,7 @@ class State:
     timers: Mapping[str, TimerTarget] = field(default_factory=dict)
     serial: int = 0  # numbers timers and lives of supervisors
     reason: str = ""
+    reloading: Reloading | None = None  # what the reload under way has done so far
 
 
 def new(tree: Tree, incarnation: int = 1) -> State:
@@ -147,7 +188,7 @@ def new(tree: Tree, incarnation: int = 1) -> State:
     return State(tree, incarnation)
 
 
-def fresh_child(supervisor: SupervisorSpec, path: str, spec: AnySpec) -> Child:
-    """A child that has not been started yet."""
+def fresh_child(supervisor: SupervisorSpec, path: str, spec: AnySpec, given: Mapping[str, Any] = NOTHING) -> Child:
+    """A child that has not been started yet. `given`: its own arguments, under a dynamic supervisor."""
     name = process_name(supervisor, spec.id) if isinstance(spec, ChildSpec) else spec.id
-    return Child(spec, f"{path}/{spec.id}", name)
+    return Child(spec, f"{path}/{spec.id}", name, given=given)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supervisor import policy_reload as reloading
 from supervisor import policy_rules as rules
 from supervisor.policy_events import EXIT_GAVE_UP, EXIT_STOPPED, Exit, Note, Request, Stop, SupervisorExit
-from supervisor.policy_state import Job, Shutdown
+from supervisor.policy_state import Job, Shutdown, Status
 from supervisor.spec import ChildSpec
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def stop_tree(machine: Machine, reason: str, at_once: bool) -> None:
         machine.phase, machine.reason = "leaving", reason  # the shell is ending every process already
         return
     machine.phase = "stopping"
+    reloading.abandon(machine, "the tree was told to stop")
     if at_once:
         kill_below(machine, root, reason)
     if root in machine.supervisors:
@@ -87,9 +89,15 @@ def rebuild_when_empty(machine: Machine) -> None:
         return
     machine.actions.append(Note(root.path, f"everything is started again: {machine.reason}"))
     machine.phase, machine.reason = "up", ""
-    kept = {id: child for id, child in root.children.items() if not child.temporary or not root.started}
-    waiting = {id: child._replace(status="waiting", gone=False, timer="") for id, child in kept.items()}
-    machine.supervisors = {root.path: root._replace(children=waiting, restarts=restarts, mailbox=(), jobs={})}
+    root, added = reloading.taken_up(machine, root)
+    kept = {id: child for id, child in root.children.items() if not child.temporary or not root.started or id in added}
+    status: Status = "terminated" if root.started else "waiting"  # as the children of a group that is restarted
+    waiting = {id: child._replace(status=status, gone=False, timer="") for id, child in kept.items()}
+    machine.supervisors = {
+        root.path: root._replace(
+            children=waiting, restarts=restarts[: root.spec.intensity], mailbox=(), jobs={}, renewing=()
+        )
+    }
     machine.copied = {root.path}
     machine.starts[root.path] = machine.starts.get(root.path, 0) + 1
     if root.spec.dynamic:
@@ -100,6 +108,7 @@ def rebuild_when_empty(machine: Machine) -> None:
 
 
 def _leave(machine: Machine, code: int, reason: str) -> None:
+    reloading.abandon(machine, f"the tree has ended: {reason}")
     machine.phase, machine.supervisors, machine.reason = "done", {}, reason
     machine.actions.append(Exit(code, reason))
 

@@ -1,6 +1,6 @@
 """A working copy of a state for the length of one `decide`: what it holds and how it is changed, but no rule at all.
 
-The rules are in `policy_engine`, `policy_restart`, `policy_requests` and `policy_whole`, which work on it.
+The rules are in `policy_engine`, `policy_restart`, `policy_requests`, `policy_reload` and `policy_whole`, which work on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from supervisor.policy_events import Action, ArmTimer, CancelTimer, Code, ExitReason, Reply
 from supervisor.policy_state import Child, Job, Message, State, Supervisor, TimerTarget
+from supervisor.spec import SupervisorSpec
 
 ReportKind = Literal["ready", "start_failed", "exited", "stopped"]
 
@@ -34,6 +35,7 @@ class Working:
         self.tree = state.tree
         self.phase = state.phase
         self.reason = state.reason
+        self.reloading = state.reloading
         self.next_incarnation = state.next_incarnation
         self.serial = state.serial
         self.supervisors: dict[str, Supervisor] = dict(state.supervisors)
@@ -54,6 +56,7 @@ class Working:
             self.timers,
             self.serial,
             self.reason,
+            self.reloading,
         )
 
     # ---- state -------------------------------------------------------------------------------------------------
@@ -79,6 +82,9 @@ class Working:
         child = self._children(path).pop(id)
         self.disarm(child)
         self.starts.pop(child.path, None)
+        if isinstance(child.spec, SupervisorSpec):
+            for below in [other for other in self.starts if other.startswith(f"{child.path}/")]:
+                del self.starts[below]  # children of a supervisor that is gone for good
 
     def set_job(self, path: str, lane: str, job: Job | None) -> None:
         jobs = dict(self.supervisors[path].jobs)

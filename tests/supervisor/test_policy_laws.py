@@ -14,6 +14,7 @@ from supervisor.policy_engine import REPORT_KINDS, REPORTS
 from supervisor.policy_rules import RESTARTED, add_restart
 from supervisor.policy_state import LIVE, STATUSES
 from supervisor.spec import RESTARTS, AnySpec, Backoff, ChildSpec, Park, SupervisorSpec, Tree, process_name
+from tests.supervisor.edits import edited
 
 # ---- trees and events ----------------------------------------------------------------------------------------------
 
@@ -47,7 +48,10 @@ def trees(draw: st.DrawFn) -> Tree:
     return Tree(supervisor(1))
 
 
-KINDS = ("report", "report", "report", "report", "fail", "exit", "exit", "planned", "call", "call", "time", "lose")
+KINDS = (
+    *("report", "report", "report", "report", "report", "fail", "exit", "exit", "planned", "call", "call", "time"),
+    *("lose", "reload"),
+)
 steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**30)), max_size=40)
 
 
@@ -73,6 +77,9 @@ class World:
         self.started: list[tuple[str, int]] = []
         self.stops: list[str] = []
         self.exits: list[policy.Exit] = []
+        self.reloads = 0
+        self.reloaded: list[policy.Reloaded] = []
+        self.names: dict[str, str] = {}  # of every process that was ever started, by path
         self.no_starts = False
         self.lost = False
 
@@ -87,13 +94,15 @@ class World:
         self.invariants()
 
     def check(self, action: policy.Action) -> None:
-        assert not self.exits, "an action after Exit"
+        assert not self.exits or isinstance(action, policy.Reloaded), "an action after Exit, other than a refusal"
         match action:
             case Start(path, _, incarnation):
                 assert not self.no_starts, "a start after the tree was told to stop"
                 assert path not in self.everything(), "two processes of one name"
                 assert not self.started or incarnation > self.started[-1][1]
                 self.started.append((path, incarnation))
+                self.names[path] = action.name
+                assert action.name not in [self.names[other] for other in self.everything()], "two of one name"
                 self.starting[path] = incarnation
             case Stop(path, _, incarnation):
                 assert self.everything().get(path) == incarnation, "a stop of something that is not there"
@@ -110,6 +119,10 @@ class World:
                 self.answered.append(number)
             case policy.Exit():
                 self.exits.append(action)
+            case policy.Reloaded():
+                self.reloaded.append(action)
+            case policy.Revised(path, incarnation):
+                assert {**self.starting, **self.running}.get(path) == incarnation, "a word about nobody"
             case _:
                 pass
 
@@ -148,6 +161,8 @@ class World:
             self.pass_time(choice % 5)
         elif kind == "lose" and choice % 4 == 0:
             self.lose()
+        elif kind == "reload":
+            self.reload(edited(self.state.tree, choice, f"e{self.reloads}"))
         elif kind == "lose" and choice % 4 == 1 and self.state.phase == "up":
             self.lost = True  # and the ends of its processes are reported one by one
             self.send(LauncherLost())
@@ -197,6 +212,10 @@ class World:
         spec = None if supervisor.spec.dynamic else ChildSpec(id, "m:f", restart=RESTARTS[choice % 3])
         self.send(Request(number, method, path, id, spec))
 
+    def reload(self, tree: Tree) -> None:
+        self.reloads += 1
+        self.send(policy.Reload(tree))
+
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
         while due := [(at, id) for id, at in self.timers.items() if at <= until]:
@@ -221,6 +240,16 @@ class World:
                 return
             self.report(0, False)
         raise AssertionError("does not settle")
+
+
+def files_and_processes_agree(world: World) -> None:
+    """Every live supervisor has the spec that the tree has for it, and its children in that order, others last."""
+    specs = dict(world.state.tree.supervisors())
+    for path, supervisor in world.state.supervisors.items():
+        if path in specs:
+            assert supervisor.spec == specs[path]
+            listed = [child.id for child in specs[path].children if child.id in supervisor.children]
+            assert [*supervisor.children][: len(listed)] == listed
 
 
 def run(tree: Tree, todo: list[tuple[str, int]]) -> World:
@@ -250,6 +279,75 @@ def test_settles_with_nothing_lost(tree: Tree, todo: list[tuple[str, int]]) -> N
         for child in supervisor.children.values():
             assert child.status in ("running", "terminated", "parked")
     assert sorted(world.answered) == sorted(world.asked)
+    assert len(world.reloaded) == world.reloads and world.state.reloading is None
+    files_and_processes_agree(world)
+
+
+def starts_only(tree: Tree) -> World:
+    """The tree booted, with a child or two more in each dynamic supervisor, and one in each static one."""
+    world = World(tree)
+    world.send(policy.Boot())
+    world.settle()
+    for number, (path, supervisor) in enumerate(sorted(world.state.supervisors.items())):
+        id = f"run{number}"
+        spec = None if supervisor.spec.dynamic else ChildSpec(id, "m:f")
+        world.asked.add(number)
+        world.send(Request(number, "start_child", path, id, spec, {"own": number}))
+        world.settle()
+    return world
+
+
+@settings(max_examples=150, deadline=None)
+@given(trees(), st.lists(st.integers(0, 2**30), min_size=1, max_size=3), st.lists(st.integers(0, 9), max_size=30))
+def test_a_reloaded_tree_is_the_new_one(tree: Tree, seeds: list[int], order: list[int]) -> None:
+    """After reloads in any order of reports what runs is what a fresh start of the last tree runs, and what was added."""
+    world = starts_only(tree)
+    added = {path: incarnation for path, incarnation in world.running.items() if path.rpartition("/")[2][:3] == "run"}
+    trees = [tree]
+    for number, seed in enumerate(seeds):
+        trees.append(edited(trees[-1], seed, f"e{number}"))
+        world.reload(trees[-1])
+        for choice in order:
+            world.report(choice, False)
+    before = dict(world.running)
+    world.settle()
+    fresh = World(trees[-1])
+    fresh.send(policy.Boot())
+    fresh.settle()
+    assert set(fresh.running) == set(world.running) - set(added)
+    specs = dict(trees[-1].workers())
+    for supervisor in world.state.supervisors.values():
+        for child in supervisor.children.values():
+            if child.path in specs:
+                assert child.spec == specs[child.path]
+            elif supervisor.spec.template is not None:
+                assert child.spec == supervisor.spec.template.instance(child.spec.id, child.given)
+    survivors = {path for path in added if stays(path.rpartition("/")[0], trees)}
+    assert survivors <= set(world.running)
+    for path, life in before.items():
+        if path not in added and untouched(path, trees):
+            assert world.running[path] == life, "a child that nothing was said about was touched"
+    assert len(world.reloaded) == len(seeds)
+
+
+def stays(path: str, trees: list[Tree]) -> bool:
+    """No tree says anything new about this supervisor, or what is beside and above it."""
+    return untouched(path, trees) and all(dict(tree.supervisors()).get(path) for tree in trees)
+
+
+def untouched(path: str, trees: list[Tree]) -> bool:
+    """The spec is equal in all trees, and above it nothing is restarted with a neighbour."""
+    specs = [{**dict(tree.supervisors()), **dict(tree.workers())} for tree in trees]
+    if any(path not in each or each[path] != specs[0][path] for each in specs):
+        return False
+    parent = path.rpartition("/")[0]
+    while parent:
+        above = [each.get(parent) for each in specs]
+        alone = all(isinstance(spec, SupervisorSpec) and spec.strategy == "one_for_one" for spec in above)
+        if not alone and any(spec != above[0] for spec in above):
+            return False
+        parent = parent.rpartition("/")[0]
+    return True
 
 
 @settings(max_examples=120, deadline=None)
@@ -264,6 +362,7 @@ def test_stop_always_ends(tree: Tree, todo: list[tuple[str, int]], order: list[i
     world.settle()
     assert not world.everything() and not world.timers
     assert len(world.exits) == 1
+    assert len(world.reloaded) == world.reloads
     assert sorted(world.answered) == sorted(world.asked)
 
 
