@@ -17,9 +17,12 @@ from typing import Any
 
 OUTPUT_LIMIT = 16 << 20  # bytes that may wait for a child that does not read
 LINE_LIMIT = 8 << 20  # bytes of one message from a child
+DEPTH_LIMIT = 100  # levels of one message: deeper ones could not be written out again by Python's json
 PORTION = 1 << 16
 TAIL_LINES = 20
 TAIL_WIDTH = 2000
+
+_DECODER = json.JSONDecoder(parse_constant=str)
 
 
 class ChannelFault(Exception):
@@ -105,19 +108,16 @@ class Channel:
             self.ended = True
             return []
         self._in += data
-        *lines, rest = self._in.split(b"\n")
-        self._in = bytearray(rest)
         messages: list[dict[str, Any]] = []
-        for line in lines:
-            try:
-                message = json.loads(line)
-            except (ValueError, RecursionError):
-                message = None
-            if not isinstance(message, dict):
-                self._fault = f"sent what is no message: {bytes(line[:80])!r}"
-                break
-            messages.append(message)
-        if len(rest) > LINE_LIMIT:
+        if b"\n" in data:
+            *lines, self._in = self._in.split(b"\n")
+            for line in lines:
+                message = _parse(line)
+                if message is None:
+                    self._fault = f"sent what is no message: {bytes(line[:80])!r}"
+                    break
+                messages.append(message)
+        if len(self._in) > LINE_LIMIT:
             self._fault = self._fault or f"sent a message of more than {LINE_LIMIT} bytes"
         if self._fault and not messages:
             raise ChannelFault(self._fault)
@@ -126,6 +126,39 @@ class Channel:
     def close(self) -> None:
         self.socket.close()
         self._out.clear()
+
+
+def _parse(line: bytes | bytearray) -> dict[str, Any] | None:
+    """The message of a line, such that it can be written out again anywhere; None when it is none.
+
+    Halves of surrogate pairs (as in names of files that are no UTF-8) become "?", which UTF-8 can express. NaN and
+    Infinity, which are no JSON, become texts.
+    """
+    try:
+        message = _DECODER.decode(line.decode())
+        if b"\\u" in line:
+            json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or _too_deep(line, message):
+        return None
+    return message
+
+
+def _too_deep(line: bytes | bytearray, message: Any) -> bool:
+    if line.count(b"{") + line.count(b"[") <= DEPTH_LIMIT:
+        return False
+    level = [message]
+    for _ in range(DEPTH_LIMIT):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
 
 
 class Output:

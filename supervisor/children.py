@@ -142,10 +142,10 @@ class Children:
             return
         process.handle = handle
         self.root.selector.register(handle, selectors.EVENT_READ, lambda _: self._on_death(process, handle))
+        if process.early is not None and process.step != KILLED:
+            self.root.desk.handle(process, process.early)  # also when a fault came after it: then it has been up
         if process.step == KILLED or process.fault:
             self.signal(process, signal.SIGKILL)
-        elif process.early is not None:
-            self.root.desk.handle(process, process.early)
         self.root.changed()
 
     def _on_channel(self, process: Process, mask: int) -> None:
