@@ -371,20 +371,21 @@ class Zygote:
                 break
             if pid == 0:
                 break
+            if os.WIFSTOPPED(status):
+                # Only one that made us its tracer (PTRACE_TRACEME) stops here. It is not dead and would stay so for ever.
+                self._kill(pid)
+                continue
             life = self.lives.get(pid)
             if life is not None:
                 life.status, life.dead_at = status, time.monotonic()
         dead = {pid: life for pid, life in self.lives.items() if life.status is not None}
-        if not self.hunts:
-            remaining: dict[int, int] = {}
-        else:
-            remaining = self._hunt(dead)
+        remaining, settled = self._hunt() if self.hunts else ({}, True)
         now = time.monotonic()
         waiting = False
         for pid, life in dead.items():
             left = {orphan for orphan, mark in remaining.items() if mark == life.mark or not self.marks}
             life.left |= left
-            if left and now - life.dead_at < HUNT_LIMIT:
+            if (left or not settled) and now - life.dead_at < HUNT_LIMIT:
                 waiting = True
                 continue
             del self.lives[pid]
@@ -394,12 +395,15 @@ class Zygote:
                 self._send({"exited": life.number, "status": life.status, "left": len(life.left)})
         return waiting
 
-    def _hunt(self, dead: dict[int, Life]) -> dict[int, int]:
-        """Kill adopted processes whose supervised ancestor is dead. Returns {pid: mark} of those not yet gone.
+    def _hunt(self) -> tuple[dict[int, int], bool]:
+        """Kill adopted processes whose supervised ancestor is dead.
 
-        Without marks an orphan cannot be told from another's, so every adopted process is killed.
+        Returns {pid: mark} of those not yet gone, and whether these are all: one that is just ending has no mark any
+        more, and its own children come to us only now. Without marks an orphan cannot be told from another's, so every
+        adopted process is killed.
         """
         found: dict[int, int] = {}
+        settled = True
         living = {life.mark for life in self.lives.values() if life.status is None}
         for pid in self._children() or ():
             if pid in self.lives:
@@ -409,13 +413,17 @@ class Zygote:
                 try:
                     mark = os.stat(f"/proc/{pid}/ns/uts").st_ino
                 except OSError:
-                    continue  # gone already; a zombie is collected in the next round
+                    settled = False
+                    continue
                 if mark in living:
                     continue  # a daemon of a child that still lives
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self._kill(pid)
             found[pid] = mark
-        return found
+        return found, settled
+
+    def _kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def _children(self) -> list[int] | None:
         """Pids of our children, from /proc; None when it does not tell (or tells those of another namespace)."""
