@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
+MISBEHAVING = Path(__file__).parents[1] / "children" / "misbehaving.py"
 NOBODY = 65534
 
 
@@ -48,6 +49,11 @@ NO_LANDLOCK = World("no-landlock", NOBODY, ("landlock",), "strong")
 def worlds(*chosen: World) -> pytest.MarkDecorator:
     """Parametrize a test by world."""
     return pytest.mark.parametrize("world", chosen, ids=lambda world: world.name)
+
+
+def misbehaving(id: str, *steps: Any, **keys: Any) -> dict[str, Any]:
+    """A child of a tree that takes these steps (tests/children/misbehaving.py)."""
+    return {"id": id, "start": "misbehaving:child", "args": {"steps": list(steps)}, **keys}
 
 
 @dataclass
@@ -157,6 +163,7 @@ def running(
     path = directory / "p"
     if not path.exists():  # a copy that every user can read; the checkout may lie below a private home
         shutil.copytree(PROGRAMS, path, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(MISBEHAVING, path)
         source = Path(__file__).parents[2] / "supervisor"
         shutil.copytree(source, path / "supervisor", ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "tree.json").write_text(json.dumps(tree))

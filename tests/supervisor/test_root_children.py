@@ -19,6 +19,7 @@ from tests.supervisor.harness import (
     World,
     alive,
     directory,
+    misbehaving,
     running,
     strays,
     wait_until,
@@ -35,37 +36,9 @@ def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
 # ---- stopping ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("start", "shutdown", "step", "least", "most"),
-    [
-        ("idle", 5, "asked", 0, 1.5),
-        ("idle", "infinity", "asked", 0, 1.5),
-        ("idle", "brutal_kill", "killed", 0, 1.5),
-        ("deaf", 5, "terminated", 0.5, 3),
-        ("deaf", "infinity", "terminated", 0.5, 3),
-        ("listener", 1, "killed", 0.9, 3),
-        ("stubborn", 1, "killed", 0.9, 3),
-        ("close_everything", 5, "terminated", 0, 4),
-        ("hang_in_c", 1, "terminated", 0, 3),
-    ],
-)
-def test_graded_stop(start: str, shutdown: Any, step: str, least: float, most: float, directory: Path) -> None:
-    """A child is asked, then terminated, then killed, as far as it takes, and the step is recorded."""
-    with running(one_for_one({"id": "a", "start": f"children:{start}", "shutdown": shutdown}), directory) as node:
-        node.ready()
-        node.process.send_signal(signal.SIGTERM)
-        assert node.wait() == 0
-        last = node.workers()["a"]["last_exit"]
-        began = node.status()["node"]["started_at"]
-        assert last["step"] == step
-        assert last["at"] > began
-        seconds = float(node.line("supervisor.test ") or 0)
-        assert seconds == 0 or least <= seconds <= most
-
-
 def test_a_stopped_child_is_woken_to_die(directory: Path) -> None:
     """A child under SIGSTOP gets SIGTERM and SIGCONT, and need not be killed."""
-    with running(one_for_one({"id": "a", "start": "children:deaf"}), directory) as node:
+    with running(one_for_one(misbehaving("a", "ready", "deaf")), directory) as node:
         node.ready()
         os.kill(node.pid("a"), signal.SIGSTOP)
         node.process.send_signal(signal.SIGTERM)
@@ -103,7 +76,7 @@ def test_a_crash_before_ready_ends_the_boot(directory: Path) -> None:
     """A child that raises before READY ends the boot with code 3; what was started is stopped; its error is said."""
     children = [
         {"id": "a", "start": "children:idle"},
-        {"id": "b", "start": "children:crash", "args": {"ready": False}},
+        misbehaving("b", "crash"),
     ]
     with running(one_for_one(*children), directory) as node:
         assert node.wait() == 3
@@ -118,12 +91,12 @@ def test_a_crash_before_ready_ends_the_boot(directory: Path) -> None:
     ("start", "said"),
     [
         ("children:nothing", "has no attribute 'nothing'"),
-        ("children:leave", "exit code 0 before ready()"),
+        ("misbehaving:child", "exit code 0 before ready()"),
     ],
 )
 def test_what_is_no_entry_point(start: str, said: str, directory: Path) -> None:
     """An entry point that is not there, or that returns before READY, is a failed start that says so."""
-    child = {"id": "a", "start": start, "args": {"ready": False} if start.endswith("leave") else {}}
+    child = {"id": "a", "start": start, "args": {"steps": []} if start.startswith("misbehaving") else {}}
     with running(one_for_one(child), directory) as node:
         assert node.wait() == 3
         assert said in node.output
@@ -131,7 +104,7 @@ def test_what_is_no_entry_point(start: str, said: str, directory: Path) -> None:
 
 def test_a_slow_start_times_out(directory: Path) -> None:
     """A child that is not ready within start_timeout is killed, and the boot fails saying so."""
-    with running(one_for_one({"id": "a", "start": "children:slow", "start_timeout": 0.3}), directory) as node:
+    with running(one_for_one(misbehaving("a", "sleep", "ready", start_timeout=0.3)), directory) as node:
         assert node.wait() == 3
         assert "0.3" in node.status()["node"]["ended"]["reason"], node.status()["node"]
 
@@ -139,7 +112,7 @@ def test_a_slow_start_times_out(directory: Path) -> None:
 def test_an_optional_child_may_fail(directory: Path) -> None:
     """A failed start of an optional child is reported and the tree is ready without it."""
     children = [
-        {"id": "a", "start": "children:crash", "args": {"ready": False}, "optional": True},
+        misbehaving("a", "crash", optional=True),
         {"id": "b", "start": "children:idle"},
     ]
     with running(one_for_one(*children), directory) as node:
@@ -185,7 +158,7 @@ def test_sessions_and_titles(directory: Path) -> None:
 
 def test_a_thread_is_waited_for(directory: Path) -> None:
     """An entry point that returns while a thread runs ends when the thread does, with code 0."""
-    child = {"id": "a", "start": "children:thread_left", "restart": "transient"}
+    child = misbehaving("a", "ready", ["thread", 0.3], restart="transient")
     with running(one_for_one(child), directory) as node:
         node.ready()
         node.until(lambda: node.workers()["a"]["last_exit"], "the end")
@@ -194,28 +167,6 @@ def test_a_thread_is_waited_for(directory: Path) -> None:
 
 
 # ---- misbehaving -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("child", "said"),
-    [
-        ({"start": "children:beats", "args": {"count": 3}, "heartbeat": 0.4}, "no heartbeat for 0.4 s"),
-        ({"start": "children:hang_in_c", "heartbeat": 0.4}, "no heartbeat for 0.4 s"),
-        ({"start": "children:eat", "args": {"mib": 120}, "max_memory": 60 << 20}, "more than max_memory 60 MiB"),
-        ({"start": "children:chatter"}, "sent what is no message"),
-    ],
-    ids=["heart", "hang-in-c", "memory", "garbage"],
-)
-def test_killed_for_a_fault(child: dict[str, Any], said: str, directory: Path) -> None:
-    """A child that hangs, grows or talks nonsense is killed, restarted, and the reason is recorded."""
-    with running(one_for_one({"id": "a", **child}, intensity=1000), directory) as node:
-        node.ready()
-        node.until(lambda: node.workers()["a"]["last_exit"], "a death")
-        assert said in node.workers()["a"]["last_exit"]["reason"]
-        assert node.workers()["a"]["last_exit"]["signal"] in ("SIGKILL", "SIGABRT")
-        node.until(lambda: node.workers()["a"]["restarts"] >= 1, "a restart")
-        if "heartbeat" in child:
-            assert "children.py" in "\n".join(node.workers()["a"]["last_exit"]["stderr"]), "where it hung"
 
 
 @worlds(ROOT, USER)
@@ -277,7 +228,7 @@ def test_too_many_planned_exits_are_crashes(directory: Path) -> None:
 
 def test_a_flood_of_output_is_bounded(directory: Path) -> None:
     """Megabytes on stderr do not keep the root from its work, and only the last lines are kept."""
-    children = [{"id": "a", "start": "children:flood"}, {"id": "b", "start": "children:idle"}]
+    children = [misbehaving("a", "ready", "print_lines", "obey"), {"id": "b", "start": "children:idle"}]
     with running(one_for_one(*children), directory) as node:
         node.ready()
         node.until(lambda: "[a] 005999 " in node.output, "the last line", 30)
@@ -291,7 +242,7 @@ def test_a_flood_of_output_is_bounded(directory: Path) -> None:
 
 def test_giving_up_is_an_exit_code(directory: Path) -> None:
     """More restarts than the intensity allows end the root with code 1, and the status says why."""
-    with running(one_for_one({"id": "a", "start": "children:crash"}, intensity=3), directory) as node:
+    with running(one_for_one(misbehaving("a", "ready", "crash"), intensity=3), directory) as node:
         assert node.wait() == 1
         assert node.workers()["a"]["restarts"] == 3
         assert node.status()["node"]["ended"]["code"] == 1
@@ -378,7 +329,7 @@ def test_a_hook_that_raises_is_a_failed_start(directory: Path) -> None:
 
 def test_parking(directory: Path) -> None:
     """A child of a dynamic supervisor past its own budget is parked with its reason; its siblings go on."""
-    template = {"start": "children:crash", "args": {"after": 0.05}}
+    template = {"start": "misbehaving:child", "args": {"steps": ["ready", ["sleep", 0.05], "crash"]}}
     tree = one_for_one(
         pool(template=template, park={"intensity": 2, "period": 60}),
         {"id": "s", "start": "children:starter", "control": ["pool"]},

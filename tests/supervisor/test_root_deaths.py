@@ -17,6 +17,7 @@ from tests.supervisor.harness import (
     World,
     alive,
     directory,
+    misbehaving,
     running,
     strays,
     wait_until,
@@ -45,7 +46,7 @@ def held(path: Path) -> bool:
 def daemon_tree(directory: Path, confined: bool) -> dict[str, Any]:
     (directory / "w").mkdir()
     (directory / "w").chmod(0o777)
-    child: dict[str, Any] = {"id": "d", "start": "children:daemon", "args": {"path": str(directory / "w/lock")}}
+    child = misbehaving("d", ["daemonise", str(directory / "w/lock")], "ready", "obey")
     if confined:
         child["confine"] = {"filesystem": {"write": [str(directory / "w")]}, "fork": True}
     return one_for_one(child, {"id": "a", "start": "children:idle"})
@@ -100,11 +101,11 @@ def test_a_dead_child_takes_its_daemons_along(world: World, directory: Path) -> 
     tree = daemon_tree(directory, False)
     path = directory / "w/other"
     tree["children"].append(
-        {"id": "x", "start": "children:daemon_and_die", "args": {"path": str(path)}, "restart": "temporary"}
+        misbehaving("x", ["daemonise", str(path)], "ready", ["exit_at_once", 3], restart="temporary")
     )
     with running(tree, directory, world) as node:
         node.ready()
-        node.until(lambda: "x" not in node.workers() or node.workers()["x"]["state"] == "terminated", "the end of x")
+        node.until(lambda: node.workers().get("x", {"state": "terminated"})["state"] == "terminated", "the end of x")
         assert not held(path)
         if world.isolated:
             assert held(directory / "w/lock")
@@ -184,7 +185,7 @@ def running_with_module(tree: dict[str, Any], directory: Path, name: str, source
 
 def test_second_signal_kills_at_once(directory: Path) -> None:
     """The first SIGTERM stops in order, the second one does not wait for anybody."""
-    with running(one_for_one({"id": "a", "start": "children:stubborn", "shutdown": 60}), directory) as node:
+    with running(one_for_one(misbehaving("a", ["ignore", "SIGTERM"], "ready", "deaf", shutdown=60)), directory) as node:
         node.ready()
         pid = node.pid("a")
         node.process.send_signal(signal.SIGTERM)

@@ -1,13 +1,9 @@
-"""Children that behave and children that do not, chosen by entry point and arguments. Standard library only."""
+"""Children that behave, chosen by entry point. Standard library only. Those that do not: tests/children."""
 
 import asyncio
-import ctypes
-import fcntl
+import json
 import os
 import select
-import signal
-import sys
-import threading
 import time
 
 
@@ -30,52 +26,6 @@ def wait_for_stop(context, beat=None):
             return
 
 
-def deaf(context):
-    """Never reads its control channel; dies of SIGTERM."""
-    context.ready()
-    while True:
-        signal.pause()
-
-
-def stubborn(context):
-    """Reads nothing and ignores SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    context.ready()
-    while True:
-        signal.pause()
-
-
-def listener(context):
-    """Reads that it is asked to stop, and does not."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    context.ready()
-    while True:
-        select.select([context], [], [])
-        context.receive()
-
-
-def crash(context, text="no such luck", after=0.0, ready=True):
-    """Raises, before or after READY."""
-    if ready:
-        context.ready()
-    time.sleep(after)
-    raise RuntimeError(text)
-
-
-def leave(context, code=0, ready=True):
-    """Exits with a code."""
-    if ready:
-        context.ready()
-    sys.exit(code)
-
-
-def slow(context, seconds=60.0):
-    """Takes its time to become ready."""
-    time.sleep(seconds)
-    context.ready()
-    wait_for_stop(context)
-
-
 def beats(context, every=0.05, count=1000000):
     """Beats, then hangs."""
     context.ready()
@@ -88,21 +38,6 @@ def beats(context, every=0.05, count=1000000):
         time.sleep(1000)
 
 
-def hang_in_c(context):
-    """Hangs with the interpreter lock held."""
-    context.ready()
-    ctypes.PyDLL(None).sleep(1000)
-
-
-def eat(context, mib=64):
-    """Takes memory."""
-    context.ready()
-    hoard = []
-    for _ in range(mib):
-        hoard.append(bytearray(os.urandom(1)) * (1 << 20))
-    wait_for_stop(context)
-
-
 def planned(context, marker=None):
     """Leaves as planned, the first time."""
     context.ready()
@@ -111,29 +46,6 @@ def planned(context, marker=None):
             open(marker, "w").close()
         context.planned_exit("handoff")
     wait_for_stop(context)
-
-
-def flood(context, lines=6000, width=100):
-    """Prints far more than anybody wants to read."""
-    context.ready()
-    for number in range(lines):
-        print(f"{number:06d} " + "x" * width, file=sys.stderr)
-    wait_for_stop(context)
-
-
-def chatter(context):
-    """Sends garbage on the control channel."""
-    context.ready()
-    os.write(context.fileno(), b"this is no message\n")
-    wait_for_stop(context)
-
-
-def close_everything(context):
-    """Closes all its descriptors and lives on."""
-    context.ready()
-    os.closerange(0, 256)
-    while True:
-        time.sleep(1000)
 
 
 def watcher(context):
@@ -145,39 +57,6 @@ def watcher(context):
             if "stop" in message:
                 return
             print("saw", message, flush=True)
-
-
-def daemon(context, path):
-    """Leaves a daemonised grandchild (double fork, new session, descriptors closed) that holds a lock, then idles."""
-    daemonise(path)
-    context.ready()
-    wait_for_stop(context)
-
-
-def daemonise(path):
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            os.write(write, b"x")
-            os.closerange(3, lock)
-            os.closerange(lock + 1, 256)
-            while True:
-                time.sleep(1000)
-        os._exit(0)
-    os.close(write)
-    os.wait()
-    os.read(read, 1)
-    os.close(read)
-
-
-def daemon_and_die(context, path):
-    """Leaves a daemon behind and dies."""
-    daemonise(path)
-    context.ready()
-    os._exit(3)
 
 
 def starter(context, supervisor="pool", ids=("x",), method="start_child"):
@@ -249,7 +128,19 @@ def board(context):
             print("heard", message, flush=True)
 
 
-def thread_left(context):
-    """Returns while a thread of its own still runs: the process ends when the thread does."""
+def commander(context, path):
+    """Sends the requests that come as JSON lines in the FIFO `path`, and prints the answers."""
+    commands = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # written to by nobody here: so that it never ends
+    buffer = b""
     context.ready()
-    threading.Thread(target=time.sleep, args=(0.3,)).start()
+    while True:
+        readable, _, _ = select.select([context, commands], [], [])
+        if commands in readable:
+            *lines, buffer = (buffer + os.read(commands, 1 << 16)).split(b"\n")
+            for line in lines:
+                request = json.loads(line)
+                context.request(request.pop("method"), **request)
+        for message in context.receive():
+            if "stop" in message:
+                return
+            print("answer", json.dumps(message), flush=True)
