@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-PAUSE = 0.005  # seconds between one restart and the next kill, the same for all
+PAUSE = 0.015  # seconds between one restart and the next kill, the same for all
 MIB = 1 << 20
 
 
