@@ -143,7 +143,7 @@ class Measured(Root):
 
     def _spares_full(self) -> bool:
         spares = self.spares.spares.values()
-        return sum(spare.pidfd >= 0 for spare in spares) == int(self.plan["spares"])
+        return sum(spare.handle is not None for spare in spares) == int(self.plan["spares"])
 
 
 def _tree(plan: dict[str, Any]) -> Tree:
