@@ -103,7 +103,7 @@ def _set_up(
     if title is not None:
         title.set(f"{request['tree']}: {boot['name']}")
     if jail is not None:
-        jail.seal()
+        jail.seal(beats)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     gc.enable()
     context = Context(channel, boot, beats, jail.level if jail is not None else "none")

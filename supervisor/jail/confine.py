@@ -6,6 +6,8 @@ level promises does not run: every step raises.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import resource
 from collections.abc import Iterable, Mapping
@@ -87,10 +89,11 @@ class Jail:
                 bound = hard if bound == resource.RLIM_INFINITY else min(bound, hard)
             resource.setrlimit(which, (bound, bound))
 
-    def seal(self) -> None:
+    def seal(self, beats: mmap.mmap | None) -> None:
         """The last step, which refuses the calls that the others needed. Raises OSError."""
         if self.program is not None:
-            seccomp.install(self.program)
+            at = 0 if beats is None else ctypes.addressof(ctypes.c_char.from_buffer(beats))
+            seccomp.install(self.program, at)
 
     def descriptors(self) -> list[int]:
         """What a process must hold to enter."""

@@ -41,7 +41,7 @@ class Ability:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is missing, what stays reachable, and the remedy; one sentence each. Empty at level full."""
+        """What is missing, what stays reachable, and the remedy; one sentence each. Empty when all layers work."""
         notes: list[str] = []
         if self.namespaces:
             notes.append(
@@ -52,7 +52,12 @@ class Ability:
                     "still reachable from a confined process that is given a socket directory: other unix sockets "
                     "that this user may connect to (for example D-Bus or a container engine)"
                 )
-                notes.append("still visible: names, sizes and owners of files; not their contents")
+                notes.append(
+                    "still visible: names, sizes and owners of files, and when they change; not their contents"
+                )
+                notes.append(
+                    "still possible where a profile may write: to change the mode of this user's files it may read"
+                )
             notes.append(f"remedy: {userns_remedy()}")
         if not self.landlock:
             notes.append(
@@ -66,6 +71,10 @@ class Ability:
             notes.append(
                 f"still reachable with Landlock ABI {self.landlock} (6 comes with Linux 6.12): abstract unix sockets, "
                 "from a confined process that is given a socket directory"
+            )
+        if self.landlock < 6:
+            notes.append(
+                "still reachable from a confined process with `exec: true`: signals to other processes of this user"
             )
         if self.seccomp:
             notes.append(f"seccomp filters do not work here ({self.seccomp})")

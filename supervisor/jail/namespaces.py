@@ -8,6 +8,7 @@ what the profile gives. Which paths are shown is decided by `layout`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -32,6 +33,7 @@ KINDS = (
     ("net", linux.CLONE_NEWNET),
 )
 PID_MAX = "/proc/sys/kernel/pid_max"
+INOTIFY = 64
 MOST_PIDS = 32768  # of a whole tree: the kernel's own default for a machine
 
 
@@ -99,6 +101,12 @@ def own_pid_limit() -> int:
         return 0
 
 
+def limit_inotify() -> None:
+    """Let this user namespace, and all made in it, have half of the inotify instances that the kernel gives a user."""
+    with open("/proc/sys/user/max_inotify_instances", "wb", buffering=0) as file:
+        file.write(b"%d" % INOTIFY)
+
+
 def limit_pids(limit: int) -> None:
     """Set the limit of our own PID namespace, whose /proc is mounted. Raises OSError where /proc/sys is read-only."""
     with open(PID_MAX, "wb", buffering=0) as file:
@@ -148,6 +156,8 @@ def _build(places: Sequence[Place], network: bool) -> list[int]:
             flags |= kind
     linux.unshare(flags)
     map_self(uid, gid)
+    with contextlib.suppress(OSError):  # /proc/sys may be read-only around us
+        limit_inotify()
     fds = [
         os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         for name, _ in KINDS

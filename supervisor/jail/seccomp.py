@@ -53,9 +53,11 @@ ALWAYS = (  # noqa: SIM905 - groups with their reasons are easier to check than 
     "fsmount fspick statmount listmount listns "
     # other processes
     "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp move_pages "
-    "migrate_pages rt_tgsigqueueinfo rt_sigqueueinfo "
-    # queues and memory by name, shared with whoever knows the name
-    "msgget semget shmget mq_open "
+    "migrate_pages rt_tgsigqueueinfo rt_sigqueueinfo get_robust_list "
+    # queues and memory by name or number, shared with whoever knows or guesses it
+    "msgget semget shmget mq_open mq_unlink msgsnd msgrcv msgctl semop semtimedop semctl shmat shmctl "
+    # a page of the file that all heartbeats are in, turned into another's page
+    "remap_file_pages "
     # kernel interfaces with a long record of holes
     "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd keyctl add_key request_key "
     # the machine
@@ -69,11 +71,28 @@ EXEC = ["execve", "execveat"]
 FORK = ["fork", "vfork"]  # clone is looked into, clone3 does not exist
 OTHERS_PIDS = ["pidfd_open", "pidfd_send_signal"]
 METADATA = (  # noqa: SIM905 - as above
-    "chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr setxattrat removexattr "
-    "lremovexattr removexattrat file_setattr utime utimes futimesat"
+    "chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr fsetxattr setxattrat removexattr "
+    "lremovexattr fremovexattr removexattrat file_setattr utime utimes futimesat"
 ).split()
-TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # input pushed into a terminal is typed into the shell that started the node
+FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902  # who gets SIGIO, which F_SETSIG turns into SIGKILL: a kill(2) by another name
+F_SETOWN, F_SETOWN_EX = 8, 15
+FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820
 SCHED_OTHER = 0
+PRIO_USER, IOPRIO_WHO_USER = 2, 3
+SET_ID = 0o6000  # set-user-id and set-group-id
+CREATES = 0o20000100  # O_CREAT, and O_TMPFILE without its O_DIRECTORY
+MODES = {
+    "chmod": 1,
+    "fchmod": 1,
+    "fchmodat": 2,
+    "fchmodat2": 2,
+    "creat": 1,
+    "mkdir": 1,
+    "mkdirat": 2,
+    "mknod": 1,
+    "mknodat": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -101,17 +120,20 @@ Instruction = tuple[int, int, int, int]  # code, jump true, jump false, constant
 
 @dataclass(frozen=True)
 class Program:
-    """An assembled filter. `pid_slots` are the instructions whose constant is the process's own pid."""
+    """An assembled filter. The slots are the instructions whose constant is known only when it is installed."""
 
     instructions: tuple[Instruction, ...]
-    pid_slots: tuple[int, ...]
-    code: bytes  # the instructions as the kernel takes them, with 0 for the pid
+    pid_slots: tuple[int, ...]  # the process's own pid
+    beats_slots: tuple[int, int]  # low and high half of the address where its heartbeat is mapped
+    code: bytes  # the instructions as the kernel takes them, with 0 in the slots
 
-    def bytes_for(self, pid: int) -> bytes:
-        """The filter for the process `pid` (as that process sees itself)."""
+    def bytes_for(self, pid: int, beats: int = 0) -> bytes:
+        """The filter for the process `pid` (as that process sees itself), with its heartbeat mapped at `beats`."""
         code = bytearray(self.code)
         for slot in self.pid_slots:
             struct.pack_into("I", code, 8 * slot + 4, pid)
+        for slot, half in zip(self.beats_slots, (beats & 0xFFFFFFFF, beats >> 32), strict=True):
+            struct.pack_into("I", code, 8 * slot + 4, half)
         return bytes(code)
 
 
@@ -131,6 +153,11 @@ def build(rules: Rules, arch: str) -> Program:
         out.append((JEQ, 0, len(body), nr))
         out.extend(body)
 
+    def none_of(index: int, values: Sequence[int]) -> list[Instruction]:
+        """Refuse the call when an argument (32 bits) is one of `values`."""
+        tests = [(JEQ, len(values) - place, 0, value) for place, value in enumerate(values)]
+        return [argument(index), *tests, (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)]
+
     out += [(LD_ABS, 0, 0, ARCH_OFFSET), (JEQ, 1, 0, AUDIT_ARCH[arch]), (RET, 0, 0, KILL), (LD_ABS, 0, 0, NR)]
     if arch == "x86_64":  # the x32 numbers would walk past every comparison below
         out += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, EPERM)]
@@ -144,9 +171,18 @@ def build(rules: Rules, arch: str) -> Program:
     if not rules.metadata:
         refused += METADATA
     if not rules.metadata and not rules.writes:
-        refused += ["fchmod", "fchown"]
+        refused += ["fchmod", "fchown", "utimensat"]
     for name in refused:
         on(name, [(RET, 0, 0, EPERM)])
+
+    # Of root's or anybody's own files none may become a program that lends its owner's rights to whoever runs it.
+    for name, index in MODES.items():
+        if name not in refused:
+            on(name, [argument(index), (JSET, 0, 1, SET_ID), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+    for name, index in (("open", 1), ("openat", 2)):
+        mode = [argument(index + 1), (JSET, 0, 1, SET_ID), (RET, 0, 0, EPERM)]
+        on(name, [argument(index), (JSET, 0, len(mode), CREATES), *mode, (RET, 0, 0, ALLOW)])
+    on("openat2", [(RET, 0, 0, ENOSYS)])  # its mode is behind a pointer; callers fall back to openat
 
     # clone3 hides its flags behind a pointer; glibc falls back to clone on ENOSYS.
     on("clone3", [(RET, 0, 0, ENOSYS)])
@@ -170,10 +206,18 @@ def build(rules: Rules, arch: str) -> Program:
     on("socket", socket_body)
     on("socketpair", [argument(0), (JEQ, 0, 1, AF_UNIX), (RET, 0, 0, ALLOW), (RET, 0, 0, EAFNOSUPPORT)])
 
-    # Input pushed into a terminal would be typed into the shell that started the node.
-    on("ioctl", [argument(1), (JEQ, 1, 0, TIOCSTI), (JEQ, 0, 1, TIOCLINUX), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+    commands = [TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP]
+    if not rules.metadata:
+        commands += [FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR]  # attributes of a file that was opened for reading
+    on("ioctl", none_of(1, commands))
+    on("fcntl", none_of(1, [F_SETOWN, F_SETOWN_EX]))
 
-    if not rules.metadata:  # by path only: with a null path it is the process's own open file
+    # The heartbeat is one page of a file that has all of them: grown, the mapping would show the next ones.
+    beats_slots = (len(out) + 2, len(out) + 4)
+    halves = [argument(0), (JEQ, 0, 3, 0), argument(0, high=True), (JEQ, 0, 1, 0)]
+    on("mremap", [*halves, (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
+
+    if not rules.metadata and rules.writes:  # by path only: with a null path it is the process's own open file
         on(
             "utimensat",
             [
@@ -186,13 +230,19 @@ def build(rules: Rules, arch: str) -> Program:
             ],
         )
 
-    def only_itself(name: str, index: int, zero: bool) -> None:
-        """Allow `name` when its pid argument is the process itself, or 0 where that means the same."""
+    def only_itself(name: str, index: int, zero: bool, but: int | None = None) -> None:
+        """Allow `name` when its pid argument is the process itself, or 0 where that means the same.
+
+        but: refused all the same when the first argument is this, with which 0 means everything of this user.
+        """
         if linux.number(name, arch) is None:
             return
-        pid_slots.append(len(out) + (3 if zero else 2))
+        first: list[Instruction] = []
+        if but is not None:
+            first = [argument(0), (JEQ, 0, 1, but), (RET, 0, 0, EPERM)]
         skip: list[Instruction] = [(JEQ, 1, 0, 0)] if zero else []
-        on(name, [argument(index), *skip, (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
+        pid_slots.append(len(out) + 2 + len(first) + len(skip))
+        on(name, [*first, argument(index), *skip, (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
 
     if rules.signals:  # Landlock keeps signals in the family, but kill(-1) would say "done" without having done it
         on("kill", [argument(0), (JEQ, 0, 1, 0xFFFFFFFF), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
@@ -205,15 +255,19 @@ def build(rules: Rules, arch: str) -> Program:
             only_itself(name, 0, zero=True)
         # libzmq sets its I/O thread, whose id is not the process's, to the ordinary policy and aborts when it may not.
         on("sched_setscheduler", [argument(1), (JEQ, 0, 1, SCHED_OTHER), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
-        only_itself("setpriority", 1, zero=True)
-        only_itself("ioprio_set", 1, zero=True)
+        only_itself("setpriority", 1, zero=True, but=PRIO_USER)
+        only_itself("ioprio_set", 1, zero=True, but=IOPRIO_WHO_USER)
     out.append((RET, 0, 0, ALLOW))
-    return Program(tuple(out), tuple(pid_slots), b"".join(struct.pack("HBBI", *instruction) for instruction in out))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in out)
+    return Program(tuple(out), tuple(pid_slots), beats_slots, code)
 
 
-def install(program: Program) -> None:
-    """Put this process, and all it will ever make, under the filter. It cannot be taken off. Raises OSError."""
+def install(program: Program, beats: int = 0) -> None:
+    """Put this process, and all it will ever make, under the filter. It cannot be taken off. Raises OSError.
+
+    beats: the address where the process's heartbeat is mapped; 0 without one.
+    """
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    code = ctypes.create_string_buffer(program.bytes_for(os.getpid()))
+    code = ctypes.create_string_buffer(program.bytes_for(os.getpid(), beats))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program.instructions), ctypes.addressof(code)))
     linux.syscall("seccomp", linux.SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(header))

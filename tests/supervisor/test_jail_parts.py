@@ -17,11 +17,11 @@ ALLOW, KILL = "allow", "kill"
 ARCHES = ("x86_64", "aarch64")
 
 
-def verdict(program: seccomp.Program, arch: str, nr: int, *args: int, pid: int = 4711) -> str | int:
+def verdict(program: seccomp.Program, arch: str, nr: int, *args: int, pid: int = 4711, beats: int = 0) -> str | int:
     """What the filter says about a call: `allow`, `kill`, or the errno."""
     data = struct.pack("=iIQ6Q", nr & 0xFFFFFFFF if nr < 1 << 31 else nr - (1 << 32), seccomp.AUDIT_ARCH[arch], 0,
                        *(list(args) + [0] * (6 - len(args))))  # fmt: skip
-    code = program.bytes_for(pid)
+    code = program.bytes_for(pid, beats)
     value, at = 0, 0
     for _ in range(5000):
         operation, yes, no, k = struct.unpack_from("HBBI", code, 8 * at)
@@ -116,6 +116,58 @@ def test_signals_reach_oneself_only(arch: str) -> None:
     assert [verdict(program, arch, prlimit, pid) for pid in (4711, 0, 1)] == [ALLOW, ALLOW, 1]
     scoped = seccomp.build(seccomp.Rules(signals=True), arch)
     assert [verdict(scoped, arch, kill, pid) for pid in (1, (1 << 64) - 1)] == [ALLOW, 1]
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_nothing_of_everybody_by_zero(arch: str) -> None:
+    """Priority 0 of a user is that of everything the user runs, and is refused where 0 of a process is itself."""
+    program = seccomp.build(seccomp.Rules(), arch)
+    for name, process, user in (("setpriority", 0, 2), ("ioprio_set", 1, 3)):
+        nr = linux.number(name, arch) or 0
+        asked = [verdict(program, arch, nr, *who) for who in ((process, 0), (process, 4711), (process, 1), (user, 0))]
+        assert asked == [ALLOW, ALLOW, 1, 1]
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_no_owner_of_signals(arch: str) -> None:
+    """Who gets SIGIO for a descriptor cannot be set: with F_SETSIG that is a kill(2) by another name."""
+    program = seccomp.build(seccomp.Rules(exec=True, signals=True), arch)
+    fcntl, ioctl = linux.number("fcntl", arch) or 0, linux.number("ioctl", arch) or 0
+    assert [verdict(program, arch, fcntl, 3, command) for command in (8, 15, 1, 2, 3, 4, 9, 1030)] == [1, 1] + [
+        ALLOW
+    ] * 6
+    assert [verdict(program, arch, ioctl, 3, command) for command in (0x8901, 0x8902, 0x5412, 0x541C)] == [1] * 4
+    assert [verdict(program, arch, ioctl, 3, command) for command in (0x5413, 0x541B, 0x5421)] == [ALLOW] * 3
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_no_set_user_id(arch: str) -> None:
+    """No file gets set-user-id or set-group-id, by changing it or by making it; other modes are as ever."""
+    program = seccomp.build(seccomp.Rules(exec=True, fork=True), arch)
+    for name, index in seccomp.MODES.items():
+        nr = linux.number(name, arch)
+        if nr is not None:
+            asked = [verdict(program, arch, nr, *[0] * index, mode) for mode in (0o755, 0o1777, 0o4755, 0o2755, 0o6000)]
+            assert asked == [ALLOW, ALLOW, 1, 1, 1], name
+    for name, index in (("open", 1), ("openat", 2)):
+        nr = linux.number(name, arch)
+        if nr is not None:
+            before = [0] * index
+            assert verdict(program, arch, nr, *before, 0o101, 0o4755) == 1  # O_CREAT
+            assert verdict(program, arch, nr, *before, 0o20200001, 0o4755) == 1  # O_TMPFILE
+            assert verdict(program, arch, nr, *before, 0o200000, 0o4755) == ALLOW, "a directory: the mode is not read"
+            assert verdict(program, arch, nr, *before, 0o101, 0o644) == ALLOW
+    assert verdict(program, arch, linux.number("openat2", arch) or 0) == 38
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_heartbeat_stays_one_page(arch: str) -> None:
+    """The mapping of the heartbeat cannot be grown or moved, and every other mapping can."""
+    program = seccomp.build(seccomp.Rules(exec=True), arch)
+    nr, at = linux.number("mremap", arch) or 0, 0x7F12_3456_7000
+    assert verdict(program, arch, nr, at, beats=at) == 1
+    for other in (at + 4096, at & 0xFFFFFFFF, at | 1 << 63, 0x7F12 << 32):
+        assert verdict(program, arch, nr, other, beats=at) == ALLOW
 
 
 def test_foreign_architectures_are_killed() -> None:
