@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the program's own tables: commands, options, chat commands, exit codes. `--check` compares."""
+"""Writes docs/cli.md from the program's own tables, and the tables of docs/supervisor.md. `--check` compares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from egghead import errors  # noqa: E402 - the repository is on the path only now
+import docs_supervisor  # noqa: E402 - this directory and the repository are on the path only now
+
+from egghead import errors  # noqa: E402
 from egghead.cli import cli  # noqa: E402
 from egghead.cli.linechat import COMMANDS  # noqa: E402
 
@@ -69,6 +71,9 @@ def _codes() -> Iterator[tuple[errors.ExitCode, str]]:
 
 
 if __name__ == "__main__":
+    pages = {PAGE: page(), docs_supervisor.PAGE: docs_supervisor.page()}
     if "--check" in sys.argv:
-        sys.exit(PAGE.read_text(encoding="utf-8") != page())
-    PAGE.write_text(page(), encoding="utf-8")
+        stale = [path.name for path, text in pages.items() if path.read_text(encoding="utf-8") != text]
+        sys.exit(f"docs are not those of the code: {', '.join(stale)}; run scripts/docs.py" if stale else 0)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ each child, so that starts do not block one another). A job stops some children,
 shell's report after each. While a supervisor is busy its messages wait and other supervisors go on.
 
 Law: `decide` is total. A report about a life that is over, a timer no longer wanted, and anything after `Exit` change
-nothing. `REPORTS` is the whole table of child state x report.
+nothing. `policy_table` says for every state and event what it does.
 """
 
 from __future__ import annotations
@@ -56,22 +56,13 @@ from supervisor.policy_state import (
     TryAgain,
     fresh_child,
 )
-from supervisor.policy_working import Report, ReportKind, Working
+from supervisor.policy_table import PHASES, REPORTS, TRIED_AGAIN, EventKind, ReportKind
+from supervisor.policy_working import Report, Working
 from supervisor.spec import ChildSpec, SupervisorSpec
 
-Outcome = Literal["started", "failed", "died", "gone", "ignored"]
-REPORT_KINDS: tuple[ReportKind, ...] = ReportKind.__args__  # type: ignore[attr-defined]
-
-_IGNORED: dict[ReportKind, Outcome] = dict.fromkeys(REPORT_KINDS, "ignored")
-# What a report about the current life of a child means in each state of that child.
-REPORTS: Mapping[Status, Mapping[ReportKind, Outcome]] = {
-    "waiting": _IGNORED,
-    "starting": {"ready": "started", "start_failed": "failed", "exited": "failed", "stopped": "failed"},
-    "running": {"ready": "ignored", "start_failed": "died", "exited": "died", "stopped": "died"},
-    "stopping": {"ready": "ignored", "start_failed": "gone", "exited": "gone", "stopped": "gone"},
-    "restarting": _IGNORED,
-    "terminated": _IGNORED,
-    "parked": _IGNORED,
+EVENT_KIND: Mapping[type[Event], EventKind] = {
+    **{Boot: "boot", Ready: "report", StartFailed: "report", Exited: "report", Stopped: "report"},
+    **{Request: "request", Timer: "timer", StopTree: "stop", LauncherLost: "launcher lost", Reload: "reload"},
 }
 
 
@@ -108,11 +99,14 @@ class Machine(Working):
     # ---- the loop ----------------------------------------------------------------------------------------------
 
     def take(self, event: Event) -> None:
+        if PHASES[self.phase][EVENT_KIND[type(event)]] == "ignored":
+            if isinstance(event, Timer):
+                self.timers.pop(event.id, None)  # it has come: nobody can cancel it any more
+            return
         match event:
             case Boot():
-                if self.phase == "new":
-                    self.phase = "up"
-                    self.open("", self.tree.root, self.tree.root.id, 0)
+                self.phase = "up"
+                self.open("", self.tree.root, self.tree.root.id, 0)
             case Ready(path, incarnation):
                 self.hear(path, incarnation, "ready")
             case StartFailed(path, incarnation, reason):
@@ -176,7 +170,7 @@ class Machine(Working):
                 restarting.child_exit(self, path, message)
             case TryAgain(id, counted):
                 child = self.supervisors[path].children.get(id)
-                if child is not None and child.status == "restarting":  # not terminated or revived in the meantime
+                if child is not None and TRIED_AGAIN[child.status]:
                     restarting.restart(self, path, id, counted=counted, delay=0.0)
             case Shutdown(reason):
                 self.begin_exit(path, reason, "shutdown")
@@ -214,7 +208,7 @@ class Machine(Working):
         outcome = REPORTS[child.status][report.kind]
         if outcome == "ignored":
             return
-        if self.phase in ("lost", "leaving"):
+        if PHASES[self.phase]["report"] == "collect":
             if outcome != "started":
                 self.disarm(child)
                 self.set_child(report.supervisor, child._replace(gone=True, timer="", reason=report.detail))
@@ -474,7 +468,7 @@ class Machine(Working):
 
     def timer(self, id: str) -> None:
         target = self.timers.pop(id, None)
-        if target is None or target.supervisor not in self.supervisors or self.phase in ("lost", "leaving"):
+        if target is None or target.supervisor not in self.supervisors:
             return
         child = self.supervisors[target.supervisor].children.get(target.id)
         if child is None or child.timer != id:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from supervisor import policy_changes as changes
 from supervisor.policy_events import Reloaded, Revised
 from supervisor.policy_state import Child, Job, Reloading, Renew, Revise, Supervisor, fresh_child
+from supervisor.policy_table import PHASES
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree, walk
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def reload(machine: Machine, tree: Tree) -> None:
 def _refusal(machine: Machine, tree: Tree) -> str:
     old, new = machine.tree.root, tree.root
     live = machine.supervisors.get(old.id)
-    if machine.phase in ("stopping", "leaving") or (live is not None and live.exiting):
+    if PHASES[machine.phase]["reload"] == "refuse" or (live is not None and live.exiting):
         return "the tree is stopping"
     if old.id != new.id:
         return f"the root supervisor is {old.id!r} and would become {new.id!r}; that is another tree: start it anew"

@@ -6,13 +6,14 @@ Only what a call does once its supervisor has come to it; queueing is `policy_en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from supervisor import policy_rules as rules
 from supervisor.errors import nearest
-from supervisor.policy_events import Method, Request
-from supervisor.policy_state import Child, Job, Supervisor, fresh_child
+from supervisor.policy_events import Request
+from supervisor.policy_state import Job, Supervisor, fresh_child
+from supervisor.policy_table import CALLS, PHASES, REFUSED, Answer
 from supervisor.policy_view import children_of, counts
 from supervisor.spec import AnySpec, ChildSpec, process_name, walk
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def receive(machine: Machine, request: Request) -> None:
     """Put a call in the mailbox of its supervisor, named by id or by path, or reply why there is none."""
     path = _live(machine, request.supervisor)
-    if path is not None and machine.phase == "up":
+    if path is not None and PHASES[machine.phase]["request"] == "queue":
         machine.post(path, request)
     elif path is not None:
         machine.reply(request.number, "error", detail="the tree is stopping or starting again")
@@ -42,18 +43,52 @@ def _live(machine: Machine, supervisor: str) -> str | None:
 
 def answer(machine: Machine, path: str, request: Request) -> None:
     """Do what the request asks, or reply why not."""
-    _HANDLERS[request.method](machine, path, request)
+    supervisor = machine.supervisors[path]
+    remedy = REFUSED["dynamic" if supervisor.spec.dynamic else "static"].get(request.method)
+    if request.method == "which_children":
+        machine.reply(request.number, "ok", children_of(supervisor))
+    elif request.method == "count_children":
+        machine.reply(request.number, "ok", counts(supervisor))
+    elif remedy is not None:
+        kind = "a dynamic supervisor" if supervisor.spec.dynamic else "children of a tree file"
+        detail = f"{request.method} is not for {kind} ({path!r}); use {remedy}"
+        machine.reply(request.number, "error", detail=detail)
+    elif request.method == "start_child":
+        _start_child(machine, path, request)
+    else:
+        child = supervisor.children.get(request.id)
+        _do(machine, path, request, CALLS[child.status if child is not None else "absent"][request.method])
+
+
+def _do(machine: Machine, path: str, request: Request, outcome: Answer) -> None:
+    """Carry out what the table says of a call on the child `request.id`."""
+    id, number = request.id, request.number
+    match outcome:
+        case "stop":
+            job = Job("terminate_child", (id,), request=number, id=id, reason="terminated on request")
+            machine.begin(path, _lane(machine, path, id), job)
+        case "park":
+            machine.begin(path, id, Job("park", (id,), request=number, id=id, reason="parked on request"))
+        case "start":
+            reason = "unpark" if request.method == "unpark" else ""
+            if reason:
+                machine.set_child(path, machine.child(path, id)._replace(budget=(), row=0, planned=()))
+            job = Job("restart_child", starts=(id,), request=number, id=id, reason=reason)
+            machine.begin(path, _lane(machine, path, id), job)
+        case "delete":
+            machine.drop_child(path, id)
+            machine.reply(number, "ok")
+        case _:
+            machine.reply(number, outcome, detail=_why(machine, path, id))
+
+
+def _why(machine: Machine, path: str, id: str) -> str:
+    child = machine.supervisors[path].children.get(id)
+    return f"{path!r} has no child {id!r}" if child is None else f"{child.path!r} is {child.status}"
 
 
 def _lane(machine: Machine, path: str, id: str) -> str:
     return id if machine.supervisors[path].spec.dynamic else ""
-
-
-def _found(machine: Machine, path: str, request: Request) -> Child | None:
-    child = machine.supervisors[path].children.get(request.id)
-    if child is None:
-        machine.reply(request.number, "not_found", detail=f"{path!r} has no child {request.id!r}")
-    return child
 
 
 def _start_child(machine: Machine, path: str, request: Request) -> None:
@@ -64,8 +99,7 @@ def _start_child(machine: Machine, path: str, request: Request) -> None:
         return
     present = supervisor.children.get(spec.id)
     if present is not None:
-        code = "already_started" if present.status in ("running", "stopping") else "already_present"
-        machine.reply(request.number, code, detail=f"{present.path!r} is {present.status}")  # type: ignore[arg-type]
+        _do(machine, path, replace(request, id=spec.id), CALLS[present.status]["start_child"])
         return
     fault = _taken(machine, supervisor, spec)
     limit = supervisor.spec.max_children
@@ -108,93 +142,3 @@ def _taken(machine: Machine, supervisor: Supervisor, spec: AnySpec) -> str:
         if below.id in (workers if isinstance(below, ChildSpec) else supervisors):
             return f"the name {process_name(supervisor.spec, below.id)!r} is already used in this tree"
     return ""
-
-
-def _terminate_child(machine: Machine, path: str, request: Request) -> None:
-    if _found(machine, path, request) is not None:
-        job = Job(
-            "terminate_child", (request.id,), request=request.number, id=request.id, reason="terminated on request"
-        )
-        machine.begin(path, _lane(machine, path, request.id), job)
-
-
-def _restart_child(machine: Machine, path: str, request: Request) -> None:
-    if _refused_dynamic(machine, path, request):
-        return
-    child = _found(machine, path, request)
-    if child is not None and not _busy(machine, request, child):
-        machine.begin(path, "", Job("restart_child", starts=(request.id,), request=request.number, id=request.id))
-
-
-def _delete_child(machine: Machine, path: str, request: Request) -> None:
-    if _refused_dynamic(machine, path, request):
-        return
-    child = _found(machine, path, request)
-    if child is not None and not _busy(machine, request, child):
-        machine.drop_child(path, request.id)
-        machine.reply(request.number, "ok")
-
-
-def _refused_dynamic(machine: Machine, path: str, request: Request) -> bool:
-    if not machine.supervisors[path].spec.dynamic:
-        return False
-    remedy = "unpark" if request.method == "restart_child" else "terminate_child"
-    machine.reply(
-        request.number, "error", detail=f"{request.method} is not for a dynamic supervisor ({path!r}); use {remedy}"
-    )
-    return True
-
-
-def _busy(machine: Machine, request: Request, child: Child) -> bool:
-    """A child that has a process, or is about to get one, is neither deleted nor started a second time."""
-    if child.status == "restarting":
-        machine.reply(request.number, "restarting", detail=f"{child.path!r} waits for its restart")
-        return True
-    if child.status in ("running", "starting", "stopping"):
-        machine.reply(request.number, "running", detail=f"{child.path!r} is {child.status}")
-        return True
-    return False
-
-
-def _which_children(machine: Machine, path: str, request: Request) -> None:
-    machine.reply(request.number, "ok", children_of(machine.supervisors[path]))
-
-
-def _count_children(machine: Machine, path: str, request: Request) -> None:
-    machine.reply(request.number, "ok", counts(machine.supervisors[path]))
-
-
-def _park(machine: Machine, path: str, request: Request) -> None:
-    if not machine.supervisors[path].spec.dynamic:
-        machine.reply(
-            request.number, "error", detail=f"only children of a dynamic supervisor are parked, not of {path!r}"
-        )
-    elif _found(machine, path, request) is not None:
-        job = Job("park", (request.id,), request=request.number, id=request.id, reason="parked on request")
-        machine.begin(path, request.id, job)
-
-
-def _unpark(machine: Machine, path: str, request: Request) -> None:
-    child = _found(machine, path, request)
-    if child is None or _busy(machine, request, child):
-        return
-    if child.status != "parked":
-        machine.reply(
-            request.number, "error", detail=f"{child.path!r} is {child.status}, not parked; use restart_child"
-        )
-        return
-    machine.set_child(path, child._replace(budget=(), row=0, planned=()))
-    job = Job("restart_child", starts=(request.id,), request=request.number, id=request.id, reason="unpark")
-    machine.begin(path, request.id, job)
-
-
-_HANDLERS: Mapping[Method, Callable[[Machine, str, Request], None]] = {
-    "start_child": _start_child,
-    "terminate_child": _terminate_child,
-    "restart_child": _restart_child,
-    "delete_child": _delete_child,
-    "which_children": _which_children,
-    "count_children": _count_children,
-    "park": _park,
-    "unpark": _unpark,
-}

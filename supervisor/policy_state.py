@@ -15,6 +15,8 @@ from supervisor.spec import NOTHING, AnySpec, ChildSpec, SupervisorSpec, Tree, p
 
 Status = Literal["waiting", "starting", "running", "stopping", "restarting", "terminated", "parked"]
 STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+Phase = Literal["new", "up", "lost", "leaving", "stopping", "done"]  # leaving: lost, and asked to stop
+Purpose = Literal["start", "retry", "again", "kill"]  # of a timer; retry: counted already
 LIVE: frozenset[Status] = frozenset({"starting", "running", "stopping"})
 
 
@@ -165,7 +167,7 @@ class TimerTarget:
 
     supervisor: str
     id: str
-    purpose: Literal["start", "retry", "again", "kill"]
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class State:
 
     tree: Tree
     next_incarnation: int
-    phase: Literal["new", "up", "lost", "leaving", "stopping", "done"] = "new"  # leaving: lost, and asked to stop
+    phase: Phase = "new"
     supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
     starts: Mapping[str, int] = field(default_factory=dict)
     timers: Mapping[str, TimerTarget] = field(default_factory=dict)

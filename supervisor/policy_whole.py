@@ -11,6 +11,7 @@ from supervisor import policy_reload as reloading
 from supervisor import policy_rules as rules
 from supervisor.policy_events import EXIT_GAVE_UP, EXIT_STOPPED, Exit, Note, Request, Stop, SupervisorExit
 from supervisor.policy_state import Job, Shutdown, Status
+from supervisor.policy_table import PHASES
 from supervisor.spec import ChildSpec
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 def stop_tree(machine: Machine, reason: str, at_once: bool) -> None:
     """Stop everything in reverse start order, or kill it. Starts under way are abandoned: nobody waits for them."""
     root = machine.tree.root.id
-    if root not in machine.supervisors:
-        _leave(machine, EXIT_STOPPED, reason)
-        return
-    if machine.phase in ("lost", "leaving"):
-        machine.phase, machine.reason = "leaving", reason  # the shell is ending every process already
+    if PHASES[machine.phase]["stop"] == "leave":
+        if machine.supervisors:
+            machine.phase, machine.reason = "leaving", reason  # the shell is ending every process already
+        else:
+            _leave(machine, EXIT_STOPPED, reason)
         return
     machine.phase = "stopping"
     reloading.abandon(machine, "the tree was told to stop")
@@ -57,9 +58,8 @@ def kill_below(machine: Machine, path: str, reason: str) -> None:
 
 def launcher_lost(machine: Machine, reason: str) -> None:
     """From now on reports are only collected; a tree that is stopping anyway goes on stopping."""
-    if machine.phase == "up":
-        machine.phase, machine.reason = "lost", reason or "the launcher died"
-        rebuild_when_empty(machine)
+    machine.phase, machine.reason = "lost", reason or "the launcher died"
+    rebuild_when_empty(machine)
 
 
 def rebuild_when_empty(machine: Machine) -> None:

@@ -6,13 +6,12 @@ The rules are in `policy_engine`, `policy_restart`, `policy_requests`, `policy_r
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from supervisor.policy_events import Action, ArmTimer, CancelTimer, Code, ExitReason, Reply
-from supervisor.policy_state import Child, Job, Message, State, Supervisor, TimerTarget
+from supervisor.policy_state import Child, Job, Message, Purpose, State, Supervisor, TimerTarget
+from supervisor.policy_table import ReportKind
 from supervisor.spec import SupervisorSpec
-
-ReportKind = Literal["ready", "start_failed", "exited", "stopped"]
 
 
 class Report(NamedTuple):
@@ -113,7 +112,7 @@ class Working:
         if number is not None:
             self.actions.append(Reply(number, "error", None, why, unserved=True))
 
-    def arm(self, path: str, id: str, purpose: Literal["start", "retry", "again", "kill"], delay: float) -> None:
+    def arm(self, path: str, id: str, purpose: Purpose, delay: float) -> None:
         self.serial += 1
         child = self.child(path, id)
         timer = f"{purpose}:{child.path}#{self.serial}"

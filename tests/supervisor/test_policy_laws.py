@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from supervisor import policy
 from supervisor.policy import Exited, LauncherLost, Ready, Request, Start, StartFailed, Stop, Stopped, StopTree, Timer
-from supervisor.policy_engine import REPORT_KINDS, REPORTS
 from supervisor.policy_rules import RESTARTED, add_restart
 from supervisor.policy_state import LIVE, STATUSES
+from supervisor.policy_table import REPORT_KINDS, REPORTS
 from supervisor.spec import RESTARTS, AnySpec, Backoff, ChildSpec, Park, SupervisorSpec, Tree, process_name
 from tests.supervisor.edits import edited
 

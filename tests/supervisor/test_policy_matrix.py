@@ -1,4 +1,4 @@
-"""The semantics matrix: strategy x restart type x exit reason, one id a cell."""
+"""The semantics matrix: restart type x exit reason x strategy, one id a cell (`transient-shutdown-one_for_one`)."""
 
 from __future__ import annotations
 
@@ -21,36 +21,28 @@ GROUPS = {
 }
 
 
+@pytest.mark.parametrize("strategy", [*GROUPS, "dynamic"])
 @pytest.mark.parametrize("reason", ["normal", "shutdown", "crash"])
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
-@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
-def test_static(strategy: Strategy, restart: Restart, reason: ExitReason) -> None:
-    """A static child is restarted with its group, kept as terminated, or forgotten, as its restart type says."""
-    shell = Shell(tree(strategy, worker("a"), worker("b", restart=restart), worker("c")))
-    done = shell.exit("demo/b", reason=reason)
+def test_exit(restart: Restart, reason: ExitReason, strategy: Strategy) -> None:
+    """A child that ended is restarted with its group, kept as terminated, or forgotten, as its restart type says."""
+    if strategy == "dynamic":
+        shell = Shell(tree("one_for_one", pool(t_restart=restart)))
+        for id in "abc":
+            shell.call("start_child", "pool", id)
+        path, kept, again = "demo/pool", dict[str, str](), ["start demo/pool/b"]
+    else:
+        shell = Shell(tree(strategy, worker("a"), worker("b", restart=restart), worker("c")))
+        path, kept, again = "demo", {} if restart == "temporary" else {"b": "terminated"}, GROUPS[strategy]
+    done = shell.exit(f"{path}/b", reason=reason)
     if (restart, reason) in RESTARTED:
-        assert done == GROUPS[strategy]
-        assert shell.children() == {"a": "running", "b": "running", "c": "running"}
+        assert done == again
+        assert shell.children(path) == {"a": "running", "b": "running", "c": "running"}
+        assert shell.state.supervisors[path].restarts == (0,), "counted once"
     else:
         assert done == []
-        kept = {} if restart == "temporary" else {"b": "terminated"}
-        assert shell.children() == {"a": "running", "c": "running"} | kept
-
-
-@pytest.mark.parametrize("reason", ["normal", "shutdown", "crash"])
-@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
-def test_dynamic(restart: Restart, reason: ExitReason) -> None:
-    """A dynamic child is restarted alone, or forgotten."""
-    shell = Shell(tree("one_for_one", pool(t_restart=restart)))
-    for id in ("x", "y"):
-        shell.call("start_child", "pool", id)
-    done = shell.exit("demo/pool/x", reason=reason)
-    if (restart, reason) in RESTARTED:
-        assert done == ["start demo/pool/x"]
-        assert shell.children("demo/pool") == {"x": "running", "y": "running"}
-    else:
-        assert done == []
-        assert shell.children("demo/pool") == {"y": "running"}
+        assert shell.children(path) == {"a": "running", "c": "running"} | kept
+        assert shell.state.supervisors[path].restarts == (), "not counted"
 
 
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
