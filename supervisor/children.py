@@ -10,15 +10,15 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
+from supervisor.ends import Ends, NoDescriptors
 from supervisor.hook import ChildInfo, Handover
-from supervisor.launcher import Handle, Order
+from supervisor.launcher import Handle, Launcher, Order
 from supervisor.launcher_zygote import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
 
@@ -39,6 +39,7 @@ class Children:
         self.by_path: dict[str, Process] = {}
         self.by_name: dict[str, Process] = {}
         self.observers: dict[int, Process] = {}
+        self._awaited: set[int] = set()  # numbers whose handles are still to come
         self._number = 0
         self._environment = beyond_base(os.environ)
 
@@ -58,24 +59,17 @@ class Children:
         if spare is not None:
             process = self._process(action, info, spare.number, spare.channel, spare.output)
             process.slot = spare.slot[1] if spare.slot is not None else None
+            self._launch(process, launcher, None)
         else:
-            ours, theirs = socket.socketpair()
-            read, write_end = os.pipe()
-            process = self._process(action, info, self.next_number(), Channel(ours), Output(read))
-        try:
-            if launcher is None:  # the policy does not know yet that everything is lost
-                process.lost = process.dead = True
-            else:
-                self._hand_over(process)
-                if spare is None:
-                    slot = self.root.sampler.slot(process)
-                    ends = (theirs.fileno(), write_end)
-                    launcher.start(Order(process.number, spec.start, spec.confine, spec.rlimits, *ends, slot))
-        except (ChannelFault, _CannotStart) as error:
-            process.fault = str(error)
-        if spare is None:
-            theirs.close()
-            os.close(write_end)
+            try:
+                ends = Ends(awaited=len(self._awaited))
+            except NoDescriptors as error:
+                self.root.post(policy.StartFailed(action.path, action.incarnation, str(error)))
+                return
+            with ends:
+                process = self._process(action, info, self.next_number(), ends.channel, ends.output)
+                self._awaited.add(process.number)
+                self._launch(process, launcher, ends)
         if process.lost:
             return
         process.interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.channel.wants_write else 0)
@@ -88,6 +82,21 @@ class Children:
             self.finish(process, None, 0)
             return
         self.root.launching.write_interest()
+
+    def _launch(self, process: Process, launcher: Launcher | None, ends: Ends | None) -> None:
+        """Send what makes it this child, and unless it is a spare, have it made."""
+        if launcher is None:  # the policy does not know yet that everything is lost
+            process.lost = process.dead = True
+            return
+        try:
+            self._hand_over(process)
+            if ends is not None:
+                spec = process.spec
+                slot = self.root.sampler.slot(process)
+                order = Order(process.number, spec.start, spec.confine, spec.rlimits, ends.theirs, ends.write, slot)
+                launcher.start(order)
+        except (ChannelFault, _CannotStart) as error:
+            process.fault = str(error)
 
     def _process(self, action: policy.Start, info: ChildInfo, number: int, channel: Channel, output: Output) -> Process:
         process = Process(number, action, channel, output, info, began=time.monotonic(), started_at=time.time())
@@ -141,6 +150,7 @@ class Children:
             handle.close()
             return
         process.handle = handle
+        self._awaited.discard(number)
         self.root.selector.register(handle, selectors.EVENT_READ, lambda _: self._on_death(process, handle))
         if process.early is not None and process.step != KILLED:
             self.root.desk.handle(process, process.early)  # also when a fault came after it: then it has been up
@@ -229,6 +239,7 @@ class Children:
             process.handle.close()
             process.handle = None
         self.root.sampler.release(process)
+        self._awaited.discard(process.number)
         del self.processes[process.number]
         self.observers.pop(process.number, None)
         for table, key in ((self.by_path, process.action.path), (self.by_name, process.name)):

@@ -94,15 +94,20 @@ def _run(options: argparse.Namespace) -> int:
 
     from supervisor.root import Root
     from supervisor.treefile import load_tree
+    from supervisor.writer import Writer, WriterHandler
 
     tree = load_tree(options.tree, dict(options.variables))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    root = Root(tree, status_path=options.status, on_ready=lambda told: _say_ready(tree.root.id, told))
-    return root.run()
+    out, log = Writer(1), Writer(2)
+    logging.basicConfig(handlers=[WriterHandler(log)], level=logging.INFO, format="%(asctime)s %(message)s")
 
+    def say_ready(told: dict[str, object]) -> None:
+        out.write(f"READY {tree.root.id}: {told['processes']} processes, confinement {told['level']}")
 
-def _say_ready(id: str, told: dict[str, object]) -> None:
-    print(f"READY {id}: {told['processes']} processes, confinement {told['level']}", flush=True)
+    try:
+        return Root(tree, status_path=options.status, on_ready=say_ready).run()
+    finally:
+        for writer in (out, log):
+            writer.close()
 
 
 def _simulate(options: argparse.Namespace) -> int:

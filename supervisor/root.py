@@ -39,6 +39,7 @@ logger = logging.getLogger("supervisor.root")
 lines_logger = logging.getLogger("supervisor.child")
 
 STATUS_INTERVAL = 0.05
+STATUS_AGAIN = 1.0  # seconds until what could not be written is tried again
 STOPPED_EARLY = "stopped before anything was started"
 
 
@@ -90,6 +91,7 @@ class Root:
         self._is_ready = False
         self._status_timer: int | None = None
         self._status_cost = 0.0
+        self._status_fault = ""
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -245,8 +247,23 @@ class Root:
         try:
             write(self.status_path, self.status())
         except OSError as error:  # a full disk must not take the tree down
-            logger.warning("status %s: %s", self.status_path, error)
+            self._status_failed(str(error.strerror or error))
+        else:
+            self._status_failed("")
         self._status_cost = time.perf_counter() - began
+
+    def _status_failed(self, fault: str) -> None:
+        """Say once that status cannot be written, and once that it can again. Tried until then: others read it."""
+        if fault != self._status_fault:
+            if fault:
+                logger.warning(
+                    "status %s cannot be written (%s); it is out of date until it can", self.status_path, fault
+                )
+            else:
+                logger.warning("status %s is written again", self.status_path)
+            self._status_fault = fault
+        if fault and self.exit_code is None:
+            self._status_timer = self.timers.add(time.monotonic() + STATUS_AGAIN, self._write_status)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 

@@ -7,15 +7,14 @@ everything that tells it apart (name, arguments, environment, credentials) reach
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import signal
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from supervisor.channel import Channel, Output
+from supervisor.ends import Ends, NoDescriptors
 from supervisor.launcher import Handle, Order
 from supervisor.policy import Start
 from supervisor.spec import ChildSpec
@@ -106,16 +105,17 @@ class Spares:
     def _make(self, path: str, template: ChildSpec) -> None:
         launcher = self.root.launching.launcher
         assert launcher is not None
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
+        try:
+            ends = Ends(awaited=len(self.spares))
+        except NoDescriptors as error:
+            logger.warning("no spare for %s: %s", path, error)
+            return
         number = self.root.children.next_number()
         slot = self.root.sampler.take_slot() if template.heartbeat is not None else None
-        spare = Spare(number, path, Channel(ours), Output(read), slot)
-        self.spares[number] = spare
-        with theirs:
-            ends = (theirs.fileno(), write)
-            launcher.start(Order(number, template.start, template.confine, template.rlimits, *ends, slot))
-        os.close(write)
+        self.spares[number] = Spare(number, path, ends.channel, ends.output, slot)
+        with ends:
+            to = (ends.theirs, ends.write)
+            launcher.start(Order(number, template.start, template.confine, template.rlimits, *to, slot))
         self.root.launching.write_interest()
 
     def _close(self, spare: Spare) -> None:

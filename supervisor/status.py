@@ -5,6 +5,7 @@ Only the shape and the atomic write. When it is written is decided by the root; 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import deque
@@ -91,12 +92,24 @@ def render(root: SupervisorView, find: Callable[[str], Process | None], tally: T
 
 
 def write(path: Path, status: dict[str, Any]) -> None:
-    """Replace the status file atomically: a reader sees the old or the new one, never a part. Raises OSError."""
+    """Replace the status file atomically: a reader sees the old or the new one, never a part.
+
+    Raises OSError, and then leaves the old one.
+    """
+    data = json.dumps(status, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
     temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(status, file, separators=(",", ":"), ensure_ascii=False, default=str)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb", opener=_private) as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # on a full disk every byte counts
+        raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def statm(pid: int) -> int:

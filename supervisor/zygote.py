@@ -303,7 +303,7 @@ class Zygote:
                     self._become(request, fds)
                 self.lives[pid] = Life(number, mark)
         except (OSError, ValueError) as error:
-            self._send({"refused": number, "reason": str(error)})
+            self._send({"refused": number, "reason": _why_not(error)})
             return
         finally:
             now = time.monotonic()
@@ -462,6 +462,18 @@ class Zygote:
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
             socket.send_fds(self.channel, [json.dumps(message).encode()], fds or [])
+
+
+def _why_not(error: Exception) -> str:
+    """Why a child could not be made, with what helps where the number alone (EAGAIN) does not say it."""
+    if isinstance(error, BlockingIOError):
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        most = "" if limit == resource.RLIM_INFINITY else f" is {limit} for this user"
+        return (
+            f"no process can be made (fork: {error.strerror}): the limit{most or ' of the machine is reached'}; "
+            "raise ulimit -u (RLIMIT_NPROC), TasksMax= of systemd, --pids-limit of docker or kernel.pid_max"
+        )
+    return str(error)
 
 
 def _threads() -> int:

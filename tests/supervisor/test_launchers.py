@@ -26,7 +26,7 @@ from supervisor.root import Root
 from supervisor.spec import Files, Profile, Tree
 from supervisor.treefile import parse_tree
 from tests.supervisor.fake_launcher import FakeLauncher
-from tests.supervisor.harness import PROGRAMS
+from tests.supervisor.harness import MISBEHAVING, PROGRAMS
 
 LIMIT = 20.0  # seconds
 launchers = pytest.mark.parametrize("make", [ZygoteLauncher, FakeLauncher], ids=["zygote", "fake"])
@@ -35,6 +35,7 @@ launchers = pytest.mark.parametrize("make", [ZygoteLauncher, FakeLauncher], ids=
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The programs can be imported, and afterwards this process is what it was."""
+    monkeypatch.syspath_prepend(str(MISBEHAVING.parent))
     monkeypatch.syspath_prepend(str(PROGRAMS))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
@@ -177,7 +178,7 @@ def test_an_exception_is_exit_code_1(make: MakeLauncher) -> None:
     """A child that raises has exit code 1 and its traceback in its output."""
     with bench(make) as b:
         b.until(Serving)
-        b.order(1, "children:crash", args={"text": "no such luck"})
+        b.order(1, "misbehaving:child", args={"steps": [["crash", "no such luck"]]})
         assert b.until(Ended, 1).status >> 8 == 1
         assert b"no such luck" in os.read(b.outputs[1], 65536)
 

@@ -69,7 +69,7 @@ def main():
     preload = tuple(given.pop("preload", ()))
     root = Root(
         Tree(supervisor(given), preload=preload),
-        status_path=directory / "status.json",
+        status_path=directory / options.pop("status", "status.json"),
         on_ready=lambda info: print("READY", json.dumps(info), flush=True),
         on_line=lambda name, line: print(f"[{name}] {line}", flush=True),
         **options,
