@@ -31,7 +31,7 @@ RATIO = 1.5  # of the floor, at most
 IDLE_CPU = 0.5  # percent of one core, at most
 FASTER = 40.0  # than supervisord as it comes, at least
 BEAT = 10.0  # seconds, the heartbeat of the children that have one
-ENOUGH = 60.0  # seconds for the largest trees, after which they get no second turn
+ENOUGH = 45.0  # seconds for the largest trees, after which they get no second turn
 
 Row = dict[str, Any]
 
@@ -41,10 +41,10 @@ class Plan:
     """How much is measured. `kills`: restarts a contender; `turns`: how many times each has its turn."""
 
     few: int = 20
-    few_kills: int = 200
+    few_kills: int = 150
     many: int = 100
     many_kills: int = 100
-    turns: int = 10
+    turns: int = 25
     starts: int = 3
     most: int = 1000
     most_kills: int = 100
@@ -322,10 +322,10 @@ def _others(plan: Plan) -> Iterator[Row]:
             made += [_maker("OTP, a port each", others.otp_ports)]
         except others.Unavailable as why:
             yield {"name": "OTP", "value": f"not measured: {why}", "unit": ""}
-        for count, kills in ((plan.others_few, plan.other_kills), (plan.others_many, 0)):
+        for count, kills, idle in ((plan.others_few, plan.other_kills, 0.0), (plan.others_many, 0, plan.idle)):
             if count:
                 (directory / str(count)).mkdir()
-                yield from _beside(plan, [make(directory / str(count), count) for make in made], count, kills)
+                yield from _beside([make(directory / str(count), count) for make in made], count, kills, idle)
     finally:
         shutil.rmtree(directory)
 
@@ -334,8 +334,8 @@ def _maker(name: str, command: others.Command) -> Callable[[Path, int], others.O
     return lambda directory, count: others.Other(name, directory, count, command)
 
 
-def _beside(plan: Plan, some: list[others.Other], count: int, kills: int) -> Iterator[Row]:
-    """Their rows with that many children, and ours beside them; restarts when `kills` is not 0."""
+def _beside(some: list[others.Other], count: int, kills: int, idle: float) -> Iterator[Row]:
+    """Their rows with that many children, and ours beside them: restarts when `kills`, CPU at rest when `idle` is not 0."""
     ours = "ours, open"
     started: dict[str, float] = {}
     took: dict[str, list[float]] = {}
@@ -360,8 +360,8 @@ def _beside(plan: Plan, some: list[others.Other], count: int, kills: int) -> Ite
         pids = {ours: mine.hello["pids"]["root"], **{other.name: other.pid for other in running}}
         pids.pop("exec loop", None)
         before = {who: cpu(pid) for who, pid in pids.items()}
-        time.sleep(plan.idle / 3)  # the measurement: they are left alone
-        used = {who: 100 * (cpu(pid) - before[who]) / (plan.idle / 3) for who, pid in pids.items()}
+        time.sleep(idle)  # the measurement: they are left alone
+        used = {who: 100 * (cpu(pid) - before[who]) / idle for who, pid in pids.items()} if idle else {}
         sizes = {who: rss(pid) for who, pid in pids.items()}
     if kills:
         middle = {who: statistics.median(times) for who, times in took.items()}
