@@ -6,15 +6,25 @@ about where memory lies; called once, before the first fork.
 
 from __future__ import annotations
 
+import ctypes
+import platform
+
 POOL_BITS = 14  # Objects/obmalloc.c: pools of 16 KiB, each for one size
 SMALL = 512  # the largest object that Python's own allocator serves
+LARGE = 96 << 10  # below M_MMAP_THRESHOLD: what is larger gets pages of its own anyway
+MOST = 20_000  # blocks of one size; a bound, not an estimate
 
 
 def fill() -> list[bytes]:
-    """Small objects in every pool that already holds something; pools that would be ours alone are given back.
+    """Fill both heaps, Python's and the C library's. The result is kept for as long as the process lives."""
+    kept = _fill_pools()
+    if platform.libc_ver()[0] == "glibc":
+        _fill_malloc()
+    return kept
 
-    The result is kept for as long as the process lives.
-    """
+
+def _fill_pools() -> list[bytes]:
+    """Small objects in every pool that already holds something; pools that would be ours alone are given back."""
     kept: list[bytes] = []
     for size in range(48, SMALL + 1, 16):
         capacity = ((1 << POOL_BITS) - 48) // size
@@ -25,3 +35,26 @@ def fill() -> list[bytes]:
             pools[pool] = pools.get(pool, 0) + 1
         kept += [plug for plug in made if pools[id(plug) >> POOL_BITS] < capacity]
     return kept
+
+
+def _fill_malloc() -> None:
+    """Take every free block below the top of the C heap, large ones first, and never give it back."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.sbrk.restype = ctypes.c_void_p
+    libc.sbrk.argtypes = [ctypes.c_ssize_t]
+    end = libc.sbrk(0)  # the heap grows from here on: a block beyond it was in no hole
+    size = LARGE
+    while size >= 24:
+        beyond = []
+        for _ in range(MOST):
+            block = libc.malloc(size)
+            if block is None or block >= end:
+                beyond.append(block)
+                if len(beyond) > 8:  # the first ones may be what an earlier round has given back
+                    break
+        for block in beyond:
+            libc.free(block)
+        size = size * 3 // 4 if size > 1056 else size - 16

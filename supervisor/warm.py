@@ -10,19 +10,24 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supervisor.jail.title import Title
 
 TOUCHED = "SUPERVISOR_TOUCHED"
 ROUNDS = 12  # the interpreter specializes a function after eight calls (3.11: QUICKENING_WARMUP)
 
 
-def up() -> None:
-    """Run everything that a child does with the standard library and with its context."""
+def up(title: Title | None) -> None:
+    """Run everything that a child does with the standard library and with its context. `title`: of this process."""
     for _ in range(ROUNDS):
         _after_fork()
+        _identity(title)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
@@ -64,6 +69,27 @@ def _after_fork() -> None:
         hook = getattr(module, name, None)
         if hook is not None:
             hook()
+
+
+def _identity(title: Title | None) -> None:
+    """What a child does to become who it is (`child._set_up`), as far as it changes nothing here."""
+    from supervisor import child
+    from supervisor.jail import linux
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.getsignal(number))
+    if linux.ARCH is not None:
+        linux.prctl(linux.PR_GET_DUMPABLE)
+        linux.close_all_but(range(256))
+    os.environ.update({TOUCHED: "1"})
+    del os.environ[TOUCHED]
+    sys.stdout.reconfigure(line_buffering=sys.stdout.line_buffering)  # type: ignore[union-attr]
+    if title is not None:
+        title.set(title.text)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(json.dumps({"boot": {"name": "warm", "env": {}, "args": {}}}).encode() + b"\n")
+        child._first_message(ours)
 
 
 def _context(ours: socket.socket) -> Any:

@@ -245,7 +245,7 @@ class Zygote:
 
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
-        warm.up()
+        warm.up(self.title)
         gc.collect()
         gc.disable()
         self.plugs = heap.fill()

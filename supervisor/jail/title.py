@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 from supervisor.jail import linux
 
+_short = ctypes.create_string_buffer(16)  # made once: a new ctypes buffer in a child costs it some fifty pages
+_SHORT = ctypes.addressof(_short)
 
-@dataclass(frozen=True)
+
+@dataclass
 class Title:
     """The address range of the command line of this process and of all that are forked from it."""
 
     start: int
     end: int
+    text: str = ""  # as last set
 
     @classmethod
     def find(cls) -> Title | None:
@@ -31,9 +35,9 @@ class Title:
 
     def set(self, text: str) -> None:
         """Show `text`, cut to what fits; also as the short name of the main thread (15 bytes, the last part)."""
+        self.text = text
         size = self.end - self.start
         data = text.encode("utf-8", "replace")[: size - 1]
-        ctypes.memset(self.start, 0, size)
-        ctypes.memmove(self.start, data, len(data))
-        name = ctypes.create_string_buffer(data.rpartition(b" ")[2][-15:])
-        linux.prctl(linux.PR_SET_NAME, ctypes.addressof(name))
+        ctypes.memmove(self.start, data.ljust(size, b"\0"), size)
+        ctypes.memmove(_SHORT, data.rpartition(b" ")[2][-15:].ljust(16, b"\0"), 16)
+        linux.prctl(linux.PR_SET_NAME, _SHORT)
