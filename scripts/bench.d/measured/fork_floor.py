@@ -15,10 +15,16 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+import traceback
+from typing import TYPE_CHECKING
 
 import idle
 import stand
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervisor.jail.confine import Jail
 
 
 class Floor:
@@ -45,10 +51,12 @@ class Floor:
                 ours.close()
                 if self.jail is not None:
                     self.jail.enter({})
-                    self.jail.seal()
+                    self.jail.seal(None)
                 gc.enable()
                 idle.bare(theirs)
                 code = 0
+            except BaseException:  # else nobody would hear why
+                traceback.print_exc()
             finally:
                 os._exit(code)
         theirs.close()
@@ -136,7 +144,7 @@ def _since(began: float) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _jail() -> Any:
+def _jail() -> Jail:
     from supervisor.jail import confine, layout, levels
     from supervisor.spec import Profile
 
