@@ -79,6 +79,7 @@ def _set_up(
     beats = None
     if request["beats"]:  # one page of the file and not the file: a child cannot beat for another
         beats = mmap.mmap(fds[2], PAGE, offset=PAGE * request["slot"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (request["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     for name, limit in request["rlimits"].items():
         if name == "nproc" and jail is not None:
             continue  # counted in the jail's own namespace, which is not made yet

@@ -148,6 +148,7 @@ class Zygote:
         self.asked_at = 0.0
         self.ahead_in: int | None = 0  # milliseconds without a request until the next child is forked ahead
         self.name = ""
+        self.nofile = 0  # soft limit of open descriptors for children
 
     # ---- start ---------------------------------------------------------------------------------------------------
 
@@ -210,8 +211,9 @@ class Zygote:
         from supervisor.jail import layout, levels
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # The root has raised its own; children get what they would have had without it.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(configuration["nofile"], soft), hard))
+        # The root has raised its own; children get what they would have had without it, and so does what is imported.
+        self.nofile = min(configuration["nofile"], soft)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.nofile, hard))
         faulthandler.enable()  # a crash in native code leaves its Python stack among the last lines of stderr
         before = _threads()
         rehearsals: list[Callable[[], None]] = []
@@ -235,6 +237,8 @@ class Zygote:
         for index, spec in enumerate(configuration["profiles"]):
             self.profiles[index] = _profile(spec)
         self.marks = self.hunts and self._new_mark() != 0
+        # The kernel lets nobody send a descriptor while this user has more of them in flight than the sender's own limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def _watch_children(self) -> None:
         self.wake_read, self.wake_write = os.pipe()
@@ -324,7 +328,9 @@ class Zygote:
     def _become(self, request: dict[str, Any], fds: list[int]) -> NoReturn:
         """In a child: be what was asked for."""
         jail = self.jails[request["profile"]] if request["profile"] is not None else None
-        live(request | {"drop": self.borrowed, "tree": self.name}, fds, jail, self.pid, self.title)
+        live(
+            request | {"drop": self.borrowed, "nofile": self.nofile, "tree": self.name}, fds, jail, self.pid, self.title
+        )
 
     def _make_ahead(self) -> None:
         """Fork the next child while nobody asks for it. Where that fails it is forked when it is asked for."""

@@ -88,6 +88,10 @@ class Jail:
             if hard != resource.RLIM_INFINITY:
                 bound = hard if bound == resource.RLIM_INFINITY else min(bound, hard)
             resource.setrlimit(which, (bound, bound))
+        # Less than the root and the launcher have: who may hold as many can put as many in flight to itself, and then
+        # neither can send one, which is how children are started.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard // 2), hard // 2))
 
     def seal(self, beats: mmap.mmap | None) -> None:
         """The last step, which refuses the calls that the others needed. Raises OSError."""

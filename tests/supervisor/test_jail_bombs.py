@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ TASKS = 1024
 
 
 def tree(*children: dict[str, Any]) -> dict[str, Any]:
-    return {"id": "t", "strategy": "one_for_one", "children": list(children)}
+    return {"id": "t", "strategy": "one_for_one", "intensity": 9, "children": list(children)}
 
 
 @worlds(ROOT, USER, NO_USERNS)
@@ -59,6 +60,20 @@ def test_the_tree_has_at_most_half_of_the_process_ids(world: World, directory: P
         node.ready()
         assert node.workers()["a"]["info"]["pid_max"] == min(before // 2, 32768)
     assert int(Path("/proc/sys/kernel/pid_max").read_text()) == before
+
+
+@worlds(USER, NO_USERNS)
+def test_descriptors_in_flight_do_not_stop_the_launcher(world: World, directory: Path) -> None:
+    """A child that sends itself descriptors until the kernel refuses more does not keep others from being started."""
+    bomb = {"id": "a", "start": "bombs:descriptor_bomb", "confine": {}}
+    with running(tree(bomb, {"id": "b", "start": "children:idle"}), directory, world) as node:
+        node.ready()
+        info = node.workers()["a"]["info"]
+        assert info["refused"] in ("ETOOMANYREFS", "EMFILE") and info["sent"] >= info["limit"] // 2, info
+        for times in (1, 2):
+            os.kill(node.pid("b"), signal.SIGKILL)
+            node.until(lambda times=times: node.workers()["b"]["restarts"] == times, "a restart")
+            node.until(lambda: node.workers()["b"]["state"] == "running", "running again")
 
 
 @worlds(ROOT, USER, NO_USERNS, NOTHING)

@@ -1,8 +1,10 @@
 """Confined children that make as many processes, threads or timers as they can, and tell how many that was."""
 
+import errno
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 
@@ -67,4 +69,25 @@ def pids(context):
     """Unconfined: how many process ids the tree may have."""
     with open("/proc/sys/kernel/pid_max") as file:
         context.ready(pid_max=int(file.read()))
+    signal.pause()
+
+
+def descriptor_bomb(context):
+    """Puts descriptors in flight, in messages that nobody reads, until it is refused."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    kept, sent, refused = [], 0, ""
+    while not refused and sent < 1 << 20:
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        left.setblocking(False)
+        kept += [left, right]
+        try:
+            while True:
+                socket.send_fds(left, [b"x"], [0] * 250)
+                sent += 250
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            refused = errno.errorcode[error.errno]
+    context.ready(sent=sent, refused=refused, limit=limit)
     signal.pause()
