@@ -29,7 +29,14 @@ LIBRARIES = (
     "/nix/store",
     "/gnu/store",
 )
-CONSTANTS = ("/usr/share/zoneinfo", "/etc/localtime", "/etc/timezone", "/usr/share/locale", "/usr/lib/locale")
+CONSTANTS = (
+    "/usr/share/zoneinfo",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/usr/share/locale",
+    "/usr/lib/locale",
+    "/etc/mime.types",  # mimetypes fails where it sees the file and may not read it
+)
 NETWORK = (
     "/etc/resolv.conf",
     "/etc/hosts",

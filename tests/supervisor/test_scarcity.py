@@ -157,7 +157,9 @@ def test_a_status_directory_that_comes_and_goes(directory: Path) -> None:
 def test_a_reader_that_does_not_read_stops_nobody(directory: Path) -> None:
     """Where nobody reads what the root says, children are restarted all the same, and the rest is told later."""
     (directory / "talker.py").write_text(TALKER)
-    (directory / "tree.yaml").write_text('{id: t, strategy: one_for_one, intensity: 9, children: [{id: a, start: "talker:main"}]}')
+    (directory / "tree.yaml").write_text(
+        '{id: t, strategy: one_for_one, intensity: 9, children: [{id: a, start: "talker:main"}]}'
+    )
     status = directory / "status.json"
     command = [sys.executable, "-m", "supervisor", "run", "tree.yaml", "--status", str(status)]
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{directory}"}
