@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.errors import TreeError
 from supervisor.simulate import simulate
 from supervisor.treefile import parse_tree
 
@@ -216,6 +217,21 @@ def test_auto_shutdown(auto: str, ends: bool, reason: str) -> None:
     done = said(tree, dies("a", reason=reason))
     assert done == (["stop c", "stop b", "exit demo"] if ends else [])
     assert said(tree, dies("a", reason=reason), dies("c", at=2)) == (done or ["stop b", "exit demo"])
+
+
+@pytest.mark.parametrize(
+    ("auto", "restart"), [("never", "transient"), ("any_significant", "permanent"), ("never", "permanent")]
+)
+def test_significant_is_refused_as_otp_does(auto: str, restart: str) -> None:
+    """A significant child under `never`, or a permanent one, is refused: in the file, and answered with an error."""
+    child = worker("a", restart, significant=True)
+    with pytest.raises(TreeError, match="significant"):
+        parse_tree(json.dumps(demo("one_for_one", child, auto_shutdown=auto)))
+    with pytest.raises(TreeError, match="significant"):
+        template = {key: value for key, value in child.items() if key != "id"}
+        pool = {"id": "pool", "strategy": "dynamic", "auto_shutdown": auto, "template": template}
+        parse_tree(json.dumps(demo("one_for_one", pool)))
+    assert said(demo("one_for_one", "b", auto_shutdown=auto), call("start_child", "a", spec=child)) == ["result error"]
 
 
 # ---- one thing at a time -----------------------------------------------------------------------------------------------
