@@ -282,6 +282,7 @@ def _check(position: int, event: object) -> dict[str, Any]:
     """One event with its defaults filled in, or an EventsError that says what is wrong with it."""
     if not isinstance(event, Mapping):
         raise EventsError(f"event {position}: expected an object, got {event!r}")
+    event = {key: value for key, value in event.items() if value is not None}  # null: not given
     verbs = [verb for verb in _VERBS if verb in event]
     if len(verbs) != 1:
         near = "".join(filter(None, [nearest(key, _VERBS) for key in event if key != "at"][:1]))
@@ -292,9 +293,9 @@ def _check(position: int, event: object) -> dict[str, Any]:
         if key not in allowed:
             raise EventsError(f"event {position}: unknown key {key!r} beside {verb!r}{nearest(key, allowed)}")
     at = event.get("at")
-    if isinstance(at, bool) or not isinstance(at, int) or at < -1:
+    if isinstance(at, bool) or not isinstance(at, int | float) or at != at // 1 or at < -1:
         raise EventsError(f"event {position}: at must be whole seconds (or -1: before the start), got {at!r}")
-    checked = {"reason": "crash", "times": 1, "id": "", "spec": {}, "supervisor": "", **event}
+    checked = {"reason": "crash", "times": 1, "id": "", "spec": {}, "supervisor": "", **event, "at": int(at)}
     if verb == "exit":
         checked["exit"] = [event["exit"]] if isinstance(event["exit"], str) else event["exit"]
         if not isinstance(checked["exit"], list | tuple) or not all(isinstance(path, str) for path in checked["exit"]):

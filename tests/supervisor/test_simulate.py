@@ -254,6 +254,10 @@ def test_backoff_takes_its_time() -> None:
         ([{"at": 1, "exit": [1]}], "a path or a list of paths"),
         ([{"at": 1.5, "exit": "demo/a"}], "whole seconds"),
         ([{"at": -2, "exit": "demo/a"}], "whole seconds"),
+        ([{"at": float("nan"), "exit": "demo/a"}], "whole seconds"),
+        ([{"at": float("inf"), "exit": "demo/a"}], "whole seconds"),
+        ([{"at": True, "exit": "demo/a"}], "whole seconds"),
+        ([{"at": 1, "exit": None}], "needs exactly one of exit,"),
         ([{"at": 2, "exit": "demo/a"}, {"at": 1, "exit": "demo/a"}], "event 1: at 1 is before"),
         ([{"at": 1, "call": "start_chld", "supervisor": "demo"}], "did you mean 'start_child'?"),
         ([{"at": 1, "call": "start_child"}], "needs the path of a supervisor"),
@@ -267,6 +271,12 @@ def test_bad_events(events: list[Any], words: str) -> None:
     with pytest.raises(EventsError) as caught:
         lines(tree_of(), *events)
     assert words in str(caught.value)
+
+
+def test_null_is_not_given() -> None:
+    """A key that is null is as one that is not there, and 1.0 is a whole second: other languages write them so."""
+    event = {"at": 1.0, "exit": "demo/a", "reason": None, "times": None, "call": None, "spec": None}
+    assert lines(tree_of(children=["a"]), event)[1] == {"at": 1, "start": "demo/a"}
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
