@@ -163,17 +163,15 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
     """
     from egghead import nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
-    from supervisor import Root, TreeError, load_tree
+    from supervisor import Root, TreeError, load_again, load_tree
 
     began = time.monotonic()
     lock = claim(settings.records)
     try:
         with runtime(settings.records) as (place, token):
+            variables = {"records": str(settings.records), "bus": str(place.bus)}
             try:
-                tree = load_tree(
-                    settings.tree,
-                    variables={"records": str(settings.records), "bus": str(place.bus)},
-                )
+                tree = load_tree(settings.tree, variables)
             except TreeError as error:
                 raise EggheadError(str(error)) from error
             hook = Launch(
@@ -211,6 +209,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     status_path=place.status,
                     least_level=settings.config.confinement or "strong",
                     on_line=lines.of_process,
+                    reload=lambda: load_again(settings.tree, variables),
                 )
                 code = int(root.run())
                 if code != 0:

@@ -27,6 +27,7 @@ _EXPORTS = {
     "Fault": "errors",
     "SupervisorError": "errors",
     "TreeError": "errors",
+    "load_again": "treefile",
     "load_tree": "treefile",
     "parse_tree": "treefile",
 }

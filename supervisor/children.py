@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,12 @@ class Children:
             process.step = KILLED
             self.signal(process, signal.SIGKILL)
         self.root.changed()
+
+    def revised(self, action: policy.Revised) -> None:
+        """The process has other limits from now on."""
+        process = self.by_path.get(action.path)
+        if process is not None and process.action.incarnation == action.incarnation:
+            process.action = replace(process.action, spec=action.spec)
 
     def kill(self, process: Process, why: str, *, trace: bool = False) -> None:
         """Kill for a fault of the child's own; `why` becomes the reason of its exit.

@@ -49,7 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, help in (
         ("check", _check, "say everything that is wrong with a tree file; exit 0 if nothing is, else 1"),
-        ("run", _run, "run a tree until it ends or is told to stop (SIGTERM, SIGINT; twice: at once)"),
+        (
+            "run",
+            _run,
+            "run a tree until it ends or is told to stop (SIGTERM, SIGINT; twice: at once); SIGHUP: read TREE again",
+        ),
         ("simulate", _simulate, "show what a tree would do for a list of events, one JSON object a line"),
     ):
         sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
@@ -93,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     import logging
 
     from supervisor.root import Root
-    from supervisor.treefile import load_tree
+    from supervisor.treefile import load_again, load_tree
     from supervisor.writer import Writer, WriterHandler
 
     tree = load_tree(options.tree, dict(options.variables))
@@ -104,7 +108,13 @@ def _run(options: argparse.Namespace) -> int:
         out.write(f"READY {tree.root.id}: {told['processes']} processes, confinement {told['level']}")
 
     try:
-        return Root(tree, status_path=options.status, on_ready=say_ready).run()
+        root = Root(
+            tree,
+            status_path=options.status,
+            on_ready=say_ready,
+            reload=lambda: load_again(options.tree, dict(options.variables)),
+        )
+        return root.run()
     finally:
         for writer in (out, log):
             writer.close()

@@ -37,6 +37,7 @@ class Launching:
         self.output: Output | None = None
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # what children get; the root raises its own
         self._interest = 0  # what the launcher's socket is watched for
+        self.tree = root.tree  # what the launcher was made for: it has loaded the modules of that
         self._losing = ""  # why the last one was lost, until the next one serves
         self._dying: Launcher | None = None  # a lost one that is not gone yet
         self._isolated = False  # the zygote is PID 1 of a PID namespace
@@ -45,8 +46,9 @@ class Launching:
     def launch(self) -> None:
         """Start a zygote; it is of use when it says Serving."""
         read, write_end = os.pipe()
+        self.tree = self.root.tree
         try:
-            self.launcher = self.root.make_launcher(self.root.tree, write_end, self._nofile)
+            self.launcher = self.root.make_launcher(self.tree, write_end, self._nofile)
         except OSError as error:
             os.close(read)
             self.root.exit_code, self.root.reason = policy.EXIT_START, f"{sys.executable} cannot be run: {error}"

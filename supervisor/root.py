@@ -28,11 +28,13 @@ from supervisor.hook import LaunchHook, NoHook
 from supervisor.launcher import MakeLauncher
 from supervisor.launcher_zygote import ZygoteLauncher, become_subreaper
 from supervisor.launching import Launching
+from supervisor.reloads import Reloads
 from supervisor.requests import Desk
 from supervisor.sampling import Sampler
 from supervisor.spares import Spares
 from supervisor.spec import Tree
 from supervisor.status import Tally, render, write
+from supervisor.terminal import Terminal
 from supervisor.timers import Timers
 
 logger = logging.getLogger("supervisor.root")
@@ -49,6 +51,7 @@ class Root:
     `on_ready` is called once, when the whole tree is ready, with {level, level_notes, processes}. `status_path`: see
     docs/interfaces.md. `least_level`: confined children are not started where the machine allows less than this.
     `on_line` gets (name, line) for everything that a child prints; by default the logger `supervisor.child` does.
+    `reload` reads the tree again when SIGHUP comes (TreeError: the tree stays as it is); without it SIGHUP is refused.
     `launcher` runs the processes; by default a zygote on this machine.
     """
 
@@ -62,8 +65,8 @@ class Root:
         least_level: str = "none",
         on_line: Callable[[str, str], None] | None = None,
         launcher: MakeLauncher = ZygoteLauncher,
+        reload: Callable[[], Tree] | None = None,
     ) -> None:
-        self.tree = tree
         self.make_launcher = launcher
         self.hook: LaunchHook = hook or NoHook()
         self.on_ready = on_ready
@@ -76,6 +79,8 @@ class Root:
         self.exit_code: int | None = None
         self.started_at = time.time()
         self.state = policy.new(tree, incarnation=time.time_ns() // 1_000_000)
+        self.reloads = Reloads(self, reload)
+        self.terminal = Terminal()
         self.selector = selectors.DefaultSelector()
         self.timers = Timers()
         self.tally = Tally()
@@ -88,10 +93,16 @@ class Root:
         self._events: deque[policy.Event] = deque()
         self._policy_timers: dict[str, int] = {}
         self._signals = 0
+        self._noticed: set[int] = set()  # signals since the last look, should their bytes not have found room
         self._is_ready = False
         self._status_timer: int | None = None
         self._status_cost = 0.0
         self._status_fault = ""
+
+    @property
+    def tree(self) -> Tree:
+        """The tree as it is wanted now; a reload replaces it."""
+        return self.state.tree
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -164,6 +175,10 @@ class Root:
                 logger.warning("supervisor %s ended: %s", path, reason)
             case policy.Note(path=path, text=text):
                 logger.warning("%s: %s", path, text)
+            case policy.Revised():
+                self.children.revised(action)
+            case policy.Reloaded():
+                self.reloads.done(action)
             case policy.Exit(code=code, reason=reason):
                 self.exit_code, self.reason = code, reason
 
@@ -185,7 +200,8 @@ class Root:
         read.setblocking(False)
         write_end.setblocking(False)
         old = {
-            number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            number: signal.signal(number, lambda number, _: self._noticed.add(number))
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         }
         old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # orphans of a lost zygote come to us
         old_fd = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
@@ -199,10 +215,27 @@ class Root:
             write_end.close()
 
     def _on_signal(self, wake: socket.socket) -> None:
+        # What was noticed before we read has its byte here, or it was dropped: in a storm of one signal the socket is
+        # full, and another must not be lost in it.
+        noticed, self._noticed = self._noticed, set()
+        arrived = bytearray()
         with contextlib.suppress(BlockingIOError):
-            for number in wake.recv(256):
-                if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    self.stop(signal.Signals(number).name)
+            while data := wake.recv(4096):
+                arrived += data
+        numbers = [number for number in arrived if number in (signal.SIGTERM, signal.SIGINT)]
+        numbers += noticed.difference(arrived, (signal.SIGHUP,))
+        for number in numbers:
+            self.stop(signal.Signals(number).name)
+        if signal.SIGHUP in noticed or signal.SIGHUP in arrived:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.terminal.left() and not self.terminal.may_leave:
+            self.stop("SIGHUP, and the terminal has gone")
+        elif self._signals or self.exit_code is not None:
+            logger.info("SIGHUP: no reload, the tree is stopping")
+        else:
+            self.reloads.ask("SIGHUP")
 
     def stop(self, reason: str) -> None:
         """Stop the tree in order; the second time: at once."""
@@ -232,6 +265,7 @@ class Root:
                 "level_notes": list(self.level_notes),
                 "ready": self._is_ready,
                 "ended": None if self.exit_code is None else {"code": self.exit_code, "reason": self.reason},
+                "reloaded": self.reloads.last,
                 "launcher": {"pid": launcher.pid if launcher is not None else None},
             },
             "tree": render(view, self.children.by_path.get, self.tally),

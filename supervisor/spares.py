@@ -17,7 +17,7 @@ from supervisor.channel import Channel, Output
 from supervisor.ends import Ends, NoDescriptors
 from supervisor.launcher import Handle, Order
 from supervisor.policy import Start
-from supervisor.spec import ChildSpec
+from supervisor.spec import ChildSpec, SupervisorSpec, Tree
 
 if TYPE_CHECKING:
     from supervisor.root import Root
@@ -37,6 +37,7 @@ class Spare:
     channel: Channel
     output: Output
     slot: tuple[int, int] | None
+    template: ChildSpec
     handle: Handle | None = None
 
 
@@ -46,7 +47,7 @@ class Spares:
     def __init__(self, root: Root) -> None:
         self.root = root
         self.spares: dict[int, Spare] = {}
-        self._wanted = {path: spec for path, spec in root.tree.supervisors() if spec.spares and spec.template}
+        self._wanted = _with_spares(root.tree)
         self._timer: int | None = None
 
     def take(self, action: Start) -> Spare | None:
@@ -55,7 +56,7 @@ class Spares:
         if spec is None:
             return None
         for spare in self.spares.values():
-            if spare.path == action.supervisor and spare.handle is not None:
+            if spare.path == action.supervisor and spare.handle is not None and _fits(spare.template, action.spec):
                 del self.spares[spare.number]
                 self.root.selector.unregister(spare.handle)
                 self.refill(REFILL_AFTER)
@@ -66,6 +67,20 @@ class Spares:
         """Bring the number of spares up to what the tree file says, after `delay` seconds."""
         if self._wanted and self._timer is None:
             self._timer = self.root.timers.add(time.monotonic() + delay, self._fill)
+
+    def revised(self) -> None:
+        """The tree is another one: spares that nobody could become any more go, others are made."""
+        self._wanted = _with_spares(self.root.tree)
+        kept: dict[str, int] = {}
+        for spare in list(self.spares.values()):
+            spec = self._wanted.get(spare.path)
+            kept[spare.path] = kept.get(spare.path, 0) + 1
+            fits = spec is not None and spec.template is not None and _fits(spare.template, spec.template)
+            if spec is None or not fits or kept[spare.path] > spec.spares:
+                kept[spare.path] -= 1
+                del self.spares[spare.number]
+                self._close(spare)
+        self.refill()
 
     def forked(self, number: int, handle: Handle) -> bool:
         """The launcher made a child; True when it is one of ours."""
@@ -112,7 +127,7 @@ class Spares:
             return
         number = self.root.children.next_number()
         slot = self.root.sampler.take_slot() if template.heartbeat is not None else None
-        self.spares[number] = Spare(number, path, ends.channel, ends.output, slot)
+        self.spares[number] = Spare(number, path, ends.channel, ends.output, slot, template)
         with ends:
             to = (ends.theirs, ends.write)
             launcher.start(Order(number, template.start, template.confine, template.rlimits, *to, slot))
@@ -129,3 +144,13 @@ class Spares:
             spare.handle.signal(signal.SIGKILL)
             spare.handle.close()
             spare.handle = None
+
+
+def _with_spares(tree: Tree) -> dict[str, SupervisorSpec]:
+    return {path: spec for path, spec in tree.supervisors() if spec.spares and spec.template}
+
+
+def _fits(one: ChildSpec, other: ChildSpec) -> bool:
+    """Could a process that was forked for one become the other? All else it is told later."""
+    beats = (one.heartbeat is None) == (other.heartbeat is None)
+    return beats and (one.start, one.confine, one.rlimits) == (other.start, other.confine, other.rlimits)

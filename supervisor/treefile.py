@@ -171,6 +171,15 @@ def load_tree(
     return parse_tree(data, file, variables, unique_names=unique_names)
 
 
+def load_again(path: str | os.PathLike[str], variables: Mapping[str, Any] | None = None) -> Tree:
+    """As `load_tree`, for a reload: a pipe was read the first time, and to open it again could block for ever."""
+    file = os.fspath(path)
+    if os.path.exists(file) and not os.path.isfile(file):
+        fault = "cannot be read a second time: it is no regular file; give the path of one to reload it"
+        raise TreeError([Fault(1, 1, fault, "", file)])
+    return load_tree(file, variables)
+
+
 def parse_tree(
     text: str | bytes, file: str = "<tree>", variables: Mapping[str, Any] | None = None, *, unique_names: bool = True
 ) -> Tree:

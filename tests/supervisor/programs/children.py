@@ -144,3 +144,22 @@ def commander(context, path):
             if "stop" in message:
                 return
             print("answer", json.dumps(message), flush=True)
+
+
+def looks(context, path):
+    """Says whether it can read a file."""
+    try:
+        with open(path, "rb"):
+            reads = True
+    except OSError:
+        reads = False
+    context.ready(reads=reads, level=context.level)
+    wait_for_stop(context)
+
+
+def finishes(context, seconds=0.5):
+    """When asked to stop it finishes what it is at, which takes a while."""
+    context.ready()
+    wait_for_stop(context)
+    time.sleep(seconds)
+    print("finished", flush=True)

@@ -45,6 +45,12 @@ def supervisor(given):
     return SupervisorSpec(**given)
 
 
+def made(given):
+    given = {key: value for key, value in given.items() if key != "options"}
+    preload = tuple(given.pop("preload", ()))
+    return Tree(supervisor(given), preload=preload)
+
+
 class Hook:
     """Gives every child a word, and tells the child `board` of each launch before it happens."""
 
@@ -66,13 +72,12 @@ def main():
     logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stdout)
     if options.pop("hook", False):
         options["hook"] = Hook()
-    preload = tuple(given.pop("preload", ()))
     root = Root(
-        Tree(supervisor(given), preload=preload),
+        made(given),
         status_path=directory / options.pop("status", "status.json"),
         on_ready=lambda info: print("READY", json.dumps(info), flush=True),
         on_line=lambda name, line: print(f"[{name}] {line}", flush=True),
-        **options,
+        **{"reload": lambda: made(json.loads((directory / "tree.json").read_text())), **options},
     )
     code = root.run()
     print("ENDED", json.dumps({"code": code, "reason": root.reason}), flush=True)
