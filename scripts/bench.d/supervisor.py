@@ -61,16 +61,17 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    few_kills=50,
+    few_kills=40,
     many_kills=30,
-    turns=5,
+    turns=10,
     starts=1,
-    most=300,
-    most_kills=20,
+    most=200,
+    most_kills=10,
     most_starts=1,
     idle=3.0,
     bursts=2,
     other_kills=1,
+    others_few=5,
     others_many=0,
 )
 SMOKE = Plan(2, 2, 3, 2, 1, 1, 4, 1, 1, 0.1, 10, 2, 1, 1, 2, 0, False)
@@ -89,13 +90,15 @@ def run() -> Iterator[Row]:
     plan = given.plan or FULL
     if given.nice is not None:
         os.setpriority(os.PRIO_PROCESS, 0, given.nice)
+    kept: list[bool] = []
     with nothing_left():
         yield _load("at the start")
-        yield from _few(plan)
-        yield from _many(plan)
-        yield from _most(plan)
-        yield from _others(plan)
+        for phase in (_few, _many, _most, _others):
+            for row in phase(plan):
+                kept += row.get("goals", {}).values()
+                yield row
         yield _load("at the end")
+    yield {"name": "goals kept", "value": f"{sum(kept)} of {len(kept)}", "unit": ""}
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
@@ -210,13 +213,21 @@ def _many(plan: Plan) -> Iterator[Row]:
         with closing(contenders):
             for contender in contenders:
                 _ = contender.hello  # all have loaded what they need before anybody is measured
+            spent: dict[str, float] = {}
             for (how, _), contender in zip(starters, contenders, strict=True):
+                before = sum(cpu(pid) for pid in contender.hello["pids"].values())
                 started[how].setdefault(contender.name, []).append(contender.ask("start", how=how)["ms"])
+                after = sum(cpu(pid) for pid in contender.hello["pids"].values())
+                child = contender.ask("memory", count=20)["child"]
+                if how == "one" and child:
+                    spent[contender.name] = 1000 * (after - before) / plan.many + child["cpu"]
             if turn < plan.starts - 1:
                 continue
             for how, samples in started.items():
                 middle = {who: statistics.median(times) for who, times in samples.items()}
                 yield from _side_by_side(f"{plan.many} children to all ready, {WORDS[how]}", middle, "ms", plan.many)
+            for row in _side_by_side("CPU of all processes for one child to ready", spent, "ms", plan.many):
+                yield row | {"goals": {}}  # no promise: it tells what the times are made of, on a busy machine too
             by_way = {
                 how: [c for (way, _), c in zip(starters, contenders, strict=True) if way == how] for how in started
             }

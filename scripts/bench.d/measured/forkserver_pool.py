@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import time
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from typing import Any
 
 import idle
@@ -134,7 +134,8 @@ def main(children: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pool = Pool(children)
-    stand.say({"level": "none", "pids": {"root": os.getpid()}})
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # the module does not tell otherwise
+    stand.say({"level": "none", "pids": {"root": os.getpid(), "zygote": server}})
     stand.serve(
         {"start": pool.start, "kill": pool.kill, "burst": pool.burst, "memory": pool.memory, "messages": pool.messages},
         pool.end,

@@ -37,11 +37,11 @@ def serve(commands: dict[str, Callable[..., Any]], end: Callable[[], None]) -> N
 
 
 def memory(pids: Iterable[int]) -> dict[str, float] | None:
-    """Medians in MiB over these processes: {private, pss}. None where the kernel does not let us look."""
-    sizes = [size for pid in pids if (size := _memory(pid)) is not None]
+    """Medians over these processes: {private and pss in MiB, cpu in ms}. None where the kernel does not let us look."""
+    sizes = [(*size, 1000 * cpu(pid)) for pid in pids if (size := _memory(pid)) is not None]
     if not sizes:
         return None
-    return {"private": statistics.median(s[0] for s in sizes), "pss": statistics.median(s[1] for s in sizes)}
+    return {key: statistics.median(column) for key, *column in zip(("private", "pss", "cpu"), *sizes, strict=True)}
 
 
 def _memory(pid: int) -> tuple[float, float] | None:
