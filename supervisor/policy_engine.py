@@ -61,8 +61,16 @@ from supervisor.policy_working import Report, Working
 from supervisor.spec import ChildSpec, SupervisorSpec
 
 EVENT_KIND: Mapping[type[Event], EventKind] = {
-    Boot: "boot", Ready: "report", StartFailed: "report", Exited: "report", Stopped: "report",
-    Request: "request", Timer: "timer", StopTree: "stop", LauncherLost: "launcher lost", Reload: "reload",
+    Boot: "boot",
+    Ready: "report",
+    StartFailed: "report",
+    Exited: "report",
+    Stopped: "report",
+    Request: "request",
+    Timer: "timer",
+    StopTree: "stop",
+    LauncherLost: "launcher lost",
+    Reload: "reload",
 }
 
 

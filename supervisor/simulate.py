@@ -93,7 +93,9 @@ class Run:
         self.timers: dict[str, float] = {}
         self.called: dict[int, str] = {}  # number of a request -> path of the supervisor
         self.concurrent = False  # two supervisors had something to do at the same time: OTP's order is not defined
-        self.beside = False  # a dynamic supervisor went on beside a held child, where OTP's would have waited
+        self.beside = (
+            False  # a dynamic supervisor went on, or ended, beside a held child, where OTP's would have waited
+        )
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -233,7 +235,10 @@ class Run:
         return {"start": path}
 
     def stop(self, path: str, incarnation: int, how: Shutdown) -> Line | None:
-        if self.held_starts.pop(path, None) is None and path not in self.running:
+        if path in self.held_starts:
+            del self.held_starts[path]
+            self.beside = True  # only a dynamic supervisor that ends does not wait for a start
+        elif path not in self.running:
             return None  # it died before its supervisor came to stop it; its end is reported already
         if self.hold_stop[path] > 0 and how != "brutal_kill":  # nothing holds up a SIGKILL
             self.hold_stop[path] -= 1

@@ -1,4 +1,4 @@
-"""The generated page of the command line is the one the program would write today."""
+"""What is generated in docs/ is what the program would write today: the command line, the tables of the supervisor."""
 
 import subprocess
 import sys
@@ -8,5 +8,5 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_is_up_to_date() -> None:
-    """docs/cli.md equals what scripts/docs.py makes; run it after changing a command."""
+    """docs/cli.md and the tables of docs/supervisor.md equal what scripts/docs.py makes; run it after changing either."""
     assert subprocess.run([sys.executable, "scripts/docs.py", "--check"], cwd=ROOT, timeout=30).returncode == 0

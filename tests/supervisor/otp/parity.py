@@ -32,7 +32,7 @@ class Scenario(NamedTuple):
 
 # equal: line by line. reordered: two supervisors had something to do at the same time, and each did the same as in OTP;
 # only the order between them, which is the Erlang scheduler's, is not ours. race: so too, but that order decided what
-# came out. beside: a dynamic supervisor went on beside a held child, where OTP's waits (docs/supervisor.md).
+# came out. beside: a dynamic supervisor went on beside a held child, or ended, where OTP's waits (docs/supervisor.md).
 Verdict = Literal["equal", "reordered", "race", "beside", "different"]
 VERDICTS: tuple[Verdict, ...] = Verdict.__args__  # type: ignore[attr-defined]
 
