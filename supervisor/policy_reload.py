@@ -128,6 +128,7 @@ def resume(machine: Machine, path: str, id: str, job: Job) -> bool:
     child = machine.child(path, id)
     if id not in job.change.kept:
         if id in job.change.swaps:
+            machine.forget_below(child)
             spec = next(spec for spec in machine.supervisors[path].spec.children if spec.id == id)
             machine.set_child(path, fresh_child(machine.supervisors[path].spec, path, spec))
         elif child.row or child.planned:

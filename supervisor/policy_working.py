@@ -81,9 +81,13 @@ class Working:
         child = self._children(path).pop(id)
         self.disarm(child)
         self.starts.pop(child.path, None)
+        self.forget_below(child)
+
+    def forget_below(self, child: Child) -> None:
+        """What is remembered of the children of a supervisor that is gone for good."""
         if isinstance(child.spec, SupervisorSpec):
             for below in [other for other in self.starts if other.startswith(f"{child.path}/")]:
-                del self.starts[below]  # children of a supervisor that is gone for good
+                del self.starts[below]
 
     def set_job(self, path: str, lane: str, job: Job | None) -> None:
         jobs = dict(self.supervisors[path].jobs)
