@@ -6,6 +6,7 @@ everything settles before the next event. The format is documented in docs/super
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from supervisor.policy_events import (
     Event,
     Exited,
     Ready,
+    Reload,
+    Reloaded,
     Reply,
     Request,
     Start,
@@ -44,6 +47,7 @@ _VERBS: Mapping[str, tuple[str, ...]] = {  # what an event does -> the keys it m
     "hold_next_stop": (),
     "release": (),
     "call": ("supervisor", "id", "spec"),
+    "reload": (),
 }
 _CALL_START = "simulated:child"  # a child that is only simulated need not say what it would run
 _WORDS = {"starting": "restarting", "parked": "terminated"}  # shown in OTP's three words
@@ -113,6 +117,8 @@ class Run:
             self.hold_stop[event["hold_next_stop"]] += 1
         elif "release" in event:
             self.release(event["release"])
+        elif "reload" in event:
+            self.feed(Reload(event["reload"]))
         else:
             self.call(event)
 
@@ -209,6 +215,8 @@ class Run:
                 return self.stop(path, incarnation, action.how)
             case Reply(_, code, unserved=False):
                 return {"result": code}
+            case Reloaded(ok=False):
+                return {"result": "error"}
             case SupervisorExit(path):
                 return {"supervisor_exit": path}
             case ArmTimer(id, at):
@@ -305,6 +313,8 @@ def _check(position: int, event: object) -> dict[str, Any]:
         checked["exit"] = [event["exit"]] if isinstance(event["exit"], str) else event["exit"]
         if not isinstance(checked["exit"], list | tuple) or not all(isinstance(path, str) for path in checked["exit"]):
             raise EventsError(f"event {position}: exit takes a path or a list of paths, got {event['exit']!r}")
+    elif verb == "reload":
+        checked["reload"] = _tree(position, event["reload"])
     elif not isinstance(event[verb], str):
         raise EventsError(f"event {position}: {verb} takes text, got {event[verb]!r}")
     _one_of(position, "reason", checked["reason"], _REASONS)
@@ -319,6 +329,18 @@ def _check(position: int, event: object) -> dict[str, Any]:
     if isinstance(checked["times"], bool) or not isinstance(checked["times"], int) or checked["times"] < 0:
         raise EventsError(f"event {position}: times must be a whole number, got {checked['times']!r}")
     return checked
+
+
+def _tree(position: int, given: object) -> Tree:
+    """The tree of a reload, written as a tree file is."""
+    from supervisor.treefile import parse_tree
+
+    if not isinstance(given, Mapping):
+        raise EventsError(f"event {position}: reload takes a tree as in a tree file, got {given!r}")
+    try:
+        return parse_tree(json.dumps(given, ensure_ascii=False), f"event {position}: reload", unique_names=False)
+    except TreeError as error:
+        raise EventsError(str(error)) from None
 
 
 def _one_of(position: int, key: str, word: object, known: Sequence[str]) -> None:

@@ -226,6 +226,17 @@ def test_dynamic() -> None:
     assert done == ["pool/x", "result ok", "pool/x", "stop pool/x", "result ok", "result not_found"]
 
 
+def test_reload() -> None:
+    """A reload prints the stops and starts that it takes, in order; one that is refused prints an error."""
+    new = tree_of(children=["x", {"id": "b", "start": "m:f", "args": {"v": 2}}, "c"])
+    assert told(tree_of(), {"at": 1, "reload": new})[3:] == ["stop b", "stop a", "x", "b"]
+    assert told(tree_of(), {"at": 1, "fail_next_start": "demo/x"}, {"at": 1, "reload": new})[3:] == [
+        *("stop b", "stop a", "start_failed x", "b", "result error"),
+    ]
+    assert told(tree_of(), {"at": 1, "reload": {**new, "id": "other"}})[3:] == ["result error"]
+    assert lines(tree_of(), {"at": -1, "reload": tree_of(children=["z"])})[0] == {"at": 0, "start": "demo/z"}
+
+
 def test_events_for_nothing_are_ignored() -> None:
     """Exits, releases and calls for something that is not running change nothing and print nothing."""
     events = [
@@ -264,6 +275,8 @@ def test_backoff_takes_its_time() -> None:
         ([{"at": 1, "call": "start_child", "supervisor": "demo", "spec": 1}], "spec an object"),
         ([{"at": 1, "fail_next_start": "demo/a", "times": "x"}], "times must be a whole number"),
         ([{"at": 1, "release": 3}], "release takes text"),
+        ([{"at": 1, "reload": "tree.yaml"}], "reload takes a tree as in a tree file"),
+        ([{"at": 1, "reload": {"id": "demo"}}], "event 0: reload:1:1: the root supervisor has no 'strategy'"),
     ],
 )
 def test_bad_events(events: list[Any], words: str) -> None:
