@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from supervisor.context import CHILD_EXIT_CODES
+from supervisor.policy_changes import BIRTH
 from supervisor.policy_events import EXIT_CODES
 from supervisor.policy_rules import RESTARTED
 from supervisor.policy_table import CALLS, CHILD_METHODS, EVENT_KINDS, PHASES, REFUSED, REPORT_KINDS, REPORTS, TIMERS
-from supervisor.spec import RESTARTS
+from supervisor.spec import RESTARTS, ChildSpec
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "supervisor.md"
 _REASONS = ("normal", "shutdown", "crash")
@@ -46,11 +48,27 @@ def tables() -> dict[str, str]:
             ["supervisor", "call", "use instead"],
             ([kind, f"`{call}`", f"`{use}`"] for kind, calls in REFUSED.items() for call, use in calls.items()),
         ),
+        "reload": _table(
+            ["what changed of a worker", "what happens"],
+            [
+                [_listed(BIRTH), "another process: it is stopped, and started with the new spec"],
+                ["`heartbeat`, where there was none", "the same: it was given no slot to beat on"],
+                [_listed(_in_place()), "takes effect at once, the process goes on"],
+            ],
+        ),
         "timers": _table(
             ["timer", "armed while", "when it comes, the child is"],
             ([f"`{purpose}`", f"`{status}`", text] for purpose, (status, text) in TIMERS.items()),
         ),
     }
+
+
+def _in_place() -> list[str]:
+    return [field.name for field in fields(ChildSpec) if field.name not in ("id", *BIRTH)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _matrix(what: str, rows: Mapping[str, Mapping[str, str]], columns: Iterable[str]) -> str:

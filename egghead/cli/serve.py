@@ -23,6 +23,7 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
     """Run a node: the notes, the rooms and the agents of one folder, until Ctrl-C or SIGTERM.
 
     Logs go to stderr; the READY line on stdout says what is running and how to talk to it.
+    SIGHUP (kill -HUP) reads the tree file again and touches only what changed; closing the terminal stops the node.
     """
     from egghead import node, nodelog
 
