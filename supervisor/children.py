@@ -210,7 +210,7 @@ class Children:
         self.release(process)
         end = describe(status, planned=process.planned, fault=process.fault)
         action = process.action
-        self.root.tally.add(process, end, time.time(), left)
+        self.root.tally.add(process, end, time.time(), time.monotonic() - process.began, left)
         if process.stop is not None:
             self.root.post(policy.Stopped(action.path, action.incarnation, process.step))
         elif not process.ready:
@@ -312,6 +312,7 @@ class Children:
         logger.warning("%s: killed: %s", process.name, why)
         if trace:
             self.signal(process, signal.SIGABRT)
+            self.signal(process, signal.SIGCONT)  # a stopped process would sleep through the one before
             later = time.monotonic() + TRACE_TIME
             process.terms.append(self.root.timers.add(later, lambda: self.signal(process, signal.SIGKILL)))
         else:

@@ -127,8 +127,11 @@ class Launcher(Protocol):
     def flush(self) -> None:
         """Send what is waiting, as far as it goes."""
 
-    def hung(self, now: float) -> str:
-        """Why the launcher is held for hung at monotonic time `now`, or nothing. Asked about once a second."""
+    def hung(self, now: float, awake: float) -> str:
+        """Why the launcher is held for hung at monotonic time `now`, or nothing. Asked about once a second.
+
+        awake: since when the caller has run without a break; silence before that is not held against the launcher.
+        """
 
     def kill(self) -> None:
         """End it at once, with everything it started where it is `isolated`."""

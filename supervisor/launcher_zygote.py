@@ -27,6 +27,7 @@ logger = logging.getLogger("supervisor.launcher")
 
 START_LIMIT = 120.0  # seconds for the zygote to preload the application
 SILENCE_LIMIT = 10.0  # seconds without a word while something is asked of it, until it is held for hung
+STOPPED_AGAIN = 2.5  # seconds after it was woken in which a zygote that is stopped once more is given up
 MESSAGE = 1 << 17
 
 # The zygote's environment can be read in every child, so it gets what a Python needs and nothing that may be secret.
@@ -98,6 +99,7 @@ class ZygoteLauncher:
         self.end = -1
         self._began = time.monotonic()
         self._heard = self._began
+        self._woken = 0.0  # when it was last found stopped, and woken
         self._open: set[int] = set()  # forks asked for and not answered
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._profiles: dict[Profile, int] = {}
@@ -199,18 +201,29 @@ class ZygoteLauncher:
             self._queue.popleft()
             _close(fds)
 
-    def hung(self, now: float) -> str:
+    def hung(self, now: float, awake: float) -> str:
         self._stub.poll()  # it has ended long ago; until somebody asks it stays a zombie
+        if self.pid and _state(self.pid) == "T":
+            # Waking it costs nothing, another zygote costs every child its life. But one that does not stay awake is lost.
+            if awake < self._woken and now - self._woken < STOPPED_AGAIN:
+                return "it was stopped again as soon as it had been woken"
+            logger.warning("the zygote was stopped (SIGSTOP) and is woken with SIGCONT")
+            self._woken = now
+            self._signal(signal.SIGCONT)
         if not self.serving:
-            return f"not serving after {START_LIMIT:.0f} s" if now - self._began > START_LIMIT else ""
-        if self._open and now - self._heard > SILENCE_LIMIT:
+            return f"not serving after {START_LIMIT:.0f} s" if now - max(self._began, awake) > START_LIMIT else ""
+        if self._open and now - max(self._heard, awake) > SILENCE_LIMIT:
             return f"no answer for {SILENCE_LIMIT:.0f} s"
         return ""
 
-    def kill(self) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         if self.end >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.end, signal.SIGKILL)
+                signal.pidfd_send_signal(self.end, number)
+
+    def kill(self) -> None:
+        if self.end >= 0:
+            self._signal(signal.SIGKILL)
         elif self._stub.poll() is None:
             self._stub.kill()
 
@@ -266,6 +279,15 @@ class ZygoteLauncher:
     def _enqueue(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         self._queue.append((json.dumps(message, separators=(",", ":")).encode(), fds))
         self.flush()
+
+
+def _state(pid: int) -> str:
+    """The state of a process as ps shows it; T: stopped by a signal (t would be: by a debugger, which is left alone)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (OSError, IndexError):
+        return ""
 
 
 def _wait(pidfd: int, seconds: float) -> bool:

@@ -62,16 +62,17 @@ class Launching:
         self._watch()
 
     def _watch(self) -> None:
-        """Look now and then whether the zygote still answers; it may be stopped, or hang in native code."""
+        """Look each second whether the zygote still answers; it may be stopped, or hang in native code."""
         launcher = self.launcher
         if launcher is None:
             return
         now = time.monotonic()
-        why = launcher.hung(now)
+        awake = self.root.awake  # nothing of the time before that counts: the zygote very likely was stopped with us
+        why = launcher.hung(now, awake)
         late = [
             p
             for p in self.root.children.processes.values()
-            if p.dead and not p.lost and now - p.ready_at > REPORT_LIMIT
+            if p.dead and not p.lost and now - max(p.ready_at, awake) > REPORT_LIMIT
         ]
         if not why and late and launcher.serving:
             why = f"did not report the end of {late[0].name}"

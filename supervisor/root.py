@@ -41,6 +41,7 @@ logger = logging.getLogger("supervisor.root")
 lines_logger = logging.getLogger("supervisor.child")
 
 STATUS_INTERVAL = 0.05
+ABSENCE = 0.5  # seconds without a turn after which the root was stopped, and its children very likely with it
 STATUS_AGAIN = 1.0  # seconds until what could not be written is tried again
 STOPPED_EARLY = "stopped before anything was started"
 
@@ -89,6 +90,8 @@ class Root:
         self.children = Children(self)
         self.spares = Spares(self)
         self.launching = Launching(self)
+        self.awake = 0.0  # monotonic: since when the root has run without a break
+        self._seen = time.monotonic()
         self.booted = False  # the policy has been told to start
         self._events: deque[policy.Event] = deque()
         self._policy_timers: dict[str, int] = {}
@@ -117,6 +120,7 @@ class Root:
             try:
                 self.selector.register(wake, selectors.EVENT_READ, lambda _: self._on_signal(wake))
                 self.launching.launch()
+                self._seen = time.monotonic()
                 while self.exit_code is None:
                     self._turn()
             finally:
@@ -126,14 +130,25 @@ class Root:
 
     def _turn(self) -> None:
         following = self.timers.next()
-        timeout = None if following is None else max(0.0, following - time.monotonic())
-        for key, mask in self.selector.select(timeout):
+        began = time.monotonic()
+        timeout = None if following is None else max(0.0, following - began)
+        selected = self.selector.select(timeout)
+        if timeout is not None:
+            self._notice_absence(max(began - self._seen, time.monotonic() - began - timeout))
+        for key, mask in selected:
             current = self.selector.get_map().get(key.fd)
             if current is not None and current.data is key.data:  # an earlier one of this batch may have closed it
                 key.data(mask)
         for callback in self.timers.due(time.monotonic()):
             callback()
         self.settle()
+
+    def _notice_absence(self, seconds: float) -> None:
+        """The root itself was stopped (SIGSTOP, a frozen container): what nobody saw pass counts against nobody."""
+        self._seen = time.monotonic()
+        if seconds > ABSENCE:
+            self.awake = self._seen
+            self.timers.shift(seconds)
 
     def settle(self) -> None:
         """Let the policy decide about everything that has happened, and carry it out."""
@@ -204,6 +219,7 @@ class Root:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         }
         old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # orphans of a lost zygote come to us
+        old[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: None)  # says that we were stopped
         old_fd = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
         try:
             yield read
@@ -222,6 +238,8 @@ class Root:
         with contextlib.suppress(BlockingIOError):
             while data := wake.recv(4096):
                 arrived += data
+        if signal.SIGCONT in arrived:
+            self.awake = time.monotonic()
         numbers = [number for number in arrived if number in (signal.SIGTERM, signal.SIGINT)]
         numbers += noticed.difference(arrived, (signal.SIGHUP,))
         for number in numbers:

@@ -20,7 +20,6 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 MEMORY_INTERVAL = 1.0
 MEMORY_SHARE = 0.002  # of one core, for looking at memory, however large the tree
 NOTEWORTHY = 1 << 18  # bytes of change that status is written for
-STOPPED = 0.5  # seconds after which a late root was itself stopped, and its children very likely with it
 PSS_EACH_ROUND = 4  # PSS costs the kernel a walk over the whole process
 
 
@@ -34,8 +33,6 @@ class Sampler:
         self._free: list[int] = []
         self._beating: dict[int, Process] = {}
         self._beat_timer: int | None = None
-        self._due = 0.0  # when the next look at the beats was to be
-        self._awake = 0.0  # since when the root itself runs without a break
         self._memory_timer: int | None = None
         self._turn = 0
 
@@ -87,19 +84,16 @@ class Sampler:
         self._beat_timer = None
         if shortest is not None:
             interval = min(5.0, max(0.02, shortest / 4))
-            self._due = time.monotonic() + interval
-            self._beat_timer = self.root.timers.add(self._due, self._beats)
+            self._beat_timer = self.root.timers.add(time.monotonic() + interval, self._beats)
 
     def _beats(self) -> None:
         now = time.monotonic()
-        if now - self._due > STOPPED:
-            self._awake = now
         for process in list(self._beating.values()):
             limit = process.spec.heartbeat
             if limit is None or process.slot is None or process.stop is not None or process.dead or process.lost:
                 continue
             beat = struct.unpack("Q", os.pread(self.fd, 8, process.slot * PAGE))[0] / 1e9
-            if now - max(beat, process.ready_at, self._awake) > limit:
+            if now - max(beat, process.ready_at, self.root.awake) > limit:
                 self.root.children.kill(process, f"no heartbeat for {limit:g} s", trace=True)
         self._arm_beats()
 

@@ -26,8 +26,8 @@ class Tally:
     def __init__(self) -> None:
         self._deaths: dict[str, deque[dict[str, Any]]] = {}
 
-    def add(self, process: Process, end: End, at: float, left: int) -> None:
-        """Remember one death. `at`: unix seconds."""
+    def add(self, process: Process, end: End, at: float, uptime: float, left: int) -> None:
+        """Remember one death. `at`: unix seconds; `uptime`: seconds since it was begun, whatever the wall clock did."""
         path = process.action.path
         deaths = self._deaths.pop(path, None) or deque(maxlen=DEATHS)
         death = {
@@ -39,7 +39,7 @@ class Tally:
             "planned": end.planned,
             "step": process.step,
             "ready": process.ready,
-            "uptime": round(at - process.started_at, 3),
+            "uptime": round(uptime, 3),
             "left": left,
             "stderr": list(process.output.tail),
         }

@@ -177,7 +177,7 @@ class FakeLauncher:
                     raise EOFError("the fake launcher is lost")
             return events
 
-    def hung(self, now: float) -> str:
+    def hung(self, now: float, awake: float) -> str:
         return ""
 
     def kill(self) -> None:

@@ -141,7 +141,7 @@ def test_it_serves_first(make: MakeLauncher) -> None:
     with bench(make) as b:
         serving = b.until(Serving)
         assert b.said[0] is serving and b.launcher.serving
-        assert b.launcher.hung(time.monotonic()) == ""
+        assert b.launcher.hung(time.monotonic(), 0.0) == ""
 
 
 @launchers

@@ -22,7 +22,6 @@ from tests.supervisor.harness import (
     misbehaving,
     running,
     strays,
-    wait_until,
     worlds,
 )
 
@@ -183,24 +182,6 @@ def test_a_beating_child_is_left_alone(world: World, directory: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         node.until(lambda: node.workers()["a"]["last_exit"], "the verdict", 5)
         assert node.workers()["a"]["last_exit"]["reason"] == "no heartbeat for 1 s"
-
-
-def test_a_tree_that_was_stopped_as_a_whole_is_not_taken_for_hung(directory: Path) -> None:
-    """SIGSTOP of everything for longer than the heartbeat, as a debugger or a frozen container does it: nobody is
-    killed when it goes on, because the root has not looked either."""
-    child = {"id": "a", "start": "children:beats", "args": {"every": 0.1}, "heartbeat": 1.0}
-    with running(one_for_one(child, {"id": "b", "start": "children:idle"}), directory) as node:
-        node.ready()
-        pid = node.pid("a")
-        began = node.workers()["a"]["started_at"]
-        everybody = [node.process.pid, node.launcher(), pid]
-        for number in everybody:
-            os.kill(number, signal.SIGSTOP)
-        wait_until(lambda: _uptime(began) > 3.5, "more than the heartbeat")
-        for number in everybody:
-            os.kill(number, signal.SIGCONT)
-        wait_until(lambda: _uptime(began) > 5.5, "what a hung child would not survive")
-        assert node.pid("a") == pid and node.workers()["a"]["restarts"] == 0
 
 
 def _uptime(began: float) -> float:

@@ -127,18 +127,6 @@ def test_a_killed_child_is_restarted_alone(world: World, directory: Path) -> Non
         assert node.pid("b") == b
 
 
-def test_a_stopped_zygote_is_replaced(directory: Path) -> None:
-    """A zygote that is stopped (SIGSTOP) does not stop the root: it is held for hung, killed and replaced."""
-    with running(one_for_one({"id": "a", "start": "children:idle"}), directory) as node:
-        node.ready()
-        zygote, child = node.launcher(), node.pid("a")
-        os.kill(zygote, signal.SIGSTOP)
-        os.kill(child, signal.SIGKILL)
-        node.until(lambda: "the zygote hangs" in node.output, "the verdict", 15)
-        node.until(lambda: node.workers()["a"]["state"] == "running" and node.pid("a") != child, "a new child")
-        assert not alive(zygote)
-
-
 def test_hundred_restarts_leave_nothing(directory: Path) -> None:
     """After a hundred restarts the root has as many descriptors as before, and there is no zombie."""
     with running(one_for_one({"id": "a", "start": "children:idle"}, intensity=1000), directory) as node:
