@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from supervisor.jail import landlock, layout, linux, namespaces, seccomp
+from supervisor.jail.bpf import Program
 from supervisor.jail.levels import Ability, Level
 from supervisor.spec import Profile
 
@@ -39,9 +40,11 @@ class Jail:
     """What a child of one profile needs to lock itself in. Holds descriptors; `close` when it is replaced."""
 
     level: Level
-    program: seccomp.Program | None
+    program: Program | None
     ruleset: int | None
     spaces: namespaces.Namespaces | None
+    bounds: tuple[tuple[str, int, int], ...]  # name and number of a limit, and what it is set to
+    exec: bool  # programs may be started
     sources: tuple[tuple[str, int, int], ...]  # path, device, inode of what was given, to see when it was replaced
 
     def stale(self) -> bool:
@@ -64,9 +67,8 @@ class Jail:
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
         if linux.ARCH is not None:
-            linux.drop_capabilities()
+            linux.drop_capabilities(bounding=self.program is None or self.exec)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def _bound(self, limits: Mapping[str, int]) -> None:
         """Take what is left of the machine's shared resources, at most.
@@ -75,21 +77,14 @@ class Jail:
         the child's own namespace was made, or one child's limit would be that of all. Without a namespace it counts
         everything that the user runs, and only a limit somebody asked for is set.
         """
-        bounds = {name: bound for name, bound in BOUNDS.items() if name not in limits}
-        if self.spaces is not None:
-            bounds["nproc"] = TASKS
+        for name, which, bound in self.bounds:
+            if name not in limits:
+                resource.setrlimit(which, (bound, bound))
         if "nproc" in limits:
-            bounds["nproc"] = limits["nproc"]
-        for name, bound in bounds.items():
-            which = getattr(resource, f"RLIMIT_{name.upper()}", None)
-            if which is None:
-                continue
-            hard = resource.getrlimit(which)[1]
-            if hard != resource.RLIM_INFINITY:
-                bound = hard if bound == resource.RLIM_INFINITY else min(bound, hard)
-            resource.setrlimit(which, (bound, bound))
-        # Less than the root and the launcher have: who may hold as many can put as many in flight to itself, and then
+            resource.setrlimit(resource.RLIMIT_NPROC, (limits["nproc"], limits["nproc"]))
+        # Less descriptors than the root and the launcher have: who may hold as many can put as many in flight to itself, and then
         # neither can send one, which is how children are started.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard // 2), hard // 2))
 
@@ -97,7 +92,7 @@ class Jail:
         """The last step, which refuses the calls that the others needed. Raises OSError."""
         if self.program is not None:
             at = 0 if beats is None else ctypes.addressof(ctypes.c_char.from_buffer(beats))
-            seccomp.install(self.program, at)
+            self.program.install(at)
 
     def descriptors(self) -> list[int]:
         """What a process must hold to enter."""
@@ -149,7 +144,18 @@ def prepare(profile: Profile, ability: Ability, python: Iterable[str]) -> Jail:
         if ruleset is not None:
             os.close(ruleset)
         raise
-    return Jail(ability.level, program, ruleset, spaces, sources)
+    return Jail(ability.level, program, ruleset, spaces, _bounds(spaces is not None), profile.exec, sources)
+
+
+def _bounds(counted: bool) -> tuple[tuple[str, int, int], ...]:
+    """The limits of a child that asks for no others. counted: processes and threads are, for each child by itself."""
+    bounds = []
+    for name, bound in {**BOUNDS, **({"nproc": TASKS} if counted else {})}.items():
+        which = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if which is not None:
+            hard = resource.getrlimit(which)[1]
+            bounds.append((name, which, bound if hard == resource.RLIM_INFINITY else min(bound, hard)))
+    return tuple(bounds)
 
 
 def _identity(path: str) -> tuple[str, int, int]:

@@ -131,7 +131,7 @@ def _try_seccomp() -> str:
     """Install a filter and see that it refuses what it names."""
 
     def attempt() -> None:
-        seccomp.install(seccomp.build(seccomp.Rules(), linux.ARCH or ""))
+        seccomp.build(seccomp.Rules(), linux.ARCH or "").install()
         try:
             os.kill(1, 0)
         except PermissionError:

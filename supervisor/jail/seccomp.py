@@ -1,29 +1,35 @@
-"""A seccomp filter for confined children, built as classic BPF from tables.
+"""A seccomp filter for confined children, built from tables.
 
-Here belongs which system calls are refused and how the filter is assembled: pure functions from a description to
-bytes, and one function that installs them. The filter refuses what is named and what is newer than its table; the
+Here belongs which system calls are refused, as a pure function of a description; how that becomes a program of the
+kernel's is `bpf`. The filter refuses what is named and what is newer than its table; the
 rest is left to the namespaces and Landlock. A refused call fails with EPERM: a program can go on and say why.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supervisor.jail import linux
+from supervisor.jail.bpf import (
+    BEATS_HIGH,
+    BEATS_LOW,
+    JEQ,
+    JGE,
+    JGT,
+    JSET,
+    LD_ABS,
+    PID,
+    RET,
+    Body,
+    Instruction,
+    Program,
+    program,
+    tree,
+)
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
-
-LD_ABS = 0x20
-JEQ = 0x15
-JGE = 0x35
-JGT = 0x25
-JSET = 0x45
-RET = 0x06
 
 ALLOW = 0x7FFF0000
 KILL = 0x80000000
@@ -115,53 +121,23 @@ class Rules:
     fork: bool = False
 
 
-Instruction = tuple[int, int, int, int]  # code, jump true, jump false, constant
-
-
-@dataclass(frozen=True)
-class Program:
-    """An assembled filter. The slots are the instructions whose constant is known only when it is installed."""
-
-    instructions: tuple[Instruction, ...]
-    pid_slots: tuple[int, ...]  # the process's own pid
-    beats_slots: tuple[int, int]  # low and high half of the address where its heartbeat is mapped
-    code: bytes  # the instructions as the kernel takes them, with 0 in the slots
-
-    def bytes_for(self, pid: int, beats: int = 0) -> bytes:
-        """The filter for the process `pid` (as that process sees itself), with its heartbeat mapped at `beats`."""
-        code = bytearray(self.code)
-        for slot in self.pid_slots:
-            struct.pack_into("I", code, 8 * slot + 4, pid)
-        for slot, half in zip(self.beats_slots, (beats & 0xFFFFFFFF, beats >> 32), strict=True):
-            struct.pack_into("I", code, 8 * slot + 4, half)
-        return bytes(code)
-
-
 def build(rules: Rules, arch: str) -> Program:
     """Assemble the filter for one architecture (`x86_64` or `aarch64`)."""
-    out: list[Instruction] = []
-    pid_slots: list[int] = []
+    bodies: dict[int, Body] = {}
 
     def argument(index: int, high: bool = False) -> Instruction:
         return (LD_ABS, 0, 0, 16 + 8 * index + (4 if high else 0))
 
     def on(name: str, body: Sequence[Instruction]) -> None:
-        """When the call is `name`, run `body`; every body ends in a return. Calls the architecture lacks are skipped."""
+        """The call `name` is decided by `body`, unless one was given before. Calls the architecture lacks are skipped."""
         nr = linux.number(name, arch)
-        if nr is None:
-            return
-        out.append((JEQ, 0, len(body), nr))
-        out.extend(body)
+        if nr is not None:
+            bodies.setdefault(nr, tuple(body))
 
     def none_of(index: int, values: Sequence[int]) -> list[Instruction]:
         """Refuse the call when an argument (32 bits) is one of `values`."""
         tests = [(JEQ, len(values) - place, 0, value) for place, value in enumerate(values)]
         return [argument(index), *tests, (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)]
-
-    out += [(LD_ABS, 0, 0, ARCH_OFFSET), (JEQ, 1, 0, AUDIT_ARCH[arch]), (RET, 0, 0, KILL), (LD_ABS, 0, 0, NR)]
-    if arch == "x86_64":  # the x32 numbers would walk past every comparison below
-        out += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, EPERM)]
-    out += [(JGT, 0, 1, linux.NEWEST_SYSCALL), (RET, 0, 0, ENOSYS)]
 
     refused = list(ALWAYS)
     if not rules.exec:
@@ -213,8 +189,7 @@ def build(rules: Rules, arch: str) -> Program:
     on("fcntl", none_of(1, [F_SETOWN, F_SETOWN_EX]))
 
     # The heartbeat is one page of a file that has all of them: grown, the mapping would show the next ones.
-    beats_slots = (len(out) + 2, len(out) + 4)
-    halves = [argument(0), (JEQ, 0, 3, 0), argument(0, high=True), (JEQ, 0, 1, 0)]
+    halves = [argument(0), (JEQ, 0, 3, BEATS_LOW), argument(0, high=True), (JEQ, 0, 1, BEATS_HIGH)]
     on("mremap", [*halves, (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
 
     if not rules.metadata and rules.writes:  # by path only: with a null path it is the process's own open file
@@ -235,14 +210,11 @@ def build(rules: Rules, arch: str) -> Program:
 
         but: refused all the same when the first argument is this, with which 0 means everything of this user.
         """
-        if linux.number(name, arch) is None:
-            return
         first: list[Instruction] = []
         if but is not None:
             first = [argument(0), (JEQ, 0, 1, but), (RET, 0, 0, EPERM)]
         skip: list[Instruction] = [(JEQ, 1, 0, 0)] if zero else []
-        pid_slots.append(len(out) + 2 + len(first) + len(skip))
-        on(name, [*first, argument(index), *skip, (JEQ, 0, 1, 0), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
+        on(name, [*first, argument(index), *skip, (JEQ, 0, 1, PID), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
 
     if rules.signals:  # Landlock keeps signals in the family, but kill(-1) would say "done" without having done it
         on("kill", [argument(0), (JEQ, 0, 1, 0xFFFFFFFF), (RET, 0, 0, EPERM), (RET, 0, 0, ALLOW)])
@@ -257,17 +229,10 @@ def build(rules: Rules, arch: str) -> Program:
         on("sched_setscheduler", [argument(1), (JEQ, 0, 1, SCHED_OTHER), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
         only_itself("setpriority", 1, zero=True, but=PRIO_USER)
         only_itself("ioprio_set", 1, zero=True, but=IOPRIO_WHO_USER)
-    out.append((RET, 0, 0, ALLOW))
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in out)
-    return Program(tuple(out), tuple(pid_slots), beats_slots, code)
 
-
-def install(program: Program, beats: int = 0) -> None:
-    """Put this process, and all it will ever make, under the filter. It cannot be taken off. Raises OSError.
-
-    beats: the address where the process's heartbeat is mapped; 0 without one.
-    """
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    code = ctypes.create_string_buffer(program.bytes_for(os.getpid(), beats))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program.instructions), ctypes.addressof(code)))
-    linux.syscall("seccomp", linux.SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(header))
+    head: list[Instruction] = [(LD_ABS, 0, 0, ARCH_OFFSET), (JEQ, 1, 0, AUDIT_ARCH[arch]), (RET, 0, 0, KILL)]
+    head.append((LD_ABS, 0, 0, NR))
+    if arch == "x86_64":  # the x32 numbers would be newer than all, and say ENOSYS, as if another way were open
+        head += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, EPERM)]
+    head += [(JGT, 0, 1, linux.NEWEST_SYSCALL), (RET, 0, 0, ENOSYS)]
+    return program([*head, *tree(bodies, ((RET, 0, 0, ALLOW),), linux.NEWEST_SYSCALL)])

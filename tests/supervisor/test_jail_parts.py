@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.jail import layout, linux, seccomp
+from supervisor.jail import bpf, layout, linux, seccomp
 from supervisor.jail.levels import Ability
 from supervisor.spec import Files, Profile
 
 ALLOW, KILL = "allow", "kill"
+DEFAULT = 1
 ARCHES = ("x86_64", "aarch64")
 
 
-def verdict(program: seccomp.Program, arch: str, nr: int, *args: int, pid: int = 4711, beats: int = 0) -> str | int:
+def verdict(program: bpf.Program, arch: str, nr: int, *args: int, pid: int = 4711, beats: int = 0) -> str | int:
     """What the filter says about a call: `allow`, `kill`, or the errno."""
     data = struct.pack("=iIQ6Q", nr & 0xFFFFFFFF if nr < 1 << 31 else nr - (1 << 32), seccomp.AUDIT_ARCH[arch], 0,
                        *(list(args) + [0] * (6 - len(args))))  # fmt: skip
@@ -27,18 +28,20 @@ def verdict(program: seccomp.Program, arch: str, nr: int, *args: int, pid: int =
     for _ in range(5000):
         operation, yes, no, k = struct.unpack_from("HBBI", code, 8 * at)
         at += 1
-        if operation == seccomp.LD_ABS:
+        if operation == bpf.LD_ABS:
             value = struct.unpack_from("I", data, k)[0]
-        elif operation == seccomp.RET:
+        elif operation == bpf.JA:
+            at += k
+        elif operation == bpf.RET:
             if k == seccomp.ALLOW:
                 return ALLOW
             return KILL if k == seccomp.KILL else k & 0xFFFF
         else:
             true = {
-                seccomp.JEQ: value == k,
-                seccomp.JGE: value >= k,
-                seccomp.JGT: value > k,
-                seccomp.JSET: bool(value & k),
+                bpf.JEQ: value == k,
+                bpf.JGE: value >= k,
+                bpf.JGT: value > k,
+                bpf.JSET: bool(value & k),
             }[operation]
             at += yes if true else no
     raise AssertionError("the filter does not end")
@@ -276,3 +279,12 @@ def test_levels_and_their_words(ability: Ability, level: str, words: list[str]) 
     assert ability.level == level
     notes = " ".join(ability.notes)
     assert all(word in notes for word in words) and bool(notes) == bool(words)
+
+
+@given(st.dictionaries(st.integers(0, 600), st.integers(2, 40), max_size=300), st.integers(0, 600))
+def test_the_search_tree_finds_every_body(table: dict[int, int], newest: int) -> None:
+    """Whatever the table, each number up to the newest meets its own body, and every other one the default."""
+    bodies = {nr: ((bpf.RET, 0, 0, 1 << 16 | errno),) * errno for nr, errno in table.items()}
+    program = bpf.program([(bpf.LD_ABS, 0, 0, 0), *bpf.tree(bodies, ((bpf.RET, 0, 0, DEFAULT),), newest)])
+    for nr in range(newest + 1):
+        assert verdict(program, "x86_64", nr) == table.get(nr, DEFAULT)
