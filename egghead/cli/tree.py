@@ -114,6 +114,10 @@ def status(as_json: bool) -> None:
     click.echo(f"confinement  {level}")
     for note in notes:
         click.echo(f"             {note}")
+    reloaded = found["node"].get("reloaded")
+    if reloaded is not None:
+        text = f"{ago(time.time() - reloaded['at'])} ago: {reloaded['text']}"
+        click.echo(f"tree file    {text if reloaded['ok'] else click.style(text, fg='red')}")
     agents = [p["name"].removeprefix("agents/") for p in processes if p["name"].startswith("agents/")]
     rooms = [p["name"].removeprefix("rooms/") for p in processes if p["name"].startswith("rooms/")]
     click.echo(f"agents       {' '.join(agents) or 'none'}")
