@@ -34,7 +34,7 @@ from supervisor.sampling import Sampler
 from supervisor.spares import Spares
 from supervisor.spec import Tree
 from supervisor.status import Tally, render, write
-from supervisor.terminal import Terminal
+from supervisor.terminal import LOOK_EVERY, Terminal
 from supervisor.timers import Timers
 
 logger = logging.getLogger("supervisor.root")
@@ -119,6 +119,7 @@ class Root:
         with self._signals_enqueued() as wake:
             try:
                 self.selector.register(wake, selectors.EVENT_READ, lambda _: self._on_signal(wake))
+                self._watch_terminal()
                 self.launching.launch()
                 self._seen = time.monotonic()
                 while self.exit_code is None:
@@ -247,8 +248,13 @@ class Root:
         if signal.SIGHUP in noticed or signal.SIGHUP in arrived:
             self._hang_up()
 
+    def _watch_terminal(self) -> None:
+        self.terminal.look()
+        if self.terminal.there:
+            self.timers.add(time.monotonic() + LOOK_EVERY, self._watch_terminal)
+
     def _hang_up(self) -> None:
-        if self.terminal.left() and not self.terminal.may_leave:
+        if self.terminal.left():
             self.stop("SIGHUP, and the terminal has gone")
         elif self._signals or self.exit_code is not None:
             logger.info("SIGHUP: no reload, the tree is stopping")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.terminal import Terminal
 from tests.supervisor.harness import NO_USERNS, ROOT, Node, World, directory, misbehaving, running, worlds
 
 __all__ = ["directory"]  # a fixture
@@ -375,6 +376,30 @@ def test_a_bad_file(directory: Path) -> None:
         assert node.wait() == 0
     finally:
         finish(node)
+
+
+@pytest.mark.parametrize(
+    ("seen_after", "asked_after", "left"),
+    [(0.0, 0.0, True), (1.0, 2.0, True), (1.0, 60.0, False), (None, 0.0, True)],
+    ids=["at once", "just now", "long ago", "still there when last seen"],
+)
+def test_a_terminal_that_went(seen_after: float | None, asked_after: float, left: bool) -> None:
+    """A SIGHUP is the terminal's when that went just now; a background process is not told, and asked much later."""
+    clock, there = 0.0, True
+    terminal = Terminal(lambda: there, lambda: clock)
+    assert terminal.there and not terminal.left()
+    there = False
+    if seen_after is not None:
+        clock = seen_after
+        terminal.look()
+        assert not terminal.there
+    clock = asked_after
+    assert terminal.left() is left
+
+
+def test_no_terminal() -> None:
+    """Where there never was one, no SIGHUP is a terminal's."""
+    assert not Terminal(lambda: False, lambda: 0.0).left()
 
 
 @pytest.mark.parametrize("nohup", [False, True], ids=["plain", "nohup"])
