@@ -100,12 +100,12 @@ def outward(child: Child) -> str:
 
 
 def counts(supervisor: Supervisor) -> dict[str, int]:
-    """count_children: specs, active (a process exists), supervisors, workers."""
+    """count_children: specs (of a dynamic supervisor one, its template), active (a process exists), supervisors, workers."""
     children = list(supervisor.children.values())
     supervisors = sum(isinstance(child.spec, SupervisorSpec) for child in children)
     return {
-        "specs": len(children),
-        "active": sum(outward(child) == "running" for child in children),
+        "specs": 1 if supervisor.spec.dynamic else len(children),
+        "active": sum(child.alive for child in children),
         "supervisors": supervisors,
         "workers": len(children) - supervisors,
     }

@@ -287,6 +287,16 @@ def test_which_and_count_children() -> None:
     assert count is not None and count.value == {"specs": 3, "active": 2, "supervisors": 1, "workers": 2}
 
 
+def test_count_children_of_a_dynamic_supervisor() -> None:
+    """A dynamic supervisor has one spec, its template; a child that waits for its restart is not active."""
+    shell = Shell(tree("one_for_one", pool(t_backoff=Backoff(initial=5))))
+    for id in ("x", "y"):
+        shell.call("start_child", "pool", id)
+    shell.exit("demo/pool/x")
+    count = shell.call("count_children", "pool")
+    assert count is not None and count.value == {"specs": 1, "active": 1, "supervisors": 0, "workers": 2}
+
+
 def test_unknown_and_ended_supervisors() -> None:
     """A call on a supervisor that does not exist, or does not run, is answered at once."""
     shell = Shell(tree("one_for_one", SupervisorSpec("inner")))

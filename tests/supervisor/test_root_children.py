@@ -221,6 +221,23 @@ def test_a_flood_of_output_is_bounded(directory: Path) -> None:
         assert node.pid("b") == pid
 
 
+def test_giving_up_goes_up_level_by_level(directory: Path) -> None:
+    """A crash three levels down takes every level with it, in order, and the root's exit code says that it gave up."""
+
+    def level(id: str, *children: dict[str, Any]) -> dict[str, Any]:
+        return {"id": id, "strategy": "one_for_one", "intensity": 0, "children": list(children)}
+
+    deep = level("s1", {"id": "b", "start": "children:idle"}, level("s2", {"id": "c", "start": "children:idle"}))
+    with running(one_for_one({"id": "a", "start": "children:idle"}, deep, intensity=0), directory) as node:
+        node.ready()
+        os.kill(node.pid("c"), signal.SIGKILL)
+        assert node.wait() == 1
+        ends = [line for line in node.output.splitlines() if " ended: more than 0 restarts" in line]
+        assert [line.partition(" ended: ")[0].split()[-1] for line in ends[:2]] == ["t/s1/s2", "t/s1"]
+        assert "exit code 1" in ends[-1]
+        assert not [child for child in node.workers().values() if child["pid"]]
+
+
 def test_giving_up_is_an_exit_code(directory: Path) -> None:
     """More restarts than the intensity allows end the root with code 1, and the status says why."""
     with running(one_for_one(misbehaving("a", "ready", "crash"), intensity=3), directory) as node:

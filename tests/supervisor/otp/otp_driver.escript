@@ -4,7 +4,7 @@
 %%
 %% Input (file:consult): {scenario, Tree, Events} terms. Tree is {sup, Id, Strategy, Intensity, Period, Auto, Children},
 %% a child is {Restart, Significant, Shutdown, {worker, Id} | Tree}; a dynamic supervisor has one child, its template.
-%% Output: tab-separated lines: AT KIND PATH, then "which SUP ID STATE", then "end".
+%% Output: tab-separated lines: AT KIND PATH, then "which SUP ID STATE" and "count SUP N N N N", then "end".
 %%
 %% The code that runs is stdlib's own supervisor.beam under another name; only its reading of the clock is replaced,
 %% and its brutal kills are logged (a killed worker cannot say anything any more).
@@ -77,6 +77,7 @@ which(Path, Pid) ->
         false -> io:format("which\t~s\t-\tblocked~n", [Path]);
         true ->
             io:format("which\t~s\t-\tlive~n", [Path]),
+            io:format("count\t~s\t~w\t~w\t~w\t~w~n", [Path | [N || {_, N} <- supervisor:count_children(Pid)]]),
             State = sys:get_state(Pid),
             case is_dynamic(State) of
                 true -> [io:format("which\t~s\t~s\t~s~n", [Path, Id, S]) || {Id, S} <- dynamic(State)];

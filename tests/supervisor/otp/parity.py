@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from supervisor.policy_view import counts
 from supervisor.simulate import Run, check_events, lines
 from supervisor.treefile import parse_tree
 
@@ -52,7 +53,9 @@ def compare(scenario: Scenario, theirs: Trace) -> Verdict:
     mine, run = ours(scenario)
     blocked = [path for path, rows in theirs[-1]["which_children"].items() if rows == BLOCKED]
     for trace in (mine, theirs):
-        trace[-1] = {path: rows for path, rows in trace[-1]["which_children"].items() if path not in blocked}
+        trace[-1] = {
+            call: {path: rows for path, rows in each.items() if path not in blocked} for call, each in trace[-1].items()
+        }
     if mine == theirs:
         return "equal"
     if run.beside:
@@ -77,7 +80,10 @@ def _alone(trace: Trace) -> dict[str, Trace]:
 def ours(scenario: Scenario) -> tuple[Trace, Run]:
     """The trace of `simulate`, normalised."""
     run = Run(parse_tree(json.dumps(scenario.tree), unique_names=False))
-    return normal(scenario, list(lines(run, check_events(scenario.events)))), run
+    trace = normal(scenario, list(lines(run, check_events(scenario.events))))
+    live = (supervisor for supervisor in run.state.supervisors.values() if supervisor.started)
+    trace[-1]["count_children"] = {supervisor.path: list(counts(supervisor).values()) for supervisor in live}
+    return trace, run
 
 
 def otp(scenarios: list[Scenario]) -> list[Trace]:
@@ -111,11 +117,14 @@ def _read(output: str) -> Iterator[Trace]:
     """The lines of the driver as those of `simulate`."""
     seen: Trace = []
     which: dict[str, Any] = {}
+    count: dict[str, list[int]] = {}
     for row in output.splitlines():
         field = row.split("\t")
         if field[0] == "end":
-            yield [*seen, {"which_children": which}]
-            seen, which = [], {}
+            yield [*seen, {"which_children": which, "count_children": count}]
+            seen, which, count = [], {}, {}
+        elif field[0] == "count":
+            count[field[1]] = [int(number) for number in field[2:]]
         elif field[0] == "which":
             if field[2] != "-":
                 which[field[1]].append([field[2], field[3]])
@@ -135,7 +144,7 @@ def normal(scenario: Scenario, raw: Trace) -> Trace:
         if "which_children" in line:
             which = line["which_children"].items()
             rows = {path: sorted(rows) if path in dynamic and rows != BLOCKED else rows for path, rows in which}
-            trace.append({"which_children": rows})
+            trace.append({**line, "which_children": rows})
             continue
         owner = line.get("stop", "").rpartition("/")[0]
         if owner not in dynamic:
