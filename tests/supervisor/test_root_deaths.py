@@ -127,24 +127,6 @@ def test_a_killed_child_is_restarted_alone(world: World, directory: Path) -> Non
         assert node.pid("b") == b
 
 
-def test_hundred_restarts_leave_nothing(directory: Path) -> None:
-    """After a hundred restarts the root has as many descriptors as before, and there is no zombie."""
-    with running(one_for_one({"id": "a", "start": "children:idle"}, intensity=1000), directory) as node:
-        node.ready()
-        before = len(os.listdir(f"/proc/{node.process.pid}/fd"))
-        node.until(lambda: len(strays(directory)) == 4, "root, zygote, child, and the child forked ahead")
-        zygote_before = len(os.listdir(f"/proc/{node.launcher()}/fd"))
-        for _ in range(100):
-            pid = node.pid("a")
-            os.kill(pid, signal.SIGKILL)
-            node.until(lambda pid=pid: node.workers()["a"].get("pid") not in (None, pid), "a restart")
-        node.pid("a")
-        assert len(os.listdir(f"/proc/{node.process.pid}/fd")) == before
-        node.until(lambda: len(strays(directory)) == 4, "root, zygote, child, and the child forked ahead")
-        assert len(os.listdir(f"/proc/{node.launcher()}/fd")) == zygote_before
-        assert len(node.workers()["a"]["deaths"]) == 20
-
-
 def test_sigterm_while_loading(directory: Path) -> None:
     """SIGTERM while the application is still being loaded ends the root with code 0 and leaves nothing."""
     tree = one_for_one({"id": "a", "start": "children:idle"}, preload=["slow_import"])
