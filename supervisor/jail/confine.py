@@ -32,6 +32,7 @@ BOUNDS = {
     "rtprio": 0,  # a real-time thread that spins takes a core from everybody
     "sigpending": 1024,  # queued signals, which every timer holds one of
 }
+DESCRIPTORS = 16384  # a socket holds up to 400 KiB of the kernel's memory
 TASKS = 1024  # processes and threads of one child, where the count is its own
 
 
@@ -82,11 +83,12 @@ class Jail:
                 resource.setrlimit(which, (bound, bound))
         if "nproc" in limits:
             resource.setrlimit(resource.RLIMIT_NPROC, (limits["nproc"], limits["nproc"]))
-        # Less descriptors than the root and the launcher have: who may hold as many can put as many in flight to itself, and then
+        # Fewer descriptors than the root and the launcher have: who may hold as many can put as many in flight to itself, and then
         # neither can send one, which is how children are started.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard // 2), hard // 2))
+        most = hard // 2 if "nofile" in limits else min(hard // 2, DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, most), most))
 
     def seal(self, beats: mmap.mmap | None) -> None:
         """The last step, which refuses the calls that the others needed. Raises OSError."""

@@ -69,12 +69,12 @@ class Ability:
                 )
         elif self.landlock < 6 and self.namespaces:
             notes.append(
-                f"still reachable with Landlock ABI {self.landlock} (6 comes with Linux 6.12): abstract unix sockets, "
-                "from a confined process that is given a socket directory"
+                "still reachable too: abstract unix sockets, from a confined process that is given a socket directory"
             )
         if self.landlock < 6:
             notes.append(
-                "still reachable from a confined process with `exec: true`: signals to other processes of this user"
+                f"still reachable with Landlock ABI {self.landlock} (6 comes with Linux 6.12): other processes of this user "
+                "by signals, with `exec: true`; abstract unix sockets, with `network: host`"
             )
         if self.seccomp:
             notes.append(f"seccomp filters do not work here ({self.seccomp})")

@@ -222,13 +222,13 @@ def build(rules: Rules, arch: str) -> Program:
         only_itself("kill", 0, zero=True)  # 0 is its own process group, in a session of its own
         only_itself("tgkill", 0, zero=False)
         only_itself("tkill", 0, zero=False)
-    if not rules.exec:  # limits, priorities and placement of other processes of the same user
-        for name in ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam"):
-            only_itself(name, 0, zero=True)
-        # libzmq sets its I/O thread, whose id is not the process's, to the ordinary policy and aborts when it may not.
-        on("sched_setscheduler", [argument(1), (JEQ, 0, 1, SCHED_OTHER), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
-        only_itself("setpriority", 1, zero=True, but=PRIO_USER)
-        only_itself("ioprio_set", 1, zero=True, but=IOPRIO_WHO_USER)
+    # Limits, priorities and placement of other processes of the same user: the launcher's, for one.
+    for name in ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam"):
+        only_itself(name, 0, zero=True)
+    # libzmq sets its I/O thread, whose id is not the process's, to the ordinary policy and aborts when it may not.
+    on("sched_setscheduler", [argument(1), (JEQ, 0, 1, SCHED_OTHER), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)])
+    only_itself("setpriority", 1, zero=True, but=PRIO_USER)
+    only_itself("ioprio_set", 1, zero=True, but=IOPRIO_WHO_USER)
 
     head: list[Instruction] = [(LD_ABS, 0, 0, ARCH_OFFSET), (JEQ, 1, 0, AUDIT_ARCH[arch]), (RET, 0, 0, KILL)]
     head.append((LD_ABS, 0, 0, NR))

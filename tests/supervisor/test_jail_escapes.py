@@ -170,6 +170,25 @@ def test_nothing_gets_out(world: World, directory: Path, outside: Outside) -> No
         assert facts["uid"] == world.user
 
 
+# What a profile with `exec: true` may do besides, as it says.
+PROGRAMS_MAY = {
+    *("execute", "spawn", "execute_python", "execute_by_loader", "execute_in_thread", "execute_script", "x32_exec"),
+    *("execute_memfd", "execveat_memfd", "execveat_library", "open_pidfd", "load_written_library"),
+}
+
+
+@worlds(ROOT, USER)
+def test_programs_get_no_further(world: World, directory: Path, outside: Outside) -> None:
+    """With `exec: true` a child may start programs; all other attempts end as without."""
+    with running(tree_for(outside, exec=True), directory, world) as node:
+        node.ready()
+        results = node.workers()["jailed"]["info"]["results"]
+        table = {row.name: row.full for row in escape_table.rows()}
+        other = {name: results[name] for name in table if results[name][0] not in table[name].split("|")}
+        assert set(other) <= PROGRAMS_MAY, other
+        assert {"execute", "spawn"} <= set(other)
+
+
 def test_the_page_of_escapes_is_the_table() -> None:
     """docs/escapes.md says of every attempt what the tests hold it to; `python -m tests.supervisor.escape_table` writes it."""
     assert escape_table.PAGE.read_text() == escape_table.render()
@@ -216,6 +235,19 @@ def test_network_profile_reaches_the_machine(world: World, directory: Path, outs
     with running({"id": "t", "strategy": "one_for_one", "children": [child]}, directory, world) as node:
         node.ready()
         assert node.workers()["a"]["info"]["addresses"] >= 1
+
+
+@worlds(ROOT, USER, NO_USERNS, NO_LANDLOCK)
+def test_network_profile_keeps_to_the_network(world: World, directory: Path, outside: Outside) -> None:
+    """With `network: host` the machine's network is reached and nothing else; abstract sockets where Landlock is missing."""
+    network = {"tcp_connect", "udp_send", "tcp_listen", "netlink", "every_family"}
+    missing = {"foreign_abstract_socket", "foreign_abstract_datagram"} if world is NO_LANDLOCK else set()
+    with running(tree_for(outside, network="host"), directory, world) as node:
+        node.ready()
+        results = node.workers()["jailed"]["info"]["results"]
+        table = {row.name: getattr(row, WORLDS[world.name]) for row in escape_table.rows()}
+        reached = {name for name, (outcome, _) in results.items() if outcome == "reached"}
+        assert reached - {name for name in table if table[name] == "reached"} == network | missing
 
 
 @worlds(NO_USERNS, NOTHING)
