@@ -249,6 +249,36 @@ def test_the_zygote_dies_in_the_middle(directory: Path) -> None:
         node.until(lambda: node.workers()["b"]["info"].get("v") == 2, "the new tree")
 
 
+def test_the_zygote_is_dead_already(directory: Path) -> None:
+    """A reload between the loss of the launcher and the next one is what comes back."""
+    with running(tree(worker("a"), worker("b", args={"v": 1})), directory) as node:
+        node.ready()
+        zygote = node.launcher()
+        os.kill(zygote, signal.SIGKILL)
+        hang_up(node, tree(worker("b", args={"v": 2}), worker("c")))
+        node.until(lambda: node.status()["node"]["reloaded"], "a result")
+        node.until(lambda: node.launcher() != zygote, "another zygote")
+        node.until(lambda: node.workers()["b"]["info"].get("v") == 2 and node.pid("c"), "the new tree")
+        assert [*node.workers()] == ["b", "c"]
+        assert reload(node)["text"] == "nothing is different"
+
+
+def test_while_the_application_is_loaded(directory: Path) -> None:
+    """A reload before anything was started: the new tree is what is booted, and what is not loaded is imported."""
+    modules = {
+        "heavy.py": "import time; time.sleep(1)\nfrom children import idle\n",
+        "late.py": "from children import idle\n",
+    }
+    environment = {"PYTHONPATH": f"{directory / 'p'}:{directory}"}
+    for name, text in modules.items():
+        (directory / name).write_text(text)
+    with running(tree(worker("a", "heavy:idle")), directory, environment=environment) as node:
+        node.until(lambda: (directory / "status.json").exists(), "a zygote")
+        hang_up(node, tree(worker("b", "late:idle")))
+        assert node.ready()["processes"] == 1
+        assert [*node.workers()] == ["b"] and node.status()["node"]["reloaded"]["ok"]
+
+
 def test_the_root_dies_in_the_middle(directory: Path) -> None:
     """A root killed in the middle of a reload leaves nothing, as ever."""
     with running(slow_stop(1), directory) as node:
