@@ -61,15 +61,15 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    few_kills=40,
-    many_kills=30,
+    few_kills=30,
+    many_kills=20,
     turns=10,
     starts=1,
-    most=200,
+    most=150,
     most_kills=10,
     most_starts=1,
     idle=3.0,
-    bursts=2,
+    bursts=1,
     other_kills=1,
     others_few=5,
     others_many=0,
