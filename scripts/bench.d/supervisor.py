@@ -248,6 +248,10 @@ def _sizes(plan: Plan, contenders: list[Contender]) -> Iterator[Row]:
     """Memory of idle children, and of children that have talked."""
     idle = {contender.name: contender.ask("memory", count=20) for contender in contenders}
     talked = {contender.name: contender.ask("messages", count=5, requests=plan.messages) for contender in contenders}
+    for who, size in idle.items():
+        if not size["child"]:
+            why = "not measured: only root may look into a confined process"
+            yield {"name": f"memory and CPU of a child | {who}", "value": why, "unit": ""}
     kinds = {"private": "private memory", "pss": "PSS"}
     for key, word in kinds.items():
         values = {who: sizes["child"][key] for who, sizes in idle.items() if sizes["child"]}

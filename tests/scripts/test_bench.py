@@ -44,14 +44,17 @@ def test_ours_stands_beside_the_floor_and_the_forkserver_and_leaves_nothing() ->
             compared[row["measure"]][row["who"]] = row
     assert len(compared) >= 16
     for measure, by_who in compared.items():
-        assert {"floor", "forkserver", "ours, open", "ours, confined"} <= by_who.keys(), measure
+        expected = {"floor", "forkserver", "ours, open", "ours, confined"}
+        if os.geteuid() and ("memory" in measure or "PSS" in measure or "CPU" in measure):
+            expected.remove("ours, confined")  # an ordinary user may not look into it
+        assert expected <= by_who.keys(), measure
         for who, row in by_who.items():
             assert row["value"] > 0, (measure, who)
             assert row["ratio"] == pytest.approx(row["value"] / row["floor"], abs=0.02), (measure, who)
             promised = who.startswith("ours") and not measure.startswith("CPU")
-            expected = {"1.5x floor", "ahead of forkserver"} if promised else set()
-            assert row["goals"].keys() == expected, (measure, who)
-            if expected:
+            goals = {"1.5x floor", "ahead of forkserver"} if promised else set()
+            assert row["goals"].keys() == goals, (measure, who)
+            if goals:
                 assert row["goals"]["ahead of forkserver"] == (row["value"] < by_who["forkserver"]["value"])
     names = " ".join(row["name"] for row in rows)
     for part in (
