@@ -58,7 +58,7 @@ class Ability:
                 notes.append(
                     "still possible where a profile may write: to change the mode of this user's files it may read"
                 )
-            notes.append(f"remedy: {userns_remedy()}")
+            notes.append(f"remedy: {userns_remedy(_setting)}")
         if not self.landlock:
             notes.append(
                 "Landlock is not available: add `landlock` to the kernel's lsm= list, or use Linux 5.13 or later"
@@ -83,25 +83,25 @@ class Ability:
         return tuple(notes)
 
 
-def userns_remedy() -> str:
-    """What to change on this machine so that user namespaces work, as far as its settings tell."""
-    if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+def userns_remedy(setting: Callable[[str], str | None]) -> str:
+    """What to change so that user namespaces work, as far as the machine's settings (files below /proc/sys) tell."""
+    if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return (
             "Ubuntu's AppArmor restricts them: add an AppArmor profile with `userns,` for this Python, or run "
             "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
         )
-    if _setting("/proc/sys/user/max_user_namespaces") == "0":
+    if setting("user/max_user_namespaces") == "0":
         return "run `sysctl user.max_user_namespaces=15000`"
-    if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+    if setting("kernel/unprivileged_userns_clone") == "0":
         return "run `sysctl kernel.unprivileged_userns_clone=1`"
     return (
         "if this is a container, allow user namespaces in its seccomp and AppArmor profile; else see user_namespaces(7)"
     )
 
 
-def _setting(path: str) -> str | None:
+def _setting(name: str) -> str | None:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(f"/proc/sys/{name}", encoding="ascii") as file:
             return file.read().strip()
     except OSError:
         return None

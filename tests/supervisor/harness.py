@@ -44,6 +44,8 @@ USER = World("user", NOBODY)
 NO_USERNS = World("no-userns", NOBODY, ("userns",), "strong")
 NOTHING = World("nothing", NOBODY, ("userns", "landlock"), "none")
 NO_LANDLOCK = World("no-landlock", NOBODY, ("landlock",), "strong")
+ROOT_NO_USERNS = World("root-no-userns", 0, ("userns",), "strong")
+ROOT_NO_LANDLOCK = World("root-no-landlock", 0, ("landlock",), "strong")
 
 
 def worlds(*chosen: World) -> pytest.MarkDecorator:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.jail import bpf, layout, linux, seccomp
+from supervisor.jail import bpf, layout, levels, linux, seccomp
 from supervisor.jail.levels import Ability
 from supervisor.spec import Files, Profile
 
@@ -279,6 +279,22 @@ def test_levels_and_their_words(ability: Ability, level: str, words: list[str]) 
     assert ability.level == level
     notes = " ".join(ability.notes)
     assert all(word in notes for word in words) and bool(notes) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kernel/apparmor_restrict_unprivileged_userns": "1"}, ["AppArmor", "`userns,`", "userns=0"]),
+        ({"user/max_user_namespaces": "0"}, ["sysctl user.max_user_namespaces=15000"]),
+        ({"kernel/unprivileged_userns_clone": "0"}, ["sysctl kernel.unprivileged_userns_clone=1"]),
+        ({"kernel/apparmor_restrict_unprivileged_userns": "0", "user/max_user_namespaces": "9"}, ["container"]),
+    ],
+    ids=["ubuntu", "limit", "debian", "container"],
+)
+def test_the_remedy_fits_the_machine(settings: dict[str, str], words: list[str]) -> None:
+    """Why user namespaces are refused is read from the machine's settings, and the remedy names the one to change."""
+    remedy = levels.userns_remedy(settings.get)
+    assert all(word in remedy for word in words), remedy
 
 
 @given(st.dictionaries(st.integers(0, 600), st.integers(2, 40), max_size=300), st.integers(0, 600))

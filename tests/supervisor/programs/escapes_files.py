@@ -317,7 +317,8 @@ def _of_others(given, name, flags=os.O_RDONLY):
         try:
             return opened(f"/proc/{pid}/{name}", flags)
         except OSError as error:
-            refusal = error
+            if error.errno != errno.ENOENT:
+                refusal = error
     raise refusal
 
 
