@@ -137,6 +137,12 @@ def test_the_dead_of_one_instant_are_handled_once() -> None:
     assert done == ["start a", "start b", "start c", "stop c", "stop b", "start a", "start b", "start c"]
 
 
+def test_the_death_of_a_child_that_was_stopped_is_forgotten() -> None:
+    """Its group was stopped for another; when that one does not start, the next try is for that one."""
+    done = said(demo("rest_for_one", "a", "b", "c"), fails("a"), dies("a", "c"))
+    assert done == ["stop b", "fail a", "start a", "start b", "start c"]
+
+
 def test_a_child_that_dies_while_its_group_is_stopped() -> None:
     """It counts as stopped: no second restart, and the rest of the group goes on."""
     done = said(demo("one_for_all", "a", "b", "c", intensity=1), hold("stop", "c"), dies("a"), dies("c", at=2))
@@ -232,6 +238,13 @@ def test_significant_is_refused_as_otp_does(auto: str, restart: str) -> None:
         pool = {"id": "pool", "strategy": "dynamic", "auto_shutdown": auto, "template": template}
         parse_tree(json.dumps(demo("one_for_one", pool)))
     assert said(demo("one_for_one", "b", auto_shutdown=auto), call("start_child", "a", spec=child)) == ["result error"]
+
+
+def test_only_significant_children_shut_down() -> None:
+    """The end of a child that is not significant, and a significant one that is restarted, end nothing."""
+    tree = demo("one_for_one", worker("a", "transient", significant=True), worker("b", "transient"))
+    tree["auto_shutdown"] = "any_significant"
+    assert said(tree, dies("b", reason="normal"), dies("a", at=2)) == ["start a"]
 
 
 # ---- one thing at a time -----------------------------------------------------------------------------------------------

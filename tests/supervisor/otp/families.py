@@ -21,7 +21,17 @@ Event = dict[str, Any]
 def families() -> Iterator[tuple[str, Scenario]]:
     """Every scenario with the name of its family."""
     for family in (
-        *(flat_single, flat_pairs, nested, nested_pairs, windows, failing_restarts, failing_boots, dead_together),
+        *(
+            flat_single,
+            flat_pairs,
+            nested,
+            nested_pairs,
+            windows,
+            failing_restarts,
+            failing_boots,
+            dead_together,
+            dead_and_failing,
+        ),
         *(holds, overtaking, shutting_down, escalations, pools, call_matrix, started_specs, shutdowns),
     ):
         for shape, events in family():
@@ -194,6 +204,17 @@ def dead_together() -> Iterator[Scenario]:
         for several in chain.from_iterable(combinations(paths, size) for size in (2, 3, 4)):
             yield Scenario(shape, [dies(list(several))])
             yield Scenario(shape, [dies(list(reversed(several)))])
+
+
+def dead_and_failing() -> Iterator[Scenario]:
+    """Several dead at once, for every reason, while one of them or another does not start again."""
+    for strategy, kinds, reason in product(STATIC, product(RESTARTS, repeat=3), REASONS):
+        shape = tree(strategy, *(worker(id, restart=kind) for id, kind in zip("abc", kinds, strict=True)), intensity=3)
+        for pair, failing, times in product(("ab", "ac", "bc", "cb"), "abc", (1, 2)):
+            calls = [] if times == 1 else [call("terminate_child", pair[1])]
+            yield Scenario(
+                shape, [fails(f"demo/{failing}", times), dies([f"demo/{id}" for id in pair], reason), *calls]
+            )
 
 
 def holds() -> Iterator[Scenario]:
