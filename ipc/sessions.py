@@ -107,6 +107,15 @@ class Node:
     readers: dict[Session, int] = field(default_factory=dict)  # session -> total when it began
 
 
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """A session that is to end, at the latest `at`, because its process is dead or does not read."""
+
+    at: float
+    reason: str
+    planned: bool = False
+
+
 class Session:
     """One authenticated connection of a peer, from Hello to its end."""
 
@@ -115,6 +124,7 @@ class Session:
         "announced",
         "bucket",
         "calls",
+        "doom",
         "dropped",
         "event_fd",
         "events_acked",
@@ -150,6 +160,7 @@ class Session:
         self.secret = secrets.token_hex(16)
         self.marks = f"~{number}/"
         self.announced = False
+        self.doom: Doom | None = None
         self.calls: dict[int, Flight] = {}
         self.serving: dict[int, Flight] = {}
         self.watches: dict[int, Watch] = {}
