@@ -99,6 +99,7 @@ class ZygoteLauncher:
         self.end = -1
         self._began = time.monotonic()
         self._heard = self._began
+        self._guarded = False  # the stub has stayed as guardian
         self._woken = 0.0  # when it was last found stopped, and woken
         self._open: set[int] = set()  # forks asked for and not answered
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -202,7 +203,9 @@ class ZygoteLauncher:
             _close(fds)
 
     def hung(self, now: float, awake: float) -> str:
-        self._stub.poll()  # it has ended long ago; until somebody asks it stays a zombie
+        if self._stub.poll() is not None and self._guarded:  # else it has ended long ago, and was a zombie until now
+            logger.warning("the guardian of the zygote is gone; killing root and zygote at once may leave daemons")
+            self._guarded = False
         if self.pid and _state(self.pid) == "T":
             # Waking it costs nothing, another zygote costs every child its life. But one that does not stay awake is lost.
             if awake < self._woken and now - self._woken < STOPPED_AGAIN:
@@ -245,7 +248,11 @@ class ZygoteLauncher:
             self.end = -1
         elif self._stub.poll() is None:
             self._stub.kill()
-        self._stub.wait()
+        try:
+            self._stub.wait(patience)  # a guardian ends when all that the zygote left is gone
+        except subprocess.TimeoutExpired:
+            self._stub.kill()
+            self._stub.wait()
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +266,8 @@ class ZygoteLauncher:
             self._open.discard(message["refused"])
             return Refused(message["refused"], message["reason"])
         if "pid" in message:
-            # The stub has ended or is about to; its child, the zygote, is ours by PR_SET_CHILD_SUBREAPER.
+            # The stub has ended or is about to, and its child, the zygote, is ours by PR_SET_CHILD_SUBREAPER; or it has
+            # become the guardian.
             self.pid = message["pid"]
             with contextlib.suppress(ProcessLookupError):
                 self.end = os.pidfd_open(self.pid)
@@ -267,6 +275,7 @@ class ZygoteLauncher:
         if "serving" in message:
             self.serving = True
             serving = message["serving"]
+            self._guarded = not serving["isolated"]
             return Serving(
                 serving["level"],
                 tuple(serving["notes"]),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("supervisor.root")
 
+REPLACEMENTS = 3  # that may be lost while they load the application, until the root gives up
 REPORT_LIMIT = 10.0  # seconds between a child's death and the zygote's word about it, until the zygote is held for hung
 
 
@@ -39,6 +40,7 @@ class Launching:
         self._interest = 0  # what the launcher's socket is watched for
         self.tree = root.tree  # what the launcher was made for: it has loaded the modules of that
         self._losing = ""  # why the last one was lost, until the next one serves
+        self._replaced = 0  # replacements in a row that were lost before they served
         self._dying: Launcher | None = None  # a lost one that is not gone yet
         self._isolated = False  # the zygote is PID 1 of a PID namespace
         self._strangers = set(children())  # children of the program around us
@@ -149,7 +151,7 @@ class Launching:
             return
         # A new zygote after a lost one: only now is the policy told, so that its start timers do not run meanwhile.
         self.root.post(policy.LauncherLost(self._losing))
-        self._losing = ""
+        self._losing, self._replaced = "", 0
         for process in [process for process in self.root.children.processes.values() if process.lost]:
             self.root.children.finish(process, None, 0)
 
@@ -172,8 +174,12 @@ class Launching:
             tail = []
         launcher.kill()
         launcher.hang_up()
-        if not self.root.booted or not launcher.serving:
+        if not launcher.serving:
             launcher.close()
+            if self._losing and self._replaced < REPLACEMENTS:  # killed while it replaced another
+                self._replaced += 1
+                self.relaunch()
+                return
             self.root.exit_code, self.root.reason = (
                 policy.EXIT_START,
                 "\n".join([f"{why} while loading the application", *tail]),

@@ -38,6 +38,7 @@ from typing import Any, NoReturn
 from supervisor import heap, warm
 from supervisor.ahead import Ahead
 from supervisor.child import CONTROL_FD, detach, live
+from supervisor.guardian import guard
 from supervisor.jail import linux
 from supervisor.orphans import children
 
@@ -74,21 +75,29 @@ def main(fd: int, parent: int) -> NoReturn:
     remarks: list[str] = []
     pids = own_pid_limit()
     isolated, borrowed = _own_pid_namespace(remarks)
-    stub = os.pidfd_open(os.getpid())
+    stub = os.getpid()
+    stub_end, root_end = os.pidfd_open(stub), os.pidfd_open(parent)
+    guarded = not isolated and linux.ARCH is not None
     pid = os.fork()
     if pid:
         channel.send(json.dumps({"pid": pid}).encode())
+        if guarded:
+            guard(pid, root_end)
         os._exit(0)
     code = 1
     try:
-        # Readable only after its children were given away: earlier, the stub's own end would count as the root's.
-        waiting = select.poll()
-        waiting.register(stub, select.POLLIN)
-        waiting.poll()
-        os.close(stub)
+        if not guarded:
+            # Readable only after its children were given away: earlier, the stub's own end would count as the root's.
+            waiting = select.poll()
+            waiting.register(stub_end, select.POLLIN)
+            waiting.poll()
+        os.close(stub_end)
+        os.close(root_end)
         linux.die_with_parent()
-        if not isolated and os.getppid() != parent:
-            os._exit(1)
+        if guarded:
+            os.setsid()  # whoever kills the guardian's process group must not mean us as well
+        if (guarded and os.getppid() != stub) or _hung_up(channel):
+            os._exit(1)  # somebody went before the kernel knew that it should tell us
         Zygote(channel, isolated, borrowed, remarks, pids).run()
         code = 0
     except BaseException:  # reported, whatever it is: a silent zygote is a hung tree
@@ -98,6 +107,12 @@ def main(fd: int, parent: int) -> NoReturn:
         sys.stderr.write(text)
     finally:
         os._exit(code)
+
+
+def _hung_up(channel: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
 
 
 def _own_pid_namespace(remarks: list[str]) -> tuple[bool, bool]:
@@ -179,7 +194,8 @@ class Zygote:
         }
         self._send({"serving": serving})
         if not self.isolated:
-            # From here on the root's death must not kill us before we have killed what our children left behind.
+            # From here on the guardian's death does not end us, and the root's is seen by the channel: first we kill
+            # what our children left behind.
             linux.die_with_parent(signal.SIGUSR2)
             signal.signal(signal.SIGUSR2, lambda *_: None)
         self._serve()
