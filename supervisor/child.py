@@ -106,6 +106,7 @@ def _set_up(
     if jail is not None:
         jail.seal(beats)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    gc.freeze()  # what the zygote made since its own freeze: a collection would write to all of it
     gc.enable()
     context = Context(channel, boot, beats, jail.level if jail is not None else "none")
     context._buffer += rest

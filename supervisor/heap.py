@@ -11,6 +11,7 @@ import platform
 
 POOL_BITS = 14  # Objects/obmalloc.c: pools of 16 KiB, each for one size
 SMALL = 512  # the largest object that Python's own allocator serves
+MOST_POOLS = 200  # of one size; a bound, not an estimate
 LARGE = 96 << 10  # below M_MMAP_THRESHOLD: what is larger gets pages of its own anyway
 MOST = 20_000  # blocks of one size; a bound, not an estimate
 
@@ -28,11 +29,17 @@ def _fill_pools() -> list[bytes]:
     kept: list[bytes] = []
     for size in range(48, SMALL + 1, 16):
         capacity = ((1 << POOL_BITS) - 48) // size
-        made = [bytes(size - 33) for _ in range(60 * capacity)]
+        made: list[bytes] = []
         pools: dict[int, int] = {}
-        for plug in made:
-            pool = id(plug) >> POOL_BITS
-            pools[pool] = pools.get(pool, 0) + 1
+        for _ in range(MOST_POOLS):
+            here = set()
+            for _ in range(capacity):
+                plug = bytes(size - 33)
+                made.append(plug)
+                here.add(id(plug) >> POOL_BITS)
+                pools[id(plug) >> POOL_BITS] = pools.get(id(plug) >> POOL_BITS, 0) + 1
+            if len(here) <= 2:  # a poolful that lies together: the holes were filled before it
+                break
         kept += [plug for plug in made if pools[id(plug) >> POOL_BITS] < capacity]
     return kept
 
