@@ -116,7 +116,8 @@ def plan(supervisor: Supervisor, new: SupervisorSpec, retry: Collection[str]) ->
     order = list(children)
     children |= {id: live[id] for id in leaving}
 
-    broken = [id for id in live if live[id].alive and (id in fresh or id in leaving)]
+    # A death that was not handled yet counts too: it is not handled any more once the child is replaced.
+    broken = [id for id in live if (live[id].alive or live[id].gone) and (id in fresh or id in leaving)]
     fresh |= _dependents(new.strategy, list(live), order, broken, children)
     fresh, left = _pending(supervisor, new, children, order, fresh)
     kept -= fresh

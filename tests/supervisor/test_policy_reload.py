@@ -407,6 +407,18 @@ def test_a_child_that_dies_before_its_turn() -> None:
     assert shell.stopped("demo/b") == ["start demo/a", "start demo/b"]
 
 
+def test_a_death_that_was_to_restart_others() -> None:
+    """A child that died just before it is replaced still takes its group along."""
+    shell = Shell(tree("one_for_all", worker("a"), worker("b"), intensity=9), slow=("demo/x",))
+    shell.call("start_child", spec=worker("x"))
+    assert run(shell, changed("a"), worker("b"), strategy="one_for_all", intensity=9) == []
+    assert shell.exit("demo/a") == []
+    shell.slow = set()
+    assert shell.ready("demo/x") == [
+        *("stop demo/x", "stop demo/b", "start demo/a", "start demo/b", "start demo/x"),
+    ]
+
+
 def test_a_supervisor_that_ends_meanwhile() -> None:
     """One that gives up while the reload comes to it is restarted by the new file, and the reload goes on."""
     old = SupervisorSpec("s", children=(worker("x"), worker("y")), intensity=0)
