@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from supervisor.spec import AnySpec, ChildSpec, SupervisorSpec, Tree
 from supervisor.terminal import Terminal
+from tests.supervisor.edits import edited
 from tests.supervisor.harness import NO_USERNS, ROOT, Node, World, directory, misbehaving, running, worlds
 
 __all__ = ["directory"]  # a fixture
@@ -348,6 +352,53 @@ def test_children_finish_what_they_are_at(directory: Path) -> None:
         assert node.wait() == 0
         assert node.output.index("[b] finished") < node.output.index("[a] finished")
         assert [node.workers()[id]["last_exit"]["step"] for id in "ab"] == ["asked", "asked"]
+
+
+def as_file(spec: AnySpec) -> dict[str, Any]:
+    """A spec of `edits` as the program reads it."""
+    if isinstance(spec, ChildSpec):
+        keys = {"id": spec.id, "start": "children:idle", "args": dict(spec.args), "shutdown": spec.shutdown}
+        return {key: value for key, value in keys.items() if value != ""}
+    given: dict[str, Any] = {
+        "id": spec.id,
+        "strategy": spec.strategy,
+        "intensity": spec.intensity,
+        "period": spec.period,
+    }
+    if spec.template is not None:
+        return {**given, "template": as_file(spec.template)}
+    return {**given, "children": [as_file(child) for child in spec.children]}
+
+
+@pytest.mark.parametrize("seed", [random.randrange(10**6) for _ in range(2)], ids=lambda seed: "random")
+def test_random_edits(seed: int, directory: Path) -> None:
+    """After twenty random edits, half of them while the one before is under way, the tree is that of the last file."""
+    print("seed", seed)
+    wanted = Tree(SupervisorSpec("demo", children=tuple(ChildSpec(id, "m:f") for id in "abc")))
+    with running(as_file(wanted.root), directory) as node:
+        node.ready()
+        for number in range(20):
+            wanted = edited(wanted, seed + number, f"e{number}")
+            if number % 2:
+                hang_up(node, as_file(wanted.root))
+            else:
+                assert reload(node, as_file(wanted.root))["ok"]
+        names = {path.rpartition("/")[2] for path, _ in wanted.workers()}
+
+        versions = {path.rpartition("/")[2]: spec.args.get("version") for path, spec in wanted.workers()}
+
+        def settled() -> bool:
+            workers = node.workers()
+            running = {name for name, each in workers.items() if each["state"] == "running"}
+            there = {name: each["info"].get("version") for name, each in workers.items()}
+            return {*workers} == names == running and there == versions
+
+        node.until(settled, f"the last tree: {sorted(names)}")
+        node.until(lambda: reload(node)["text"] == "nothing is different", "nothing is under way")
+        zygote = psutil.Process(node.launcher())
+        there = {child.pid: child.cmdline()[0] for child in zygote.children()}
+        named = {pid: title for pid, title in there.items() if title != "demo: zygote"}  # one that is forked ahead
+        assert {*named} == {each["pid"] for each in node.workers().values()}
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
