@@ -22,7 +22,15 @@ PORTION = 1 << 16
 TAIL_LINES = 20
 TAIL_WIDTH = 2000
 
+# What a terminal obeys rather than shows; some answers are typed into the shell of whoever looks at a log.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")}
+
 _DECODER = json.JSONDecoder(parse_constant=str)
+
+
+def visible(text: str) -> str:
+    """The text with its control characters (but the tab) written out, as `\\x1b`."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 class ChannelFault(Exception):
@@ -207,6 +215,6 @@ class Output:
         os.close(self.fd)
 
     def _keep(self, lines: list[bytes]) -> list[str]:
-        texts = [line[:TAIL_WIDTH].decode("utf-8", "replace").rstrip("\r") for line in lines]
+        texts = [visible(line[:TAIL_WIDTH].decode("utf-8", "replace").rstrip("\r")) for line in lines]
         self.tail.extend(texts)
         return texts

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from supervisor import policy
+from supervisor.channel import visible
 from supervisor.errors import TreeError, nearest
 from supervisor.process import End, Process
 from supervisor.spec import SupervisorSpec
@@ -35,7 +36,7 @@ class Desk:
         if "ready" in message:
             self._ready(process, message["ready"])
         elif "planned_exit" in message:
-            process.planned = str(message["planned_exit"])[:500]
+            process.planned = visible(str(message["planned_exit"])[:500])
         elif "request" in message:
             self._request(process, message)
 

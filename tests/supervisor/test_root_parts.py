@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor import channel as channel_module
-from supervisor.channel import Channel, ChannelFault, Output
+from supervisor.channel import Channel, ChannelFault, Output, visible
 from supervisor.context import EXIT_PLANNED, EXIT_SHUTDOWN, Context
 from supervisor.launcher_zygote import base_environment, beyond_base, modules_of
 from supervisor.process import describe, stop_schedule
@@ -152,12 +152,21 @@ def test_output_keeps_the_last_lines(chunks: list[bytes]) -> None:
     os.close(write)
     lines += output.drain()
     whole = b"".join(chunks)
-    expected = [line.decode("utf-8", "replace").rstrip("\r") for line in whole.split(b"\n")]
+    expected = [visible(line.decode("utf-8", "replace").rstrip("\r")) for line in whole.split(b"\n")]
     if not whole or whole.endswith(b"\n"):
         expected.pop()
     assert lines == expected
     assert list(output.tail) == expected[-20:]
     output.close()
+
+
+@given(st.text())
+def test_nothing_printed_commands_a_terminal(text: str) -> None:
+    """Of what a process prints no control character reaches a terminal but the tab; all else is as it was."""
+    shown = visible(text)
+    assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in shown if c != "\t")
+    assert visible(shown) == shown
+    assert visible("\x1b]0;owned\x07 \u00fc\t\x9b") == "\\x1b]0;owned\\x07 \u00fc\t\\x9b"
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=20), st.floats(0, 100))
