@@ -85,10 +85,12 @@ def test_touches_only_what_changed(world: World, directory: Path) -> None:
 
 def test_limits_change_under_a_running_process(directory: Path) -> None:
     """max_memory takes effect without a restart: the same process is killed by the new limit."""
-    with running(tree(misbehaving("a", ["eat", 80], "ready", "obey")), directory) as node:
+    often = 1000  # its successors eat as much, and are killed for it, for as long as the test looks
+    with running(tree(misbehaving("a", ["eat", 80], "ready", "obey"), intensity=often), directory) as node:
         node.ready()
         pid = node.pid("a")
-        said = reload(node, tree(misbehaving("a", ["eat", 80], "ready", "obey", max_memory=40 << 20)))
+        limited = misbehaving("a", ["eat", 80], "ready", "obey", max_memory=40 << 20)
+        said = reload(node, tree(limited, intensity=often))
         assert said["text"] == "changed without a restart demo/a"
         node.until(
             lambda: "more than max_memory 40 MiB" in str(node.workers()["a"]["last_exit"]), "killed by the limit"
