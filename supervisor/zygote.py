@@ -434,7 +434,11 @@ class Zygote:
             if self.marks:
                 try:
                     mark = os.stat(f"/proc/{pid}/ns/uts").st_ino
-                except OSError:
+                except FileNotFoundError:
+                    settled = False
+                    continue
+                except OSError:  # it lets nobody look into it, so it is nobody's: else it would outlive whoever left it
+                    self._kill(pid)
                     settled = False
                     continue
                 if mark in living:

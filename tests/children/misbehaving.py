@@ -322,6 +322,11 @@ def rename_oneself(context, text):
     Title.find().set(text)
 
 
+def hide(context):
+    """Let nobody of the same user look into this process and its children: undumpable."""
+    LIBC.prctl(4, 0, 0, 0, 0)
+
+
 def uts_namespace(context):
     """Leave the namespace by which the zygote knows one's orphans."""
     LIBC.unshare(0x04000000)
@@ -336,6 +341,6 @@ STEPS = {
         *(eat, limit, fork_bomb, helpers, zombies, daemonise, process_group, move_session, traced),
         *(print_lines, print_without_end, print_bytes),
         *(close_everything, close_channel, close_output, send, ask),
-        *(lose_directory, unlink, rename_oneself, uts_namespace),
+        *(lose_directory, unlink, rename_oneself, hide, uts_namespace),
     )
 }

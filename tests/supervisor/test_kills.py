@@ -178,3 +178,53 @@ def test_a_replacement_that_is_killed_is_replaced(world: World, directory: Path)
         node.until(lambda: node.status()["node"]["launcher"]["pid"] not in (None, zygote), "a third one")
         node.until(lambda: node.workers()["jailed"]["state"] == "running", "a tree again")
         assert node.workers()["jailed"]["restarts"] == 1
+
+
+@pytest.mark.parametrize("world", [ROOT, USER, NO_USERNS], ids=lambda world: world.name)
+def test_hidden_daemons_die_with_their_child(world: World, directory: Path) -> None:
+    """Helpers that let nobody look into them (undumpable) are killed with their child as any others are."""
+    (directory / "w").mkdir(mode=0o777)
+    (directory / "w").chmod(0o777)
+    steps = ["hide", ["helpers", 2, True], ["daemonise", str(directory / "w" / "lock")], "ready", "obey"]
+    children = [misbehaving("a", *steps), misbehaving("b", "ready", "obey")]
+    with running(
+        {"id": "t", "strategy": "one_for_one", "intensity": 9, "children": children}, directory, world
+    ) as node:
+        node.ready()
+        b = node.pid("b")
+        before = descendants(node.launcher())
+        os.kill(node.pid("a"), signal.SIGKILL)
+        node.until(lambda: node.workers()["a"]["restarts"] == 1 and node.pid("a"), "a restart", 5)
+        assert not (before - {b}) & descendants(node.launcher())
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below this one that lives, but not those that the zygote has forked ahead."""
+    found: set[int] = set()
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            state, parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z" and title(int(name)) != "t: zygote":
+            parents[int(name)] = int(parent)
+    while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= more
+    return found
+
+
+def test_a_stopped_guardian_holds_nobody_up(directory: Path) -> None:
+    """A guardian under SIGSTOP does not keep the root from replacing a lost zygote, nor from ending."""
+    with begun(directory, NO_USERNS) as node:
+        zygote = serving(node)
+        os.kill(guardian(node, zygote), signal.SIGSTOP)
+        (directory / "flag").unlink()
+        os.kill(zygote, signal.SIGKILL)
+        node.until(lambda: node.workers()["jailed"]["restarts"] == 1, "a new tree", 15)
+        node.until(lambda: node.workers()["jailed"]["state"] == "running", "a new tree", 15)
+        os.kill(guardian(node, node.launcher()), signal.SIGSTOP)
+        node.process.send_signal(signal.SIGTERM)
+        node.until(lambda: "SIGTERM: stopping" in node.output, "the first signal is taken")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.wait(10) == 0
