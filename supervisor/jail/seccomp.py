@@ -40,7 +40,7 @@ EAFNOSUPPORT = 0x00050000 | 97
 NR = 0
 ARCH_OFFSET = 4
 
-NAMESPACE_FLAGS = (
+REFUSED_FLAGS = (
     linux.CLONE_NEWTIME
     | linux.CLONE_NEWNS
     | linux.CLONE_NEWCGROUP
@@ -49,6 +49,7 @@ NAMESPACE_FLAGS = (
     | linux.CLONE_NEWUSER
     | linux.CLONE_NEWPID
     | linux.CLONE_NEWNET
+    | linux.CLONE_PARENT  # a child of the launcher, which knows nothing of it
 ) & ~0xFF  # clone(2) keeps its exit signal in the low byte; CLONE_NEWTIME can only be given to clone3 and unshare
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
@@ -163,7 +164,7 @@ def build(rules: Rules, arch: str) -> Program:
     # clone3 hides its flags behind a pointer; glibc falls back to clone on ENOSYS.
     on("clone3", [(RET, 0, 0, ENOSYS)])
     # Without `fork` only threads: what is not CLONE_THREAD is a process, and processes can be a bomb.
-    clone: list[Instruction] = [argument(0), (JSET, 0, 1, NAMESPACE_FLAGS), (RET, 0, 0, EPERM)]
+    clone: list[Instruction] = [argument(0), (JSET, 0, 1, REFUSED_FLAGS), (RET, 0, 0, EPERM)]
     if not rules.fork:
         clone += [(JSET, 1, 0, linux.CLONE_THREAD), (RET, 0, 0, EPERM)]
     on("clone", [*clone, (RET, 0, 0, ALLOW)])

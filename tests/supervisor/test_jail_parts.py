@@ -104,7 +104,8 @@ def test_clone_as_the_profile_says(arch: str, fork: bool) -> None:
     for name in seccomp.FORK:
         if linux.number(name, arch) is not None:
             assert verdict(program, arch, linux.number(name, arch) or 0) == (ALLOW if fork else 1)
-    for flag in (linux.CLONE_NEWUSER, linux.CLONE_NEWNS, linux.CLONE_NEWNET, linux.CLONE_NEWPID, linux.CLONE_NEWCGROUP):
+    namespaces = (linux.CLONE_NEWUSER, linux.CLONE_NEWNS, linux.CLONE_NEWNET, linux.CLONE_NEWPID, linux.CLONE_NEWCGROUP)
+    for flag in (*namespaces, linux.CLONE_PARENT):
         assert verdict(program, arch, nr, flag | 17) == 1
         assert verdict(program, arch, nr, flag | linux.CLONE_THREAD) == 1
     assert verdict(program, arch, linux.number("clone3", arch) or 0) == 38

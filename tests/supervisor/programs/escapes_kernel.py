@@ -92,6 +92,14 @@ def clone_user_namespace(given):
     return _namespace_child(lambda: raw(56, 220, 0x10000011, 0, 0, 0, 0))
 
 
+@attempt("clone(2): a process whose parent is the launcher, not itself", "EPERM")
+def clone_beside_itself(given):
+    pid = raw(56, 220, 0x8011, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    return pid
+
+
 @attempt("clone3(2), whose flags a filter cannot see", "ENOSYS")
 def clone3_user_namespace(given):
     arguments = ctypes.create_string_buffer(struct.pack("8Q", 0x10000000, 0, 0, 0, 17, 0, 0, 0))

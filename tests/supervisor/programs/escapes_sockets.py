@@ -42,6 +42,13 @@ def foreign_abstract_datagram(given):
         return sock.sendto(b"x", "\0" + given["abstract"] + "-d")
 
 
+@attempt("take an abstract name; at level full in a network namespace where nobody else is", "reached")
+def abstract_name_of_its_own(given):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"\0eg-taken-{os.getpid()}-{given['port']}")
+        return "bound"
+
+
 @attempt("bind a socket of its own beside a given one", "EROFS", "EACCES")
 def bind_beside_given(given):
     with socket.socket(socket.AF_UNIX) as sock:
