@@ -9,6 +9,7 @@ what the profile gives. Which paths are shown is decided by `layout`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -57,7 +58,13 @@ class Namespaces:
             linux.setns(fd, kind)
         os.chdir("/")
         uid, gid = os.geteuid(), os.getegid()
-        linux.unshare(linux.CLONE_NEWUSER)
+        try:
+            linux.unshare(linux.CLONE_NEWUSER)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            text = "each confined child takes a user namespace and none is left; run `sysctl user.max_user_namespaces=15000`"
+            raise NamespaceError(error.errno, text) from None
         _map("self/uid_map", uid, self.proc)  # setgroups is denied already: that is inherited
         _map("self/gid_map", gid, self.proc)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import NO_USERNS, NOTHING, ROOT, USER, World, directory, running, worlds
+from tests.supervisor.harness import NO_USERNS, NOBODY, NOTHING, ROOT, USER, World, directory, running, worlds
 
 __all__ = ["directory"]
 
@@ -74,6 +74,15 @@ def test_descriptors_in_flight_do_not_stop_the_launcher(world: World, directory:
             os.kill(node.pid("b"), signal.SIGKILL)
             node.until(lambda times=times: node.workers()["b"]["restarts"] == times, "a restart")
             node.until(lambda: node.workers()["b"]["state"] == "running", "running again")
+
+
+def test_no_namespace_left_is_said(directory: Path) -> None:
+    """A confined child that can have no user namespace of its own does not start, and names the setting to raise."""
+    few = World("few", NOBODY, ("many-userns",))
+    children = [{"id": f"c{number}", "start": "children:idle", "confine": {}} for number in range(8)]
+    with running(tree(*children), directory, few) as node:
+        assert node.wait() == 3
+        assert "sysctl user.max_user_namespaces" in node.output and "c0" not in node.line("ENDED "), node.output
 
 
 @worlds(ROOT, USER, NO_USERNS, NOTHING)

@@ -1,6 +1,7 @@
 """Run a program where the kernel refuses what some machines refuse: `refusals.py REFUSAL[,REFUSAL] PROGRAM ARG...`.
 
 userns: user namespaces cannot be made (a limit of 0 in a user namespace made for the test).
+many-userns: no more than six of them can be there at a time.
 landlock: the Landlock system calls do not exist (a seccomp filter that says ENOSYS).
 The refusals are the kernel's own; nothing in the program under test is replaced.
 """
@@ -14,7 +15,7 @@ import sys
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def refuse_userns():
+def refuse_userns(most=0):
     uid, gid = os.geteuid(), os.getegid()
     if libc.unshare(0x10000000):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -22,7 +23,7 @@ def refuse_userns():
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")
+        file.write(str(most))
 
 
 def refuse_landlock():
@@ -40,5 +41,5 @@ def refuse_landlock():
 
 
 for refusal in sys.argv[1].split(","):
-    {"userns": refuse_userns, "landlock": refuse_landlock}[refusal]()
+    {"userns": refuse_userns, "many-userns": lambda: refuse_userns(6), "landlock": refuse_landlock}[refusal]()
 os.execv(sys.argv[2], sys.argv[2:])
