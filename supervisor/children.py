@@ -55,7 +55,7 @@ class Children:
         info = ChildInfo(
             action.name, action.incarnation, action.supervisor, spec.id, spec.start, dict(spec.args), dict(spec.allow)
         )
-        launcher = self.root.launching.launcher
+        launcher = self.root.launching.usable
         spare = self.root.spares.take(action) if launcher is not None else None
         if spare is not None:
             process = self._process(action, info, spare.number, spare.channel, spare.output)

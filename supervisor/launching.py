@@ -45,6 +45,11 @@ class Launching:
         self._isolated = False  # the zygote is PID 1 of a PID namespace
         self._strangers = set(children())  # children of the program around us
 
+    @property
+    def usable(self) -> Launcher | None:
+        """The launcher to start a child with; None from the loss of one until the policy knows of it."""
+        return None if self._losing else self.launcher
+
     def launch(self) -> None:
         """Start a zygote; it is of use when it says Serving."""
         read, write_end = os.pipe()
@@ -150,6 +155,9 @@ class Launching:
             self.root.post(policy.Boot())
             return
         # A new zygote after a lost one: only now is the policy told, so that its start timers do not run meanwhile.
+        # What it decides about earlier events belongs to the lost one: a child that the new one had already would never
+        # be reported gone, and the tree would wait for that for ever.
+        self.root.settle()
         self.root.post(policy.LauncherLost(self._losing))
         self._losing, self._replaced = "", 0
         for process in [process for process in self.root.children.processes.values() if process.lost]:

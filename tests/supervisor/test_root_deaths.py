@@ -202,3 +202,17 @@ def test_stop_while_the_zygote_is_being_replaced(directory: Path) -> None:
         node.until(lambda: node.status()["node"]["launcher"]["pid"] not in (None, 0, zygote), "a new zygote")
         node.process.send_signal(signal.SIGTERM)
         assert node.wait(8) == 0
+
+
+def test_a_restart_that_is_due_while_the_zygote_is_replaced(directory: Path) -> None:
+    """What the policy starts before it knows of the loss is not begun on the new zygote: nobody would end it."""
+    child = {"id": "a", "start": "children:idle", "backoff": {"initial": 0.3}}
+    tree = one_for_one(child, {"id": "b", "start": "children:idle"}, preload=["slow_import"])
+    with running_with_module(tree, directory, "slow_import", "import time\ntime.sleep(1)\n") as node:
+        node.ready()
+        zygote = node.launcher()
+        os.kill(node.pid("a"), signal.SIGKILL)
+        node.until(lambda: node.workers()["a"]["state"] == "restarting", "the backoff")
+        os.kill(zygote, signal.SIGKILL)
+        node.until(lambda: node.launcher() != zygote, "another zygote")
+        node.until(lambda: node.status()["tree"]["state"] == "running" and node.pid("a") and node.pid("b"), "the tree")
