@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
+from ipc.feed import Feed
 
 _QUEUE_BYTES = 16 * 1024 * 1024
 _QUEUE_COUNT = 20_000
@@ -71,14 +74,13 @@ class Subscription:
     A reader that is too slow loses what waits and is told so by a gap, instead of filling memory.
     """
 
-    def __init__(self, prefix: str, closer: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, prefix: str, closer: Callable[[Subscription], None], loop: asyncio.AbstractEventLoop) -> None:
         self.prefix = prefix
         self.since = loop.time()  # when the bus confirmed it last
         self._closer = closer
         self._gaps = Gaps()
-        self._queue: deque[tuple[Event, int]] = deque()
+        self._feed: Feed[tuple[Event, int]] = Feed()
         self._bytes = 0
-        self._waiter: asyncio.Future[None] | None = None
         self._loop = loop
         self.closed = False
 
@@ -101,32 +103,19 @@ class Subscription:
         self._put(Event(self.prefix, None, "bus", 0, epoch, 0, True), 0)
 
     def _put(self, event: Event, size: int) -> None:
-        if self._bytes + size > _QUEUE_BYTES or len(self._queue) >= _QUEUE_COUNT:
-            self._queue.clear()
+        if self._bytes + size > _QUEUE_BYTES or len(self._feed) >= _QUEUE_COUNT:
+            self._feed.clear()
             self._bytes = 0
             event = Event(self.prefix, None, "bus", 0, event.epoch, 0, True)
             size = 0
-        self._queue.append((event, size))
         self._bytes += size
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._feed.put((event, size))
 
     def __aiter__(self) -> Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._queue:
-            if self.closed:
-                raise StopAsyncIteration
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        event, size = self._queue.popleft()
+        event, size = await self._feed.take()
         self._bytes -= size
         return event
 
@@ -135,7 +124,7 @@ class Subscription:
         if not self.closed:
             self.closed = True
             self._closer(self)
-            self._wake()
+            self._feed.end()
 
     async def __aenter__(self) -> Subscription:
         return self

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from ipc import wire
 from ipc.errors import IpcError
+from ipc.feed import Feed
+from ipc.outbox import Outbox
 
 AWAY = "lost while the bus was away"
 
@@ -66,15 +68,13 @@ class Roll:
 class Monitor:
     """Async iterator of changes of the processes that match `pattern`. Raises Forbidden when that is not allowed."""
 
-    def __init__(self, pattern: str, opener: Any, closer: Any) -> None:
+    def __init__(self, pattern: str, opener: Callable[[Monitor], None], closer: Callable[[Monitor], None]) -> None:
         self.pattern = pattern
         self.id = 0
         self._opener = opener
         self._closer = closer
         self._roll = Roll()
-        self._queue: deque[Change] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._failed: IpcError | None = None
+        self._feed: Feed[Change] = Feed()
         self._opened = False
         self.closed = False
 
@@ -84,22 +84,19 @@ class Monitor:
 
     def push(self, name: str, incarnation: int, up: bool, reason: str, planned: bool) -> None:
         """A change arrived (called by the peer)."""
-        self._queue.extend(self._roll.changed(name, incarnation, up, reason, planned))
-        self._wake()
+        self._put(self._roll.changed(name, incarnation, up, reason, planned))
 
     def push_end(self) -> None:
         """The snapshot is complete (called by the peer)."""
-        self._queue.extend(self._roll.complete())
-        self._wake()
+        self._put(self._roll.complete())
+
+    def _put(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._feed.put(change)
 
     def fail(self, error: IpcError) -> None:
         """The bus refused (called by the peer)."""
-        self._failed = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._feed.fail(error)
 
     def __aiter__(self) -> Monitor:
         return self
@@ -108,24 +105,14 @@ class Monitor:
         if not self._opened:
             self._opened = True
             self._opener(self)
-        while not self._queue:
-            if self._failed is not None:
-                raise self._failed
-            if self.closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._queue.popleft()
+        return await self._feed.take()  # awaited here: the peer holds a monitor only as long as its reader does
 
     def close(self) -> None:
         """Stop watching."""
         if not self.closed:
             self.closed = True
             self._closer(self)
-            self._wake()
+            self._feed.end()
 
     async def aclose(self) -> None:
         """Stop watching; the name that async generators use."""
@@ -136,3 +123,58 @@ class Monitor:
 
     async def __aexit__(self, *_exc: object) -> None:
         self.close()
+
+
+class Monitors:
+    """The monitors of one peer, over one bus after another. One that nobody holds any more is dropped."""
+
+    def __init__(self, out: Outbox, ids: Iterator[int]) -> None:
+        self._out = out
+        self._ids = ids
+        self._all: weakref.WeakValueDictionary[int, Monitor] = weakref.WeakValueDictionary()
+
+    def make(self, pattern: str) -> Monitor:
+        """A monitor that begins when it is iterated."""
+        return Monitor(pattern, self._begin, self._end)
+
+    def _begin(self, monitor: Monitor) -> None:
+        monitor.id = next(self._ids)
+        self._all[monitor.id] = monitor
+        self._out.quietly(wire.Monitor(monitor.id, monitor.pattern))
+
+    def _end(self, monitor: Monitor) -> None:
+        if self._all.pop(monitor.id, None) is not None:
+            self._out.quietly(wire.Unmonitor(monitor.id))
+
+    def again(self) -> None:
+        """There is a new bus: ask it for everything that is watched."""
+        for number, monitor in list(self._all.items()):
+            monitor.begin()
+            self._out.quietly(wire.Monitor(number, monitor.pattern))
+
+    def changed(self, changed: wire.Changed, _payload: bytes | None) -> None:
+        """The bus tells a change."""
+        monitor = self._all.get(changed.id)
+        if monitor is None:
+            self._out.quietly(wire.Unmonitor(changed.id))  # it was dropped without being closed
+        else:
+            monitor.push(changed.name, changed.incarnation, changed.up, changed.reason, changed.planned)
+
+    def complete(self, snapshot: wire.Snapshot, _payload: bytes | None) -> None:
+        """The bus has told everything that is up."""
+        monitor = self._all.get(snapshot.id)
+        if monitor is not None:
+            monitor.push_end()
+
+    def fail(self, number: int, error: IpcError) -> None:
+        """The bus refuses a monitor, if this is the number of one."""
+        monitor = self._all.get(number)
+        if monitor is not None:
+            monitor.fail(error)
+
+    def close(self, error: IpcError | None) -> None:
+        """End all, with an error or without."""
+        for monitor in list(self._all.values()):
+            if error is not None:
+                monitor.fail(error)
+            monitor.close()

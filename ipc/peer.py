@@ -1,7 +1,7 @@
 """A named peer: the one object through which a process calls, answers, publishes, reads and watches.
 
-Joins the parts: `link` (sockets), `serving` (handlers), `streams`, `events`, `monitors`. What belongs here is the life
-of the connection and the caller's side of calls; what a message looks like belongs to `wire`.
+Joins the parts: `link` (sockets), `outbox`, `calls`, `serving` (handlers), `publishing`, `reading`, `monitors`. What
+belongs here is the life of the connection, and which part a message is for; what one looks like belongs to `wire`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,18 @@ import contextlib
 import itertools
 import logging
 import os
-import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ipc import wire
 from ipc.address import Address
-from ipc.errors import (
-    CallTimeout,
-    Forbidden,
-    IpcError,
-    LocalProtocolError,
-    Overloaded,
-    PeerDown,
-    RemoteError,
-    RemoteProtocolError,
-    VersionMismatch,
-)
+from ipc.calls import Calls, error_of, name_of
+from ipc.errors import Forbidden, IpcError, LocalProtocolError, PeerDown, RemoteProtocolError, VersionMismatch
 from ipc.events import Subscription
-from ipc.limits import Limits
 from ipc.link import Link
-from ipc.monitors import Monitor
+from ipc.monitors import Monitor, Monitors
 from ipc.outbox import Outbox
+from ipc.publishing import Publisher
 from ipc.raw import Sockets
 from ipc.reading import Reader
 from ipc.serving import Handler, Server
@@ -42,28 +32,11 @@ log = logging.getLogger("ipc.peer")
 
 TIMEOUT = 10.0  # seconds, of a call that does not say
 STREAM_TIMEOUT = 300.0
-_TAIL = Limits.tail
 _AGAIN = 0.05  # seconds until a rejected Hello is said again while an older connection is being cleared away
 _PATIENCE = 2.0  # seconds for which that is tried
-_TOPICS = 10_000
 # Seconds from the end of the bus to PeerDown("bus"): every callee sees the same end at its own socket, and one that has
 # not been scheduled yet must not start a call after its caller was told that it failed.
 _AFTER = 0.025
-
-
-def name_of(text: str) -> str:
-    """A name, method, topic or pattern as the wire takes it. Raises LocalProtocolError."""
-    # The bus would take anything else for garbage and cut the connection, with everything in flight.
-    if not isinstance(text, str) or not 0 < len(text) <= 255 or not text.encode("utf-8", "ignore").decode() == text:
-        raise LocalProtocolError(f"{text!r} must be text of 1 to 255 characters")
-    return text
-
-
-def milliseconds(timeout: float) -> int:
-    """A timeout in seconds as the wire takes it. Raises LocalProtocolError."""
-    if not 0 <= timeout <= 1e9:
-        raise LocalProtocolError(f"timeout {timeout!r} must be seconds from 0 to 1e9")
-    return int(timeout * 1000)
 
 
 class Peer:
@@ -99,34 +72,32 @@ class Peer:
         self._out = Outbox()
         self._reader = Reader(self._out)
         self._server = Server(self, self._out.gone)
-        self._ids = itertools.count(1)
-        self._calls: dict[int, tuple[asyncio.Future[bytes | None], str]] = {}
-        self._streams: dict[int, Stream] = {}
-        self._monitors: weakref.WeakValueDictionary[int, Monitor] = weakref.WeakValueDictionary()
-        self._published: dict[str, tuple[int, float]] = {}
+        ids = itertools.count(1)
+        self._calls = calls = Calls(self._out, ids, self._check)
+        self._monitors = monitors = Monitors(self._out, ids)
+        self._publisher = Publisher(self._out)
         self._welcomed: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._goodbye: asyncio.Future[None] | None = None
         self._failure: IpcError | None = None
         self._closing = False
         self._patience: float | None = None
-        self._failing: tuple[asyncio.TimerHandle, list[asyncio.Future[Any]], list[Stream]] | None = None
         self._arrivals: dict[type, Callable[[Any, bytes | None], None]] = {
             wire.Welcome: self._on_welcome,
             wire.Rejected: self._on_rejected,
             wire.Request: self._on_request,
             wire.Told: self._on_told,
-            wire.Result: self._on_result,
-            wire.Error: self._on_error,
-            wire.Chunk: self._on_chunk,
-            wire.End: self._on_end,
+            wire.Result: calls.result,
+            wire.Error: calls.error,
+            wire.Chunk: calls.chunk,
+            wire.End: calls.end,
             wire.Credit: lambda m, _: self._server.credit(m.id, m.amount),
             wire.Cancel: lambda m, _: self._server.cancel(m.id),
             wire.Failed: self._on_failed,
             wire.Subscribed: lambda m, _: self._reader.confirmed(m.prefix),
             wire.Denied: lambda m, _: self._reader.denied(m.prefix, m.text),
-            wire.Changed: self._on_changed,
-            wire.Snapshot: self._on_snapshot,
+            wire.Changed: monitors.changed,
+            wire.Snapshot: monitors.complete,
             wire.Slow: self._on_slow,
             wire.Mark: lambda m, _: self._out.quietly(wire.Ack(m.total)),
             wire.Ack: lambda m, _: self._out.acked(m.total),
@@ -224,7 +195,7 @@ class Peer:
         if self._out.up and self._loop is not None:
             self._goodbye = self._loop.create_future()
             try:
-                self.send_now(wire.Bye())
+                self._out.send_now(wire.Bye())
                 await asyncio.wait_for(self._goodbye, 1.0)
             except (IpcError, TimeoutError):
                 log.debug("%s leaves without a goodbye", self._name)
@@ -250,10 +221,7 @@ class Peer:
         if self._link is not None:
             self._link.close()
         self._reader.close()
-        for monitor in list(self._monitors.values()):
-            if self._failure is not None:
-                monitor.fail(self._failure)
-            monitor.close()
+        self._monitors.close(self._failure)
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_exception(error)
             self._welcomed.exception()  # read here: a connect that was cancelled never reads it
@@ -277,14 +245,10 @@ class Peer:
         if self._closing and not closed and self._goodbye is None:
             raise LocalProtocolError(f"peer {self._user!r} is closed")
 
-    # Sending, for handlers and streams
-
-    def send_now(self, message: wire.ToBus, payload: bytes | None = None) -> None:
-        """Queue a message (called by Stream). Raises PeerDown("bus")."""
-        self._out.send_now(message, payload)
+    # Sending, for handlers
 
     async def send(self, message: wire.ToBus, payload: bytes | None = None) -> None:
-        """Queue a message when there is room for it (called by Stream and handlers)."""
+        """Queue a message when there is room for it (called by handlers)."""
         await self._out.send(message, payload)
 
     # Calls
@@ -296,55 +260,12 @@ class Peer:
         cancels the handler.
         """
         self._check()
-        assert self._loop is not None
-        payload = wire.pack(params)
-        call = wire.Call(next(self._ids), name_of(target), name_of(method), milliseconds(timeout))
-        await self._out.pace()
-        number = call.id
-        future: asyncio.Future[bytes | None] = self._loop.create_future()
-        self._calls[number] = (future, target)
-        timer = self._loop.call_later(timeout, self._late, number, target, method, timeout)
-        try:
-            if self._out.crowded():
-                await self._in_time(self._out.ready(payload), target, method, timeout)
-            await self._out.send(call, payload)
-            answer = await future
-        finally:
-            timer.cancel()
-            if self._calls.pop(number, None) is not None:
-                self._out.quietly(wire.Cancel(number))
-            if future.done() and not future.cancelled():
-                future.exception()  # read here: when sending failed nobody awaited it
-        return wire.unpack(answer)
-
-    @staticmethod
-    async def _in_time(waiting: Awaitable[None], target: str, method: str, timeout: float) -> None:
-        try:
-            await asyncio.wait_for(waiting, timeout)
-        except TimeoutError:
-            raise CallTimeout(target, method, timeout) from None
-
-    def _late(self, number: int, target: str, method: str, timeout: float) -> None:
-        pending = self._calls.get(number)
-        if pending is not None and not pending[0].done():
-            pending[0].set_exception(CallTimeout(target, method, timeout))
+        return await self._calls.call(target, method, timeout, params)
 
     def stream(self, target: str, method: str, /, *, timeout: float = STREAM_TIMEOUT, **params: Any) -> Stream:
         """A stream, to be opened with `async with`; `timeout` seconds are for the whole of it."""
         self._check()
-        milliseconds(timeout)
-        return Stream(self, name_of(target), name_of(method), timeout, wire.pack(params))
-
-    def add_stream(self, stream: Stream) -> int:
-        """A number for a stream that opens (called by Stream)."""
-        self._check()
-        number = next(self._ids)
-        self._streams[number] = stream
-        return number
-
-    def drop_stream(self, stream: Stream) -> None:
-        """Forget a stream (called by Stream)."""
-        self._streams.pop(stream.id, None)
+        return self._calls.stream(target, method, timeout, params)
 
     async def cast(self, target: str, method: str, /, **params: Any) -> None:
         """Tell a process something. No answer, no error when it is absent."""
@@ -359,19 +280,7 @@ class Peer:
     async def publish(self, topic: str, data: Any) -> None:
         """Publish an event. `topic` ends with "/"; whether it is allowed is decided, and logged, by the bus."""
         self._check()
-        assert self._loop is not None
-        if not name_of(topic).endswith("/") or topic.startswith("~"):
-            raise LocalProtocolError(f"topic {topic!r} must end with '/' and not begin with '~'")
-        payload = wire.pack(data)
-        await self._out.pace()
-        await self._out.ready(payload)
-        if not self._out.up:
-            raise PeerDown("bus", "not connected")
-        seq = self._published.get(topic, (0, 0.0))[0] + 1
-        if seq == 1 and len(self._published) >= _TOPICS:
-            self._published.pop(next(iter(self._published)))
-        self._published[topic] = (seq, self._loop.time())
-        self.send_now(wire.Publish(topic, seq), payload)
+        await self._publisher.publish(topic, data)
 
     async def subscribe(self, prefix: str, timeout: float = TIMEOUT) -> Subscription:
         """Read the events below `prefix` ("" or ending with "/"). Returns when the bus confirmed it.
@@ -391,16 +300,7 @@ class Peer:
     def monitor(self, pattern: str) -> Monitor:
         """Watch the processes whose names match `pattern` (`*` matches anything). Iterating raises Forbidden."""
         self._check()
-        return Monitor(name_of(pattern), self._begin_monitor, self._end_monitor)
-
-    def _begin_monitor(self, monitor: Monitor) -> None:
-        monitor.id = next(self._ids)
-        self._monitors[monitor.id] = monitor
-        self._out.quietly(wire.Monitor(monitor.id, monitor.pattern))
-
-    def _end_monitor(self, monitor: Monitor) -> None:
-        if self._monitors.pop(monitor.id, None) is not None:
-            self._out.quietly(wire.Unmonitor(monitor.id))
+        return self._monitors.make(name_of(pattern))
 
     # What the link tells
 
@@ -474,13 +374,8 @@ class Peer:
     def _restore(self) -> None:
         assert self._link is not None and self._loop is not None and self._welcome is not None
         log.info("%s is back on the bus, epoch %d", self._name, self._welcome.epoch)
-        for number, monitor in list(self._monitors.items()):
-            monitor.begin()
-            self._out.quietly(wire.Monitor(number, monitor.pattern))
-        since = self._loop.time() - _TAIL
-        tails = [(topic, seq) for topic, (seq, at) in self._published.items() if at > since]
-        if tails:
-            self._out.quietly(wire.Tails(tails[:1000]))
+        self._monitors.again()
+        self._publisher.again()
 
     def _on_rejected(self, rejected: wire.Rejected, _payload: bytes | None) -> None:
         if rejected.code == "version":
@@ -500,62 +395,10 @@ class Peer:
         if not self._closing:
             self._server.told(told, payload)
 
-    def _on_result(self, result: wire.Result, payload: bytes | None) -> None:
-        pending = self._calls.pop(result.id, None)
-        if pending is not None and not pending[0].done():
-            pending[0].set_result(payload)
-
-    def _on_error(self, error: wire.Error, payload: bytes | None) -> None:
-        try:
-            data = wire.unpack_map(payload)
-        except RemoteProtocolError:
-            data = {}
-        self._break(error.id, RemoteError(error.type, error.message, data))
-
     def _on_failed(self, failed: wire.Failed, _payload: bytes | None) -> None:
-        error: IpcError
-        if failed.code == "peer_down":
-            error = PeerDown(failed.name, failed.text)
-        elif failed.code == "overloaded":
-            error = Overloaded(failed.text)
-        elif failed.code == "forbidden":
-            error = Forbidden(failed.text)
-        else:
-            error = IpcError(f"{failed.code}: {failed.text}")
-        monitor = self._monitors.get(failed.id)
-        if monitor is not None:
-            monitor.fail(error)
-        self._break(failed.id, error)
-
-    def _break(self, number: int, error: IpcError) -> None:
-        pending = self._calls.pop(number, None)
-        if pending is not None and not pending[0].done():
-            pending[0].set_exception(error)
-        stream = self._streams.pop(number, None)
-        if stream is not None:
-            stream.fail(error)
-
-    def _on_chunk(self, chunk: wire.Chunk, payload: bytes | None) -> None:
-        stream = self._streams.get(chunk.id)
-        if stream is not None:
-            stream.push(payload)
-
-    def _on_end(self, end: wire.End, _payload: bytes | None) -> None:
-        stream = self._streams.pop(end.id, None)
-        if stream is not None:
-            stream.end()
-
-    def _on_changed(self, changed: wire.Changed, _payload: bytes | None) -> None:
-        monitor = self._monitors.get(changed.id)
-        if monitor is None:
-            self._out.quietly(wire.Unmonitor(changed.id))  # it was dropped without being closed
-        else:
-            monitor.push(changed.name, changed.incarnation, changed.up, changed.reason, changed.planned)
-
-    def _on_snapshot(self, snapshot: wire.Snapshot, _payload: bytes | None) -> None:
-        monitor = self._monitors.get(snapshot.id)
-        if monitor is not None:
-            monitor.push_end()
+        error = error_of(failed)
+        self._monitors.fail(failed.id, error)
+        self._calls.fail(failed.id, error)
 
     def _on_slow(self, slow: wire.Slow, _payload: bytes | None) -> None:
         log.warning("%s: pausing for %d ms", slow.text, slow.ms)
@@ -570,24 +413,4 @@ class Peer:
         """The connection is gone: what is being served is cancelled, what is in flight fails `after` seconds."""
         self._out.lost()
         self._server.cancel_all()
-        waiting: list[asyncio.Future[Any]] = [future for future, _target in self._calls.values()]
-        waiting += self._reader.lost()
-        streams = list(self._streams.values())
-        self._calls, self._streams = {}, {}
-        if after and self._loop is not None:
-            handle = self._loop.call_later(after, self._fail_all, waiting, streams, error)
-            self._failing = (handle, waiting, streams)
-        else:
-            if self._failing is not None:  # closed within the delay: nobody may be left waiting
-                handle, late, broken = self._failing
-                handle.cancel()
-                waiting, streams = waiting + late, streams + broken
-            self._fail_all(waiting, streams, error)
-
-    def _fail_all(self, waiting: list[asyncio.Future[Any]], streams: list[Stream], error: IpcError) -> None:
-        self._failing = None
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-        for stream in streams:
-            stream.fail(error)
+        self._calls.drop(error, self._reader.lost(), after)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import Any, Protocol
 
 from ipc import wire
 from ipc.errors import CallTimeout, IpcError, LocalProtocolError
+from ipc.feed import Feed
 from ipc.serving import CHUNK_COST
 
 CREDIT = 256 * 1024  # bytes of chunks that may be on their way
@@ -40,11 +40,9 @@ class Stream:
         self._method = method
         self._timeout = timeout
         self._payload = payload
-        self._chunks: deque[bytes] = deque()
+        self._feed: Feed[bytes] = Feed()
         self._consumed = 0
-        self._failed: IpcError | None = None
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False  # the producer is known to have ended
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Stream:
@@ -80,24 +78,17 @@ class Stream:
 
     def push(self, payload: bytes | None) -> None:
         """A chunk arrived (called by the peer)."""
-        self._chunks.append(payload or b"")
-        self._wake()
+        self._feed.put(payload or b"")
 
     def end(self) -> None:
         """The producer is done (called by the peer)."""
         self._ended = True
-        self._wake()
+        self._feed.end()
 
     def fail(self, error: IpcError, ended: bool = True) -> None:
         """The stream is broken. Chunks that arrived are still given (called by the peer)."""
-        if self._failed is None:
-            self._failed = error
-            self._ended = self._ended or ended
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._ended = self._ended or ended
+        self._feed.fail(error)
 
     def __aiter__(self) -> Stream:
         if self.id < 0:
@@ -105,17 +96,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> Any:
-        while not self._chunks:
-            if self._failed is not None:
-                raise self._failed
-            if self._ended:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        payload = self._chunks.popleft()
+        payload = await self._feed.take()
         self._consumed += len(payload) + CHUNK_COST
         if self._consumed >= CREDIT // 2 and not self._ended:
             amount, self._consumed = self._consumed, 0
