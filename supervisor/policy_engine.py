@@ -147,12 +147,14 @@ class Machine(Working):
         supervisor = self.supervisors.get(path)
         if supervisor is None or not supervisor.mailbox or self.phase != "up":
             return  # a tree that stops or has lost its launcher starts nothing: what waits is answered when it ends
+        if supervisor.exiting:
+            return  # so it is in one supervisor that ends, whatever the message
         blocked: set[str] = set()
         for position, message in enumerate(supervisor.mailbox):
             if isinstance(message, Revise) and supervisor.renewing:
                 continue  # one reload after the other
             lane = self.lane(supervisor, message)
-            if lane is not None and (lane in supervisor.jobs or lane in blocked or supervisor.exiting):
+            if lane is not None and (lane in supervisor.jobs or lane in blocked):
                 blocked.add(lane)
                 continue
             self.put(supervisor._replace(mailbox=supervisor.mailbox[:position] + supervisor.mailbox[position + 1 :]))

@@ -316,6 +316,19 @@ def test_names_are_unique() -> None:
     assert shell.call("start_child", spec=worker("a")).code == "ok"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("method", ["which_children", "count_children", "start_child", "terminate_child"])
+def test_call_on_an_ending_dynamic_supervisor(method: str) -> None:
+    """A dynamic supervisor that ends answers no call any more, not even one that never waits."""
+    shell = Shell(tree("one_for_one", pool()))
+    shell.call("start_child", "pool", "x")
+    shell.stubborn = {"demo/pool/x"}
+    shell.call("terminate_child", "demo", "pool")
+    assert shell.call(method, "pool", "x") is None
+    shell.stopped("demo/pool/x")
+    reply = shell.answered(3)
+    assert reply is not None and reply.code == "error" and reply.unserved
+
+
 def test_call_on_an_ending_supervisor() -> None:
     """A call that waits when its supervisor ends is answered, and marked as never dealt with."""
     inner = SupervisorSpec("s", intensity=0, children=(worker("x"), worker("y")))

@@ -384,4 +384,8 @@ def shutdowns() -> Iterator[Scenario]:
             *(call("terminate_child", "n", "demo/pool"), call("terminate_child", "pool")),
         ):
             late = [dies("demo/s/y", at=2), dies("demo/a", at=4)]
-            yield Scenario(shape, [call("start_child", "n", "demo/pool"), *hold, then, *late[:1], *release, *late[1:]])
+            calls = [call("start_child", "n", "demo/pool")]
+            yield Scenario(shape, [*calls, *hold, then, *late[:1], *release, *late[1:]])
+            if then.get("id") in ("s", "pool"):  # those that end answer nothing any more
+                asked = [call(method, "y", f"demo/{then['id']}") for method in ("which_children", "start_child")]
+                yield Scenario(shape, [*calls, *hold, then, *asked, *release])
