@@ -110,8 +110,8 @@ def test_who_was_stopped_is_not_taken_for_hung(who: str, directory: Path) -> Non
     """SIGSTOP for longer than heartbeat and start_timeout, as a debugger or a frozen container does it: of the root
     alone, or of everybody, nobody is killed when it goes on. Children alone are."""
     children = [
-        {"id": "a", "start": "children:beats", "args": {"every": 0.1}, "heartbeat": 1.0},
-        misbehaving("b", ["sleep", 2.0], "ready", "obey", start_timeout=3.0),
+        {"id": "a", "start": "children:beats", "args": {"every": 0.1}, "heartbeat": 0.8},
+        misbehaving("b", ["sleep", 1.0], "ready", "obey", start_timeout=2.0),
     ]
     with running(one_for_one(*children), directory) as node:
         pid = node.pid("a")
@@ -120,12 +120,12 @@ def test_who_was_stopped_is_not_taken_for_hung(who: str, directory: Path) -> Non
         chosen = {"root": {node.process.pid}, "everybody": others | {node.process.pid}, "children": {pid}}[who]
         for number in chosen:
             os.kill(number, signal.SIGSTOP)
-        past(3.5)
+        past(2.4)
         for number in sorted(chosen, key=lambda number: number != node.process.pid):  # the root is first to look
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGCONT)
         node.ready()
-        past(1.5)
+        past(1.0)
         if who == "children":
             assert node.workers()["a"]["restarts"] == 1
         else:
