@@ -10,10 +10,11 @@ import contextlib
 import logging
 import logging.handlers
 import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from supervisor.writer import Writer, WriterHandler
 
 MAX_BYTES = 5 * 1024 * 1024
 KEPT = 3
@@ -31,7 +32,8 @@ def _formatter() -> logging.Formatter:
 
 def to_stderr(verbose: bool) -> None:
     """What a person at `egghead serve` sees: warnings, and with `verbose` everything."""
-    handler = logging.StreamHandler(sys.stderr)
+    # Who watches may stop reading (a terminal under ^S); the root must not wait for that.
+    handler = WriterHandler(Writer(2))
     handler.setFormatter(_LineOrOwn())
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
     root = logging.getLogger()

@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from supervisor.writer import Writer
 from tests.supervisor.harness import Node, World, directory, misbehaving, running, wait_until
 
 __all__ = ["directory"]
@@ -208,3 +210,37 @@ def main(context):
     while True:
         signal.pause()
 """
+
+
+def test_lines_that_nobody_reads_are_counted() -> None:
+    """A Writer takes any number of lines at once, keeps a mebibyte in order, and says how many it dropped."""
+    read, write = os.pipe()
+    writer = Writer(write)
+    for number in range(20_000):
+        writer.write(f"{number:06d} " + "x" * 120)
+    data = b""
+    while len(data) < 1 << 20:
+        data += os.read(read, 1 << 16)
+    writer.write("last")
+    while not data.endswith(b"last\n"):
+        data += os.read(read, 1 << 16)
+    writer.close()
+    os.close(write)
+    assert os.read(read, 1) == b""
+    os.close(read)
+    *kept, said, last = data.decode().splitlines()
+    assert [int(line[:6]) for line in kept] == list(range(len(kept)))
+    assert said == f"... {20_000 - len(kept)} lines were dropped here: nobody read them" and last == "last"
+
+
+def test_a_writer_without_a_reader_ends_all_the_same() -> None:
+    """Closing does not wait for a reader that never comes, and a pipe that is broken is no error."""
+    read, write = os.pipe()
+    writer = Writer(write)
+    writer.write("x" * (1 << 19))
+    began = time.monotonic()
+    writer.close(0.1)
+    assert time.monotonic() - began < 2
+    os.close(read)
+    writer.close()
+    os.close(write)
