@@ -80,7 +80,7 @@ def _wait(
         channel = socket.socket(fileno=child.CONTROL_FD)
         if not select.select([channel], [], [], IDLE)[0]:
             warm.touch()  # what a child writes to first is copied now, and not while somebody waits for it
-        data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE, 4)
+        data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE, child.MOST_FDS)
         channel.detach()
         if data:
             become(json.loads(data), list(fds))

@@ -20,6 +20,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from supervisor.context import EXIT_EXCEPTION, EXIT_SETUP, Context
+from supervisor.hook import MOST_FILES
 from supervisor.jail import linux
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from supervisor.jail.title import Title
 
 CONTROL_FD = 3
+MOST_FDS = 3 + MOST_FILES  # control, output, beats, and what is handed over
 PAGE = mmap.PAGESIZE
 
 
@@ -52,7 +54,7 @@ def _tie(zygote: int) -> None:
 
 
 def live(request: dict[str, Any], fds: list[int], jail: Jail | None, zygote: int, title: Title | None) -> NoReturn:
-    """Become the child that was asked for, run it, and exit. `fds`: control, output, and the beats file if asked for.
+    """Become the child that was asked for, run it, and exit. `fds`: control, output, the beats file if asked for, what is handed over.
 
     The process has called `detach`.
     """
@@ -90,7 +92,10 @@ def _set_up(
         jail.enter(request["rlimits"])
     elif request["drop"]:
         linux.drop_capabilities()  # those of the zygote's own user namespace; an ordinary user has none
-    linux.close_all_but((0, 1, 2, CONTROL_FD))
+    files = fds[3 if request["beats"] else 2 :]
+    for file in files:
+        os.set_inheritable(file, False)  # a program that the child may start gets nothing of it
+    linux.close_all_but((0, 1, 2, CONTROL_FD, *files))
     if linux.ARCH is not None:
         _tie(zygote)  # again: the change of credentials has cleared it
     channel = socket.socket(fileno=CONTROL_FD)
@@ -110,6 +115,7 @@ def _set_up(
     gc.enable()
     context = Context(channel, boot, beats, jail.level if jail is not None else "none")
     context._buffer += rest
+    context.files = dict(zip(boot.get("files") or (), files, strict=True))
     return context, boot
 
 

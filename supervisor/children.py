@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor import policy
 from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.ends import Ends, NoDescriptors
-from supervisor.hook import ChildInfo, Handover
+from supervisor.hook import MOST_FILES, ChildInfo, Handover
 from supervisor.launcher import Handle, Launcher, Order
 from supervisor.launcher_zygote import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
@@ -90,11 +90,15 @@ class Children:
             process.lost = process.dead = True
             return
         try:
-            self._hand_over(process)
+            files = self._hand_over(process)
+            if files and ends is None:
+                raise _CannotStart("a spare has been forked already: nothing can be handed over to it but data")
             if ends is not None:
                 spec = process.spec
                 slot = self.root.sampler.slot(process)
-                order = Order(process.number, spec.start, spec.confine, spec.rlimits, ends.theirs, ends.write, slot)
+                order = Order(
+                    process.number, spec.start, spec.confine, spec.rlimits, ends.theirs, ends.write, slot, files
+                )
                 launcher.start(order)
         except (ChannelFault, _CannotStart) as error:
             process.fault = str(error)
@@ -107,8 +111,11 @@ class Children:
         self.by_path[action.path] = process
         return process
 
-    def _hand_over(self, process: Process) -> None:
-        """Everything that makes a process this child, in its first message. Raises _CannotStart, ChannelFault."""
+    def _hand_over(self, process: Process) -> tuple[int, ...]:
+        """Everything that makes a process this child, in its first message. Returns the descriptors that go with it.
+
+        Raises _CannotStart, ChannelFault.
+        """
         spec, action = process.spec, process.action
         if spec.confine is not None and _below(self.root.level, self.root.least_level):
             notes = " ".join(self.root.level_notes)
@@ -120,12 +127,15 @@ class Children:
         except Exception as error:  # whatever the application's hook does, the root goes on
             logger.exception("launch hook for %s", action.name)
             raise _CannotStart(f"launch hook: {type(error).__name__}: {error}") from error
+        if len(handover.files) > MOST_FILES:
+            raise _CannotStart(f"the launch hook hands over {len(handover.files)} descriptors, at most {MOST_FILES} go")
         try:
             for name, message in handover.notices:
                 self.tell(name, {"notice": message})
             self._introduce(process, handover)
         except (TypeError, RecursionError) as error:  # what YAML or a hook can hold, JSON may not: dates, sets, bytes
             raise _CannotStart(f"args and handover must be plain JSON data: {error}") from error
+        return tuple(handover.files.values())
 
     def _introduce(self, process: Process, handover: Handover) -> None:
         spec, action = process.spec, process.action
@@ -138,6 +148,7 @@ class Children:
             "args": dict(spec.args),
             "env": environment | dict(spec.env),
             "handover": handover.data,
+            "files": list(handover.files),
         }
         process.channel.send({"boot": boot})
         self.by_name[action.name] = process  # not before: what others are told for it must not come before its name

@@ -31,8 +31,8 @@ CHILD_EXIT_CODES = {
 class Context:
     """One life of one child. Made by the launcher and handed to the entry point.
 
-    name, incarnation, supervisor (tree path of the parent), handover (from the launch hook), level (confinement
-    reached). It belongs to the process that it was made for: in a fork of it every method raises RuntimeError.
+    name, incarnation, supervisor (tree path of the parent), handover (from the launch hook), files (descriptors from
+    there, by name; this process's own), level (confinement reached). It belongs to the process that it was made for: in a fork of it every method raises RuntimeError.
     """
 
     def __init__(self, channel: socket.socket, boot: dict[str, Any], beats: mmap.mmap | None, level: str) -> None:
@@ -40,6 +40,7 @@ class Context:
         self.incarnation: int = boot["incarnation"]
         self.supervisor: str = boot["supervisor"]
         self.handover: dict[str, Any] = boot.get("handover") or {}
+        self.files: dict[str, int] = {}
         self.level = level
         self._channel = channel
         self._beats = memoryview(beats).cast("Q") if beats is not None else None

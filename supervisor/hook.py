@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+MOST_FILES = 8  # descriptors that one launch may hand over
+
 
 @dataclass(frozen=True)
 class ChildInfo:
@@ -25,10 +27,15 @@ class ChildInfo:
 
 @dataclass(frozen=True)
 class Handover:
-    """`data` becomes `context.handover` (JSON). `notices`: (name of a running child, message), sent before the fork."""
+    """`data` becomes `context.handover` (JSON). `notices`: (name of a running child, message), sent before the fork.
+
+    `files`: open descriptors of the root by name, at most `MOST_FILES`; the child gets copies, as `context.files`. So a
+    jailed child serves a socket that it could not have opened, and the socket outlives the child. They stay the hook's.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     notices: Sequence[tuple[str, dict[str, Any]]] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
 
 
 class LaunchHook(Protocol):

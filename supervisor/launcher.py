@@ -46,6 +46,7 @@ class Order:
     """A child to be started. The descriptors are the caller's and are copied.
 
     control: the child's end of its channel. output: its stdout and stderr. beats: (file, page) of its heartbeat.
+    files: what else it gets, in the order in which its first message names them.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Order:
     control: int
     output: int
     beats: tuple[int, int] | None = None
+    files: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

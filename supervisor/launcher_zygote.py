@@ -150,6 +150,7 @@ class ZygoteLauncher:
         fds = [os.dup(order.control), os.dup(order.output)]
         if beats:
             fds.append(os.dup(beats[0]))
+        fds += [os.dup(file) for file in order.files]
         if not self._open:
             self._heard = time.monotonic()
         self._open.add(number)

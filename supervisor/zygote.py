@@ -9,7 +9,7 @@ Messages on the socket (SOCK_SEQPACKET, JSON, descriptors as ancillary data):
     root   -> zygote  {"configure": {title, nofile, preload, profiles}}
                       {"profile": k, "spec": {...}}
                       {"fork": n, "start": "module:function", "profile": k | null, "beats": bool, "rlimits": {...}}
-                                                   + [control, output, beats page file]
+                                                   + [control, output, beats page file, files handed over]
     zygote -> root    {"pid": pid as the root sees it}            first, from the stub
                       {"serving": {level, notes, remarks, seconds}} | {"broken": traceback}
                       {"forked": n} + [pidfd] | {"refused": n, "reason": text}
@@ -37,7 +37,7 @@ from typing import Any, NoReturn
 
 from supervisor import heap, warm
 from supervisor.ahead import Ahead
-from supervisor.child import CONTROL_FD, detach, live
+from supervisor.child import CONTROL_FD, MOST_FDS, detach, live
 from supervisor.guardian import guard
 from supervisor.jail import linux
 from supervisor.orphans import children
@@ -477,7 +477,7 @@ class Zygote:
 
     def _read(self) -> tuple[dict[str, Any] | None, list[int]]:
         try:
-            data, fds, _flags, _address = socket.recv_fds(self.channel, MESSAGE, 4)
+            data, fds, _flags, _address = socket.recv_fds(self.channel, MESSAGE, MOST_FDS)
         except ConnectionError:
             return None, []
         if not data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -299,6 +300,26 @@ def test_the_hook_speaks_before_the_fork(directory: Path) -> None:
         assert node.workers()["a"]["info"]["handover"] == {"word": "for a"}
         os.kill(node.pid("a"), signal.SIGKILL)
         node.until(lambda: "HOOK exited a: SIGKILL" in node.output, "the hook hears of the end")
+
+
+def test_a_jailed_child_serves_a_socket_that_was_handed_over(directory: Path) -> None:
+    """A descriptor of the hook reaches each life of a child without network, and nothing is lost between two lives."""
+    child = {"id": "a", "start": "children:doorkeeper", "args": {"doors": 1}, "confine": {}}
+    with running(one_for_one(child, options={"hook": True}, intensity=20), directory) as node:
+        node.ready()
+        port = int(next(line for line in node.output.splitlines() if line.startswith("DOOR")).split()[1])
+        assert node.workers()["a"]["info"] == {"files": ["door-0"]}
+        for _life in range(4):  # it dies after each; the socket is the root's, so nobody is refused meanwhile
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as there:
+                assert there.recv(100) == b"own: none"
+
+
+def test_more_descriptors_than_fit_are_a_failed_start(directory: Path) -> None:
+    """Nine descriptors are refused with a sentence, not lost on the way."""
+    child = {"id": "a", "start": "children:doorkeeper", "args": {"doors": 9}, "optional": True}
+    with running(one_for_one(child, {"id": "b", "start": "children:idle"}, options={"hook": True}), directory) as node:
+        node.ready()
+        assert "hands over 9 descriptors, at most 8 go" in node.output
 
 
 def test_handover_that_is_no_json_is_a_failed_start(directory: Path) -> None:

@@ -163,3 +163,22 @@ def finishes(context, seconds=0.5):
     wait_for_stop(context)
     time.sleep(seconds)
     print("finished", flush=True)
+
+
+def doorkeeper(context, doors):
+    """Accept one connection on each socket that was handed over, and say so on it; open none of its own."""
+    import socket
+
+    context.ready(files=sorted(context.files))
+    try:
+        socket.socket(socket.AF_INET)
+    except OSError:
+        own = b"none"
+    else:
+        own = b"some"
+    for number in context.files.values():
+        with socket.socket(fileno=number) as door:
+            there, _ = door.accept()
+            with there:
+                there.sendall(b"own: " + own)
+    raise SystemExit(1)

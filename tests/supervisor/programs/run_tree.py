@@ -6,6 +6,7 @@ what the root logs to stdout.
 
 import json
 import logging
+import socket
 import sys
 from pathlib import Path
 
@@ -52,13 +53,19 @@ def made(given):
 
 
 class Hook:
-    """Gives every child a word, and tells the child `board` of each launch before it happens."""
+    """Gives every child a word, and tells the child `board` of each launch before it happens. One may get a door."""
+
+    door = None
 
     def launching(self, child):
         if child.args.get("refuse"):
             raise ValueError("not today")
         if child.args.get("bytes"):
             return Handover({"word": b"not JSON"})
+        if child.args.get("doors"):
+            self.door = self.door or socket.create_server(("127.0.0.1", 0))
+            print("DOOR", self.door.getsockname()[1], flush=True)
+            return Handover(files={f"door-{n}": self.door.fileno() for n in range(child.args["doors"])})
         return Handover({"word": f"for {child.name}"}, [("board", {"launching": child.name, "n": child.incarnation})])
 
     def exited(self, child, reason):
