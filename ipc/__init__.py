@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipc.address import Address as Address
+    from ipc.curve import Remote as Remote
     from ipc.errors import CallTimeout as CallTimeout
     from ipc.errors import Forbidden as Forbidden
     from ipc.errors import IpcError as IpcError
@@ -44,6 +45,7 @@ _HOME = {
     "Peer": "ipc.peer",
     "PeerDown": "ipc.errors",
     "Refused": "ipc.errors",
+    "Remote": "ipc.curve",
     "RemoteError": "ipc.errors",
     "RemoteProtocolError": "ipc.errors",
     "Subscription": "ipc.events",

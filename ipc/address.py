@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ipc.errors import LocalProtocolError
 
+_PLAIN_USERNAME, _PLAIN_PASSWORD = 45, 46  # zmq.h; this module does not load ZeroMQ
 _LONGEST = 107  # sun_path of Linux, less the closing zero
 
 
@@ -30,6 +31,15 @@ class Address:
                 f"socket path {path!r} has {len(os.fsencode(path))} bytes, unix sockets take {_LONGEST}: "
                 "put the bus into a directory with a shorter path, e.g. below $XDG_RUNTIME_DIR"
             )
+
+    inline = False  # events come on a connection of their own
+
+    def __str__(self) -> str:
+        return self.directory
+
+    def options(self, user: str, credential: str) -> tuple[tuple[int, int | bytes], ...]:
+        """Socket options of a connection of this user."""
+        return ((_PLAIN_USERNAME, user.encode()), (_PLAIN_PASSWORD, credential.encode()))
 
     @property
     def bus(self) -> str:

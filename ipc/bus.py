@@ -23,7 +23,9 @@ from typing import Any, Protocol
 import zmq
 
 from ipc.address import Address
-from ipc.errors import IpcError
+from ipc.curve import BEATS, fingerprint, text
+from ipc.errors import IpcError, LocalProtocolError
+from ipc.guests import Door, Guest
 from ipc.limits import Limits
 from ipc.raw import readable, receive, send3
 from ipc.rights import Rights
@@ -52,6 +54,28 @@ class Control(Protocol):
     def receive(self) -> list[dict[str, Any]]: ...
 
 
+def _named(credentials: list[bytes]) -> str:
+    """The key of a refused handshake, for the log of the person who may want to authorise it."""
+    return fingerprint(text(credentials[0])) if credentials and len(credentials[0]) == 32 else "no key"
+
+
+class Refusals:
+    """Tells of refused connections without letting whoever causes them write the log full."""
+
+    def __init__(self) -> None:
+        self._untold = 0
+        self._again_at = 0.0
+
+    def tell(self, who: str, address: str, now: float) -> None:
+        """Log it, at most once a second; the next line says how many were not told."""
+        if now < self._again_at:
+            self._untold += 1
+            return
+        more = f" ({self._untold} more since the last line)" if self._untold else ""
+        log.warning("refused: %s from %s%s", who, address or "somewhere", more)
+        self._again_at, self._untold = now + 1.0, 0
+
+
 class AddressTaken(IpcError):
     """Another bus lives in this directory."""
 
@@ -61,6 +85,8 @@ class Bus:
 
     `registrations`: notices `{"register": name, "incarnation": n, "credential": hex, "allow": {...}}` of the processes
     that live already, for a bus that is started again. `token`, `client_allow`: for `client:<user>` connections.
+    `listener`: a listening TCP socket (the caller's, who keeps it open), and `secret_key` (Z85) the key of this bus for
+    it; `guests`: the keys that may come in there (`ipc.guests`). The bus itself opens nothing on the network.
     """
 
     def __init__(
@@ -71,6 +97,9 @@ class Bus:
         token: str | None = None,
         client_allow: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        listener: int | None = None,
+        secret_key: str | None = None,
+        guests: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self.address = Address(directory)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
@@ -78,6 +107,15 @@ class Bus:
         self._registrations = [Registration.read(notice) for notice in registrations]
         self._token = token
         self._client_rights = Rights(client_allow)
+        self._listener = listener
+        self._secret_key = secret_key
+        self._guests = [Guest.read(guest) for guest in guests]
+        if listener is not None and not secret_key:
+            raise LocalProtocolError(
+                "a bus on the network needs its secret_key: without CURVE it would speak in the clear"
+            )
+        self._door = Door(self.limits.strangers, self.limits.patience)
+        self._refusals = Refusals()
         self._lock: int | None = None
         self._held: dict[int, int] = {}  # descriptor of a connection -> inode of its socket
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -94,7 +132,8 @@ class Bus:
         # libzmq numbers connections from rand(), which it never seeds, and aborts when a peer chose the next number for
         # its own routing id: whoever can guess that number can kill the bus.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
-        context = self._context = zmq.Context(io_threads=1)
+        # What strangers make it compute is a thread of its own: the processes of this machine do not wait for that.
+        context = self._context = zmq.Context(io_threads=1 if self._listener is None else 2)
         context.set(zmq.MAX_SOCKETS, 64 * 1024)
         self._zap = context.socket(zmq.ROUTER)
         self._zap.linger = 0
@@ -102,12 +141,20 @@ class Bus:
         self._router = self._guarded(zmq.ROUTER)
         self._router.router_mandatory = 1
         self._router.rcvhwm = 256
+        self._router.affinity = 1
         self._xpub = self._guarded(zmq.XPUB)
         self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
         self._router_monitor = self._monitor(self._router, "bus")
         self._xpub_monitor = self._monitor(self._xpub, "events")
         self.switch = Switch(
-            self, self.epoch, self.limits, time.monotonic(), self._registrations, self._token, self._client_rights
+            self,
+            self.epoch,
+            self.limits,
+            time.monotonic(),
+            self._registrations,
+            self._token,
+            self._client_rights,
+            self._guests,
         )
         # By the umask, not by chmod: a confined process may not change modes by path where only seccomp confines it.
         mask = os.umask(0o177)
@@ -116,6 +163,23 @@ class Bus:
             self._xpub.bind(self.address.events)
         finally:
             os.umask(mask)
+        if self._listener is not None:
+            self._open_network(self._listener)
+
+    def _open_network(self, listener: int) -> None:
+        """Serve a TCP socket on the same ROUTER. Options count for what is bound after them."""
+        router = self._router
+        assert self._secret_key is not None
+        router.affinity = 2
+        router.curve_server = 1  # in place of PLAIN: whoever speaks anything else is not answered
+        router.setsockopt_string(zmq.CURVE_SECRETKEY, self._secret_key)
+        router.maxmsgsize = self.limits.guest_frame + 64 * 1024
+        router.handshake_ivl = int(self.limits.patience * 1000)
+        for option, value in BEATS:
+            router.setsockopt(option, value)
+        router.setsockopt(zmq.USE_FD, os.dup(listener))  # libzmq closes what it is given
+        router.bind("tcp://127.0.0.1:1")  # the address is not used: the socket is bound already
+        router.setsockopt(zmq.USE_FD, -1)
 
     def _take_directory(self) -> None:
         directory = self.address.directory
@@ -149,7 +213,7 @@ class Bus:
 
     def _monitor(self, watched: zmq.Socket[bytes], name: str) -> zmq.Socket[bytes]:
         assert self._context is not None
-        watched.monitor(f"inproc://monitor-{name}", zmq.EVENT_DISCONNECTED)
+        watched.monitor(f"inproc://monitor-{name}", zmq.EVENT_DISCONNECTED | zmq.EVENT_ACCEPTED)
         made = self._context.socket(zmq.PAIR)
         made.linger = 0
         made.rcvhwm = 0  # a full monitor would stop the I/O thread
@@ -215,7 +279,7 @@ class Bus:
         ticked = time.monotonic()
         while True:
             router_ready, xpub_ready = readable(router), readable(xpub)
-            due = 0.0 if router_ready or xpub_ready else switch.due(time.monotonic())
+            due = 0.0 if router_ready or xpub_ready else self._due(time.monotonic())
             if on_tick is not None:
                 due = _TICK if due is None else min(due, _TICK)
             ready = {descriptor for descriptor, _ in epoll.poll(None if due is None else due)}
@@ -233,13 +297,21 @@ class Bus:
             if xpub_ready or readable(xpub):
                 self._subscriptions()
             now = time.monotonic()
-            due = switch.due(now)
+            due = self._due(now)
             if due is not None and due <= 0:
                 self._receive(_DRAIN)
                 switch.tick(now)
+                for stranger in self._door.tick(now):
+                    self._send_away(stranger, "did not say Hello in time")
             if on_tick is not None and now - ticked >= _TICK / 2:
                 ticked = now
                 on_tick()
+
+    def _due(self, now: float) -> float | None:
+        due, door = self.switch.due(now), self._door.due()
+        if door is None:
+            return due
+        return max(0.0, door - now) if due is None else min(due, max(0.0, door - now))
 
     def _control(self, control: Control) -> bool:
         try:
@@ -263,8 +335,15 @@ class Bus:
             user = None
             if mechanism == b"PLAIN" and len(credentials) == 2:
                 user = self.switch.authenticate(*(part.decode(errors="replace") for part in credentials))
+            elif mechanism == b"CURVE" and len(credentials) == 1:
+                user = self.switch.authenticate_key(credentials[0])
             if user is None:
-                log.warning("handshake refused for %r from %s", credentials[:1], address.decode(errors="replace"))
+                who = (
+                    repr(credentials[:1])
+                    if mechanism == b"PLAIN"
+                    else f"a key that is not authorised ({_named(credentials)})"
+                )
+                self._refusals.tell(who, address.decode(errors="replace"), time.monotonic())
             code, text = (b"200", b"OK") if user else (b"400", b"unknown name or credential")
             self._zap.send_multipart([route, empty, version, number, code, text, (user or "").encode(), b""])
 
@@ -277,7 +356,25 @@ class Bus:
                 return found
             kind, descriptor = struct.unpack("=Hi", event)
             if kind == zmq.EVENT_DISCONNECTED:
+                self._door.left(descriptor)
                 found.append(descriptor)
+            elif monitor is self._router_monitor:
+                self._arrived(descriptor)
+
+    def _arrived(self, descriptor: int) -> None:
+        """Somebody connected. Who comes from the network has a moment to say who he is."""
+        address = self.origin(descriptor)
+        if address:
+            self.hold(descriptor)
+            for stranger in self._door.arrived(descriptor, address, time.monotonic()):
+                self._send_away(stranger, "too many strangers at the door")
+
+    def _send_away(self, descriptor: int, why: str) -> None:
+        if not self.switch.knows(descriptor):  # its Hello may have been read before the news that it had connected
+            self._refusals.tell(
+                f"a connection that {why}" if why.startswith("did") else why, self.origin(descriptor), time.monotonic()
+            )
+            self.cut(descriptor, held=True)
 
     def _deaths(self) -> None:
         """Tell of connections that ended, after everything that they brought."""
@@ -304,6 +401,8 @@ class Bus:
         now = time.monotonic()
         for rid, user, descriptor, frames in hellos:
             self.switch.received(rid, user, descriptor, frames, now)
+            if self.switch.knows(descriptor):
+                self._door.left(descriptor)
 
     def _read(self, limit: int) -> list[tuple[bytes, str, int, list[Any]]]:
         """Give messages to the switch, but return the Hellos."""
@@ -357,6 +456,20 @@ class Bus:
                 return False
             raise
         return True
+
+    def origin(self, fd: int) -> str:
+        """The network address at the other end of a descriptor; empty when it is local or gone."""
+        try:
+            copy = os.dup(fd)
+        except OSError:
+            return ""
+        try:
+            with socket.socket(fileno=copy) as connection:
+                if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                    return ""
+                return str(connection.getpeername()[0]).removeprefix("::ffff:")
+        except OSError:
+            return ""
 
     def publish(self, topic: str, header: bytes, payload: Any) -> None:
         """Give an event to every matching subscription."""

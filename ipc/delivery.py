@@ -38,7 +38,10 @@ class Delivery:
 
     def send(self, session: Session, message: wire.ToPeer, payload: Any = None) -> None:
         """Queue a message; a peer that has not read 64 MiB gets no more."""
-        header = wire.encode(message)
+        self.queue(session, wire.encode(message), payload)
+
+    def queue(self, session: Session, header: bytes, payload: Any) -> None:
+        """As `send`, of a message that is encoded already: an event is, once for all its readers."""
         size = len(header) + OVERHEAD + (len(payload) if payload is not None else 0)
         session.sent += size
         self.waiting += size

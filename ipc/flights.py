@@ -20,7 +20,8 @@ log = logging.getLogger("ipc.bus")
 
 
 class Flights:
-    """Everything in flight between sessions. `names`: who is connected; `stats`: the bus's own figures."""
+    """Everything in flight between sessions. `names`: who is connected; `stats`: the bus's own figures; `present`: who
+    is connected from the network."""
 
     def __init__(
         self,
@@ -29,11 +30,13 @@ class Flights:
         epoch: int,
         limits: Limits,
         stats: Callable[[], dict[str, Any]],
+        present: Callable[[float], list[dict[str, Any]]],
     ) -> None:
         self._delivery = delivery
         self._names = names
         self._limits = limits
         self._stats = stats
+        self._present = present
         # Numbers of no other bus: a callee that answers late must not answer somebody else's request.
         self._numbers = itertools.count((epoch % 2**42 << 20) + 1)
 
@@ -44,7 +47,7 @@ class Flights:
             self._delivery.send(session, failed)
             return
         if call.target == "bus":
-            self._own(session, call)
+            self._own(session, call, now)
             return
         target = self._names[call.target]
         flight = Flight(session, call.id, target, next(self._numbers), type(call) is wire.Open)
@@ -139,12 +142,14 @@ class Flights:
         session.serving.clear()
         session.calls.clear()
 
-    def _own(self, session: Session, call: wire.Call | wire.Open) -> None:
+    def _own(self, session: Session, call: wire.Call | wire.Open, now: float) -> None:
         """The bus itself as a target."""
         if call.method == "ping":
             self._delivery.send(session, wire.Result(call.id), wire.pack(None))
         elif call.method == "stats":
             self._delivery.send(session, wire.Result(call.id), wire.pack(self._stats()))
+        elif call.method == "guests":
+            self._delivery.send(session, wire.Result(call.id), wire.pack(self._present(now)))
         else:
-            text = f"the bus has no method {call.method!r}, only ping and stats"
+            text = f"the bus has no method {call.method!r}, only ping, stats and guests"
             self._delivery.send(session, wire.Error(call.id, "NoSuchMethod", text), wire.pack({}))

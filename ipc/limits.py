@@ -16,6 +16,9 @@ class Limits:
     """Bounds of one bus. Bytes unless said otherwise."""
 
     frame: int = 16 * MiB  # largest payload
+    guest_frame: int = (
+        4 * MiB
+    )  # largest payload from the network: a stranger can have that much allocated before he is known
     budget: int = 32 * MiB  # waiting for one peer: above, new requests to it are refused
     hard_budget: int = 64 * MiB  # waiting for one peer: above, it is cut off
     event_budget: int = 16 * MiB  # events waiting for one subscriber: above, its event connection is cut
@@ -29,6 +32,10 @@ class Limits:
     settle: float = 1.0  # seconds a restarted bus waits for known peers before it says a snapshot is complete
     tail: float = 5.0  # seconds for which the last seq of a topic is repeated
     grace: float = 0.25  # seconds that a dead process's connection may take to end; its last words are in there
+    guests: int = 256  # connections from the network (count)
+    guest: int = 64  # of them with one key (count)
+    strangers: int = 64  # connections from the network that have not said Hello yet (count)
+    patience: float = 5.0  # seconds in which a connection from the network must have said Hello
     hold: float = 0.03  # seconds for which monitors wait for the supervisor's reason of an end
 
 

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 import zmq
 
+from ipc import wire
 from ipc.address import Address
+from ipc.curve import Remote
 from ipc.errors import PeerDown
 from ipc.raw import Sockets
 
@@ -26,7 +28,6 @@ _REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 _LOST = int(zmq.EVENT_DISCONNECTED)
 _OPENED = int(zmq.EVENT_CONNECTED)
 _FD, _SUBSCRIBE, _UNSUBSCRIBE = int(zmq.FD), int(zmq.SUBSCRIBE), int(zmq.UNSUBSCRIBE)
-_USERNAME, _PASSWORD = int(zmq.PLAIN_USERNAME), int(zmq.PLAIN_PASSWORD)
 # Nothing is queued for a bus that is not there: it would be a ghost later.
 _MAIN = ((int(zmq.IMMEDIATE), 1),)
 # A full monitor would stop the I/O thread.
@@ -58,7 +59,9 @@ class Listener(Protocol):
 class Link:
     """Sockets to one bus. Made, used and closed on one loop."""
 
-    def __init__(self, address: Address, user: str, password: str, listener: Listener, sockets: Sockets) -> None:
+    def __init__(
+        self, address: Address | Remote, user: str, password: str, listener: Listener, sockets: Sockets
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._address = address
         self._listener = listener
@@ -69,6 +72,7 @@ class Link:
         self._monitor = sockets.open(zmq.PAIR, _MONITOR)
         self._monitor.connect("inproc://monitor")
         self._sub: Any = None
+        self._reads = False  # events come on the main connection, and were asked for
         self._descriptor = -1  # of the main connection, as libzmq told it
         self._hangup = select.poll()
         self._again: dict[Any, bool] = {}
@@ -80,8 +84,7 @@ class Link:
         self._read_monitor()
 
     def _socket(self, kind: int, user: str, password: str, options: tuple[tuple[int, int], ...] = ()) -> Any:
-        secrets = ((_USERNAME, user.encode()), (_PASSWORD, password.encode()))
-        return self._sockets.open(int(kind), (*_EACH, *options, *secrets))
+        return self._sockets.open(int(kind), (*_EACH, *options, *self._address.options(user, password)))
 
     def _watch(self, socket: Any, read: Callable[[], None]) -> None:
         descriptor = socket.get(_FD)
@@ -168,6 +171,9 @@ class Link:
     def open_events(self, credential: str) -> None:
         """Connect for events, in place of an earlier event connection."""
         self.close_events()
+        self._reads = True
+        if self._address.inline:
+            return
         self._sub = self._socket(zmq.SUB, "events", credential)
         self._read_sub = self._drain(self._sub, self._listener.event_arrived)
         self._watch(self._sub, self._read_sub)
@@ -175,17 +181,27 @@ class Link:
 
     def close_events(self) -> None:
         """End the event connection, if there is one."""
+        self._reads = False
         if self._sub is not None:
             self._close(self._sub)
             self._sub = None
 
     @property
+    def inline(self) -> bool:
+        """Whether events come on the main connection."""
+        return self._address.inline
+
+    @property
     def has_events(self) -> bool:
         """Whether there is an event connection."""
-        return self._sub is not None
+        return self._reads
 
     def subscribe(self, prefix: str, on: bool) -> None:
         """Ask for, or no longer want, events below a prefix."""
+        if self._reads and self._address.inline:
+            with contextlib.suppress(PeerDown):  # asked again when the bus is back
+                self.send(wire.encode(wire.Subscribe(prefix) if on else wire.Unsubscribe(prefix)), None)
+            return
         if self._sub is None:
             return
         self._sub.set(_SUBSCRIBE if on else _UNSUBSCRIBE, prefix.encode())

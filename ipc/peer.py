@@ -17,6 +17,7 @@ from typing import Any
 from ipc import wire
 from ipc.address import Address
 from ipc.calls import Calls, error_of, name_of
+from ipc.curve import Remote
 from ipc.errors import Forbidden, IpcError, LocalProtocolError, PeerDown, RemoteProtocolError, VersionMismatch
 from ipc.events import Subscription
 from ipc.link import Link
@@ -45,18 +46,19 @@ class Peer:
     `name` and `credential`: what the bus was told for this process life, or `client:<user>` and the token. After
     `connect` it reconnects by itself: methods, subscriptions and monitors come back, calls in flight fail with
     PeerDown("bus"). When the bus refuses it for good, everything fails and `wait_closed` raises the reason.
+    A bus on the network is a `Remote`; the key is the credential there, and the bus gives the name.
     `sockets` makes its sockets; another one than libzmq's is for a rehearsal (`ipc.stage`).
     """
 
     def __init__(
         self,
-        address: Address | str | os.PathLike[str],
+        address: Address | Remote | str | os.PathLike[str],
         *,
         name: str,
         credential: str,
         sockets: Callable[[], Sockets] = Sockets,
     ) -> None:
-        self.address = address if isinstance(address, Address) else Address(address)
+        self.address = address if isinstance(address, Address | Remote) else Address(address)
         if not 0 < len(name.encode()) <= 255 or not 0 < len(credential.encode()) <= 255:
             # Without them libzmq would not authenticate at all, and wait for ever.
             raise LocalProtocolError(f"peer {name!r} needs a name and a credential of 1 to 255 bytes")
@@ -102,6 +104,8 @@ class Peer:
             wire.Mark: lambda m, _: self._out.quietly(wire.Ack(m.total)),
             wire.Ack: lambda m, _: self._out.acked(m.total),
             wire.Goodbye: self._on_goodbye,
+            wire.Delivered: self._on_delivered,
+            wire.Repeated: lambda m, _: self._reader.tail(m.topic, m),
         }
 
     # Life
@@ -150,8 +154,8 @@ class Peer:
         try:
             await asyncio.wait_for(asyncio.shield(self._welcomed), timeout)
         except TimeoutError:
-            self._fail(PeerDown("bus", f"no answer at {self.address.directory} within {timeout:g} s"))
-            raise PeerDown("bus", f"no answer at {self.address.directory} within {timeout:g} s") from None
+            self._fail(PeerDown("bus", f"no answer at {self.address} within {timeout:g} s"))
+            raise PeerDown("bus", f"no answer at {self.address} within {timeout:g} s") from None
         except IpcError:
             raise
         except BaseException:
@@ -403,6 +407,12 @@ class Peer:
     def _on_slow(self, slow: wire.Slow, _payload: bytes | None) -> None:
         log.warning("%s: pausing for %d ms", slow.text, slow.ms)
         self._out.slow(slow.ms / 1000)
+
+    def _on_delivered(self, event: wire.Delivered, payload: bytes | None) -> None:
+        try:
+            self._reader.event(event.topic, event, payload)
+        except RemoteProtocolError as error:
+            log.error("the bus sent what is no event: %s", error)
 
     def _on_goodbye(self, _goodbye: wire.Goodbye, _payload: bytes | None) -> None:
         self._out.up = False

@@ -88,7 +88,8 @@ class Reader:
         if not self._link.has_events:
             self._confirmed.clear()
             self._link.open_events(self._welcome.events_credential)
-            self._link.subscribe(self._welcome.marks, True)
+            if not self._link.inline:
+                self._link.subscribe(self._welcome.marks, True)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         known = self._subscriptions.get(subscription.prefix, [])
@@ -125,19 +126,33 @@ class Reader:
             if type(message) is wire.Mark:
                 self._acker.quietly(wire.Ack(message.total, True))
                 return
-            readers = [s for prefix, known in self._subscriptions.items() if topic.startswith(prefix) for s in known]
-            if type(message) is wire.Event and readers:
-                self._give(topic, message, payload, readers)
+            if type(message) is wire.Event:
+                self.event(topic, message, payload)
             elif type(message) is wire.Tail:
-                for subscription in readers:
-                    subscription.push_tail(
-                        topic, message.by, message.incarnation, message.epoch, message.seq, message.age_ms / 1000
-                    )
+                self.tail(topic, message)
         except RemoteProtocolError as error:
             log.error("the bus sent what is no event: %s", error)
 
+    def event(self, topic: str, message: wire.Event | wire.Delivered, payload: bytes | None) -> None:
+        """An event, from whichever connection. Raises RemoteProtocolError."""
+        readers = self._readers(topic)
+        if readers:
+            self._give(topic, message, payload, readers)
+
+    def tail(self, topic: str, message: wire.Tail | wire.Repeated) -> None:
+        """The last seq of a sender, from whichever connection."""
+        for subscription in self._readers(topic):
+            subscription.push_tail(
+                topic, message.by, message.incarnation, message.epoch, message.seq, message.age_ms / 1000
+            )
+
+    def _readers(self, topic: str) -> list[Subscription]:
+        return [s for prefix, known in self._subscriptions.items() if topic.startswith(prefix) for s in known]
+
     @staticmethod
-    def _give(topic: str, message: wire.Event, payload: bytes | None, readers: list[Subscription]) -> None:
+    def _give(
+        topic: str, message: wire.Event | wire.Delivered, payload: bytes | None, readers: list[Subscription]
+    ) -> None:
         data = wire.unpack(payload)
         event = Event(topic, data, message.by, message.incarnation, message.epoch, message.seq, False)
         size = len(payload or b"") + OVERHEAD

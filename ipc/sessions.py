@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipc.errors import LocalProtocolError
+from ipc.guests import Guest
 from ipc.limits import Bucket, Limits
 from ipc.rights import Rights
 
@@ -36,7 +37,7 @@ class Registration:
         name, incarnation, credential = notice.get("register"), notice.get("incarnation"), notice.get("credential")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise LocalProtocolError(f"cannot register {name!r}: a name has 1 to 200 characters, no space, #, ~ or *")
-        if name in RESERVED or name.startswith(("clients/", "client:")):
+        if name in RESERVED or name.startswith(("clients/", "client:", "guest:")):
             raise LocalProtocolError(f"cannot register {name!r}: the name belongs to the bus")
         if not isinstance(incarnation, int) or isinstance(incarnation, bool) or not 0 <= incarnation < 2**63:
             raise LocalProtocolError(
@@ -131,7 +132,10 @@ class Session:
         "events_before",
         "events_marked",
         "fd",
+        "guest",
         "incarnation",
+        "inline",
+        "lagging",
         "marked",
         "marks",
         "name",
@@ -142,6 +146,7 @@ class Session:
         "secret",
         "sent",
         "serving",
+        "since",
         "slow_until",
         "user",
         "watches",
@@ -170,6 +175,10 @@ class Session:
         self.events_before = self.events_marked = self.events_acked = 0
         self.bucket = Bucket(limits.rate, limits.burst)
         self.slow_until = 0.0
+        self.since = 0.0  # monotonic, when it said Hello
+        self.guest: Guest | None = None  # who came in from the network
+        self.inline: dict[str, None] = {}  # prefixes whose events come on this connection
+        self.lagging = False  # and some of them were dropped
         self.dropped = 0
 
     @property

@@ -16,6 +16,8 @@ from ipc import wire
 from ipc.delivery import Delivery, SendPort
 from ipc.errors import LocalProtocolError, RemoteProtocolError
 from ipc.flights import Flights
+from ipc.guests import Guest, Guests, is_guest
+from ipc.inline import Inline
 from ipc.limits import Limits
 from ipc.rights import Rights
 from ipc.sessions import Doom, Doors, Registration, Session, client_user
@@ -27,6 +29,13 @@ log = logging.getLogger("ipc.bus")
 
 class Port(SendPort, EventPort, Protocol):
     """What the switch can do to the world."""
+
+    def origin(self, fd: int) -> str:
+        """The network address at the other end; empty when it is local or gone."""
+
+
+def _is_client(session: Session) -> bool:
+    return session.guest is not None or client_user(session.user) is not None
 
 
 class Switch:
@@ -41,6 +50,7 @@ class Switch:
         registrations: Iterable[Registration] = (),
         token: str | None = None,
         client_rights: Rights | None = None,
+        guests: Iterable[Guest] = (),
     ) -> None:
         self.port = port
         self.epoch = epoch
@@ -56,8 +66,10 @@ class Switch:
         self._connections = itertools.count(1)
         self._clients = itertools.count(1)
         self._delivery = delivery = Delivery(port, limits, self._give_up)
-        self._flights = flights = Flights(delivery, self.names, epoch, limits, self.stats)
-        self._topics = Topics(port, epoch, limits, delivery.send, now)
+        self._flights = flights = Flights(delivery, self.names, epoch, limits, self.stats, self.present)
+        self._guests = Guests(guests)
+        self._inline = inline = Inline(epoch, limits, delivery.queue)
+        self._topics = Topics(port, epoch, limits, delivery.send, now, inline)
         self._watches = watches = Watches(delivery, self.names, self.doors.registrations, limits, now)
         self._handlers: dict[type, Callable[[Session, Any, Any, float], None]] = {
             wire.Call: flights.call,
@@ -74,10 +86,12 @@ class Switch:
             wire.Monitor: watches.add,
             wire.Unmonitor: watches.remove,
             wire.Mark: delivery.marked,
-            wire.Ack: delivery.acked,
+            wire.Ack: self._acked,
             wire.Announce: self._announce,
             wire.Bye: self._bye,
             wire.Hello: self._second_hello,
+            wire.Subscribe: self._subscribe,
+            wire.Unsubscribe: lambda session, message, _payload, _now: inline.unsubscribe(session, message.prefix),
         }
 
     # Who may connect
@@ -89,6 +103,8 @@ class Switch:
             try:
                 if "register" in notice:
                     self.register(Registration.read(notice), now)
+                elif "guests" in notice:
+                    self.admit([Guest.read(guest) for guest in notice["guests"]], now)
                 elif "revoke" in notice:
                     self.down(notice["revoke"], notice["incarnation"], "revoked", False, now)
             except (LocalProtocolError, KeyError) as error:
@@ -139,7 +155,24 @@ class Switch:
             return session.event_user if session is not None else None
         return self.doors.user(username, password)
 
+    def admit(self, guests: Iterable[Guest], now: float) -> None:
+        """These keys may come in from the network, and no others: who may not any more, or not so, is cut off."""
+        self._guests = Guests(guests)
+        for session in list(self.sessions.values()):
+            if session.guest is not None and not self._guests.same(session.guest):
+                log.warning("%s: its key was removed or its rights were changed: cut", session.name)
+                self._end(session, "no longer authorised", False, now)
+
+    def authenticate_key(self, key: bytes) -> str | None:
+        """User-Id for the public key that a handshake proved, None to refuse it."""
+        guest = self._guests.of_key(key)
+        return guest.user if guest is not None else None
+
     # Connections
+
+    def knows(self, fd: int) -> bool:
+        """Whether somebody has said Hello on this connection."""
+        return fd in self._fds
 
     def received(self, rid: bytes, user: str, fd: int, frames: Sequence[Any], now: float) -> None:
         """One message of a connection. `user`: its authenticated User-Id. The last frame may be any buffer."""
@@ -176,7 +209,15 @@ class Switch:
             )
             return reject("version", text)
         client = client_user(user)
-        if client is not None:
+        guest = self._guests.of_user(user)
+        if guest is not None:
+            if refused := self._no_room(guest):
+                return reject("connected", refused)
+            # No local user's name has an @: nobody from the network passes for one.
+            name, incarnation, rights = self._client_name(f"{guest.name}@lan", hello.wish), self.epoch, guest.rights
+        elif is_guest(user):
+            return reject("stale", "the key of this connection is not authorised any more")
+        elif client is not None:
             name, incarnation, rights = self._client_name(client, hello.wish), self.epoch, self.client_rights
         else:
             name, _, _ = user.rpartition("#")
@@ -195,10 +236,11 @@ class Switch:
             return reject("connected", f"{name} is connected: a credential is for one connection at a time")
         number = next(self._connections)
         session = Session(rid, user, fd, number, name, incarnation, rights, self.limits)
-        session.bucket.at = now
+        session.bucket.at = session.since = now
+        session.guest = guest
+        secret, frame = (session.secret, self.limits.frame) if guest is None else ("", self.limits.guest_frame)
         welcome = wire.Welcome(
-            wire.VERSION, name, incarnation, self.epoch, session.secret, session.marks, self.limits.frame,
-            self.limits.window,
+            wire.VERSION, name, incarnation, self.epoch, secret, session.marks, frame, self.limits.window,
         )  # fmt: skip
         if not self.port.send(rid, wire.encode(welcome), None):
             return None
@@ -208,6 +250,14 @@ class Switch:
         if hello.announced:
             self._announce(session, None, None, now)
         return None
+
+    def _no_room(self, guest: Guest) -> str:
+        """Why one more connection of this guest is too many; empty when it is not."""
+        others = [session.guest for session in self.sessions.values() if session.guest is not None]
+        if len(others) >= self.limits.guests:
+            return f"{len(others)} connections from the network are open, there may be no more"
+        own = sum(other.key == guest.key for other in others)
+        return f"{own} connections with this key are open, there may be no more" if own >= self.limits.guest else ""
 
     def _client_name(self, user: str, wish: str) -> str:
         prefix = f"clients/{user}-"
@@ -235,7 +285,7 @@ class Switch:
         if session.doom is not None:
             self._end(session, session.doom.reason, session.doom.planned, now)
         else:
-            self._end(session, "connection lost", False, now, told=client_user(session.user) is not None)
+            self._end(session, "connection lost", False, now, told=_is_client(session))
 
     def events_lost(self, fd: int) -> None:
         """An event connection ended; what it subscribed is gone with it."""
@@ -258,6 +308,7 @@ class Switch:
         self._doomed.pop(session, None)
         self._delivery.ended(session)
         self._topics.cut(session)
+        self._inline.drop(session)
         if cut:
             self.port.cut(session.fd, held=True)
         self._flights.ended(session, reason)
@@ -291,16 +342,26 @@ class Switch:
         if not on:
             self._topics.unsubscribe(session, prefix)
             return
-        good = prefix == session.marks or (
-            session.rights.may_subscribe(prefix) and (prefix == "" or prefix.endswith("/")) and prefix[:1] != "~"
-        )
-        if not good or len(session.nodes) >= self.limits.subscriptions:
-            why = "`allow` does not name it" if good is False else "too many subscriptions"
-            self._delivery.send(
-                session, wire.Denied(prefix, f"{session.name} may not subscribe to {prefix!r}: {why}"), None
-            )
-            return
-        self._topics.subscribe(session, prefix)
+        if prefix == session.marks or self._may_read(session, prefix):
+            self._topics.subscribe(session, prefix)
+
+    def _may_read(self, session: Session, prefix: str) -> bool:
+        """Whether events below a prefix may be read; if not, the peer is told why."""
+        good = session.rights.may_subscribe(prefix) and (prefix == "" or prefix.endswith("/")) and prefix[:1] != "~"
+        if good and len(session.nodes) + len(session.inline) < self.limits.subscriptions:
+            return True
+        why = "too many subscriptions" if good else "`allow` does not name it"
+        self._delivery.send(session, wire.Denied(prefix, f"{session.name} may not subscribe to {prefix!r}: {why}"))
+        return False
+
+    def _subscribe(self, session: Session, message: wire.Subscribe, _payload: Any, _now: float) -> None:
+        if message.prefix in session.inline or self._may_read(session, message.prefix):
+            self._inline.subscribe(session, message.prefix)
+
+    def _acked(self, session: Session, ack: wire.Ack, payload: Any, now: float) -> None:
+        self._delivery.acked(session, ack, payload, now)
+        if session.lagging:
+            self._inline.read(session)
 
     def _say_tails(self, session: Session, message: wire.Tails, _payload: Any, now: float) -> None:
         for topic, seq in message.tails[:1000]:
@@ -326,6 +387,20 @@ class Switch:
         self._topics.tick(now)
 
     # Figures
+
+    def present(self, now: float) -> list[dict[str, Any]]:
+        """Who is connected from the network: names, rights, address and for how many seconds."""
+        return [
+            {
+                "name": session.name,
+                "guest": session.guest.name,
+                "rights": session.guest.label,
+                "address": self.port.origin(session.fd),
+                "seconds": now - session.since,
+            }
+            for session in self.names.values()
+            if session.guest is not None
+        ]
 
     def stats(self) -> dict[str, Any]:
         """Figures of the bus: messages forwarded and discarded, and one row for each peer (bytes, counts)."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ipc import wire
+from ipc.inline import Inline
 from ipc.limits import OVERHEAD, Limits
 from ipc.sessions import Node, Session
 
@@ -45,12 +46,19 @@ class Topics:
     """
 
     def __init__(
-        self, port: EventPort, epoch: int, limits: Limits, send: Callable[[Session, wire.ToPeer], None], now: float
+        self,
+        port: EventPort,
+        epoch: int,
+        limits: Limits,
+        send: Callable[[Session, wire.ToPeer], None],
+        now: float,
+        inline: Inline,
     ) -> None:
         self._port = port
         self._epoch = epoch
         self._limits = limits
         self._send = send
+        self.inline = inline
         self._fds: dict[int, Session] = {}
         self._nodes: dict[str, Node] = {}
         self._lengths: tuple[int, ...] = ()
@@ -64,6 +72,7 @@ class Topics:
         self.note_tail(session, event.topic, event.seq, now)
         header = wire.encode(wire.Event(session.name, session.incarnation, self._epoch, event.seq))
         self._spread(event.topic, header, payload)
+        self.inline.event(event.topic, session, event.seq, payload)
 
     def note_tail(self, session: Session, topic: str, seq: int, now: float) -> None:
         """Remember the last seq of a sender on a topic, to be said again."""
@@ -168,5 +177,6 @@ class Topics:
         for (name, topic), (incarnation, seq, at) in list(self._tails.items()):
             tail = wire.Tail(name, incarnation, self._epoch, seq, int((now - at) * 1000))
             self._spread(topic, wire.encode(tail), None)
+            self.inline.tail(topic, tail)
             if now - at > self._limits.tail:
                 del self._tails[name, topic]

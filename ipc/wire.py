@@ -147,6 +147,18 @@ class Bye(Message, tag=18, frozen=True):
     """The peer leaves in order; the bus answers with Goodbye when everything before was handled."""
 
 
+class Subscribe(Message, tag=19, frozen=True):
+    """Read the events below `prefix` on this connection."""
+
+    prefix: Topic
+
+
+class Unsubscribe(Message, tag=20, frozen=True):
+    """Stop reading them."""
+
+    prefix: Topic
+
+
 class Welcome(Message, tag=32, frozen=True):
     """Answer to Hello: who the peer is, which bus this is, and how to read events."""
 
@@ -237,6 +249,27 @@ class Goodbye(Message, tag=42, frozen=True):
     """Everything before Bye was handled."""
 
 
+class Delivered(Message, tag=43, frozen=True):
+    """An event below a prefix that was subscribed on this connection. Payload: data."""
+
+    topic: str
+    by: str
+    incarnation: U64
+    epoch: U64
+    seq: U64
+
+
+class Repeated(Message, tag=44, frozen=True):
+    """The last seq of a sender on a topic, as Tail, on this connection."""
+
+    topic: str
+    by: str
+    incarnation: U64
+    epoch: U64
+    seq: U64
+    age_ms: U64
+
+
 class Event(Message, tag=48, frozen=True):
     """Header of an event (on the event connection, behind the topic frame). Payload: data."""
 
@@ -258,15 +291,15 @@ class Tail(Message, tag=49, frozen=True):
 
 ToBus = Union[  # noqa: UP007
     Hello, Announce, Call, Open, Cast, Result, Error, Chunk, End, Credit, Cancel, Publish, Tails, Monitor, Unmonitor,
-    Mark, Ack, Bye,
+    Mark, Ack, Bye, Subscribe, Unsubscribe,
 ]  # fmt: skip
 ToPeer = Union[  # noqa: UP007
     Welcome, Rejected, Request, Told, Result, Error, Chunk, End, Credit, Cancel, Failed, Subscribed, Denied, Changed,
-    Snapshot, Slow, Mark, Ack, Goodbye,
+    Snapshot, Slow, Mark, Ack, Goodbye, Delivered, Repeated,
 ]  # fmt: skip
 OnEvents = Union[Event, Tail, Mark]  # noqa: UP007
 
-WITH_PAYLOAD = frozenset({Call, Open, Cast, Result, Error, Chunk, Publish, Request, Told, Event})
+WITH_PAYLOAD = frozenset({Call, Open, Cast, Result, Error, Chunk, Publish, Request, Told, Event, Delivered})
 
 _encoder = msgspec.msgpack.Encoder()
 _to_bus = msgspec.msgpack.Decoder(ToBus)
