@@ -90,13 +90,14 @@ ALONE = [
     case("no-core", "ready", "segfault", reason="SIGSEGV", said="Segmentation fault", rlimits={"core": 0}),
     case("cpu-limit", "ready", "spin", reason="SIGKILL", rlimits={"cpu": 1}),
     case("traced", "traced", "ready", ["die_of", "SIGUSR1"], reason="SIGKILL"),
-    # what the root kills for
+    # what the root kills for, or bears
     case("garbage", "ready", ["send", "this is no message"], "deaf", reason="sent what is no message"),
     case("no-mapping", "ready", ["send", "[1]"], "deaf", reason="sent what is no message"),
     case("deep-garbage", "ready", ["send", "[" * 100000], "deaf", reason="sent what is no message"),
     case("deep-info", "ready", ["send", DEEP], "deaf", reason="sent what is no message"),
     case("long-number", "ready", ["send", '{"x": ' + "9" * 9999 + "}"], "deaf", reason="sent what is no message"),
     case("long-line", "ready", ["send", "x" * 1024, 9000, ""], "deaf", reason="a message of more than"),
+    case("ready-often", "ready", ["send", '{"ready": {}}', 300000], ["leave", 3], reason="exit code 3"),
     case("deaf-asker", "ready", ["ask", 200000], "deaf", reason="does not read its control channel"),
     case("eater", "ready", ["eat", 80], "obey", reason="more than max_memory 40 MiB", max_memory="40MiB"),
     case("no-beat", "ready", "sleep", reason="no heartbeat for 0.4 s", said="in sleep", heartbeat=0.4),
@@ -153,7 +154,6 @@ STOPPED = [
     case("bomb", ["fork_bomb", 40], "ready", "deaf", reason="SIGTERM", step="terminated", left=40),
     case("traced-deaf", "traced", "ready", "deaf", reason="SIGKILL", step="terminated"),
     case("ready-twice", "ready", ["send", '{"ready": {}}'], "obey", reason="exit code 0", step="asked"),
-    case("ready-often", "ready", ["send", '{"ready": {}}', 200000], "obey", reason="exit code 0", step="asked"),
     case("unknown-words", "ready", ["send", '{"hello": null}', 100], "obey", reason="exit code 0", step="asked"),
     case(
         "odd-request", "ready", ["send", '{"request": 1, "method": [], "params": {}}'], "obey", reason="", step="asked"
@@ -174,7 +174,7 @@ STOPPED = [
     ),
     case("half-planned", "ready", ["send", '{"planned_exit": "\\ud800"}'], "obey", reason="", step="asked"),
     case("prints-bytes", "ready", "print_bytes", "obey", reason="exit code 0", step="asked"),
-    case("prints-no-newline", "ready", "print_without_end", "obey", reason="exit code 0", step="asked"),
+    case("prints-no-newline", "print_without_end", "ready", "obey", reason="exit code 0", step="asked"),
     case("floods", "ready", ["print_without_end", 0, True], reason="SIGTERM", step="terminated", shutdown=1),
     case("renamed", ["rename_oneself", "t: hand"], "ready", "obey", reason="exit code 0", step="asked"),
     case("no-directory", ["lose_directory", "@/gone"], "ready", "obey", reason="exit code 0", step="asked"),
