@@ -6,6 +6,7 @@ written down beside each step.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enums, which costs a child 400 KiB
 import gc
 import importlib
 import json
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CONTROL_FD = 3
 MOST_FDS = 3 + MOST_FILES  # control, output, beats, and what is handed over
+DEFAULTED = tuple(map(int, (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR2)))
 PAGE = mmap.PAGESIZE
 
 
@@ -36,9 +38,9 @@ def detach(zygote: int) -> None:
     """The first steps of every child, which need to know nothing of what it will be. Once, right after the fork."""
     # Signals first: a SIGTERM meant for this child must not meet the zygote's handlers.
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in DEFAULTED:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, signal.default_int_handler)
     # A session of its own: the terminal's ^C is the root's business, and a stop kills the session as a whole.
     os.setsid()
     if linux.ARCH is not None:

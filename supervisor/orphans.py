@@ -24,6 +24,16 @@ def children() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == pid]  # no PROC_CHILDREN
 
 
+def count() -> int:
+    """How many children this process has, zombies too; without looking at each. Raises OSError as `children` does."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return file.read().count(b" ")  # each pid is followed by one
+    except FileNotFoundError:
+        return len(children())
+
+
 def _parent(pid: str) -> int:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

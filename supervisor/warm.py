@@ -7,6 +7,7 @@ is done in memory that all children share; done in a child, each page of it is c
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import json
 import os
 import random
@@ -77,7 +78,7 @@ def _identity(title: Title | None) -> None:
     from supervisor.jail import linux
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.getsignal(number))
+        _signal.signal(int(number), _signal.getsignal(int(number)))
     if linux.ARCH is not None:
         linux.prctl(linux.PR_GET_DUMPABLE)
         linux.close_all_but(range(256))

@@ -32,7 +32,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from supervisor import heap, warm
@@ -40,24 +39,13 @@ from supervisor.ahead import Ahead
 from supervisor.child import CONTROL_FD, MOST_FDS, detach, live
 from supervisor.guardian import guard
 from supervisor.jail import linux
-from supervisor.orphans import children
+from supervisor.reaping import Life, Lives
 
-HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
 MESSAGE = 1 << 17
 # Requests that follow one another within STREAK seconds are served from children forked ahead in between; after a lone
 # one that fork waits LULL milliseconds, so as not to take the processor from the child that was asked for.
 STREAK, LULL = 0.006, 4
-
-
-@dataclass
-class Life:
-    """A child that was forked. `mark`: inode of the UTS namespace made for it and all that it starts; 0 without."""
-
-    number: int
-    mark: int
-    status: int | None = None
-    dead_at: float = 0.0
-    left: set[int] = field(default_factory=set)
+HUNT_AGAIN = 20  # milliseconds until one looks again at what a dead child has left
 
 
 def main(fd: int, parent: int) -> NoReturn:
@@ -148,13 +136,11 @@ class Zygote:
         self.borrowed = borrowed
         self.remarks = remarks
         self.pids = pids  # limit of process ids for our PID namespace; 0: it has none of its own
-        self.lives: dict[int, Life] = {}
+        self.lives: Lives
         self.jails: dict[int, Any] = {}
         self.profiles: dict[int, Any] = {}
         self.ability: Any = None
         self.python: list[str] = []
-        self.marks = False  # children get a UTS namespace of their own, by which their orphans are known
-        self.hunts = False  # /proc tells our children
         self.pid = os.getpid()
         self.wake_read, self.wake_write = -1, -1
         self.title: Any = None
@@ -175,6 +161,7 @@ class Zygote:
         if linux.ARCH is not None:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         self._own_proc()
+        self.lives = Lives()
         message, _ = self._read()
         if message is None:
             return
@@ -199,7 +186,9 @@ class Zygote:
             linux.die_with_parent(signal.SIGUSR2)
             signal.signal(signal.SIGUSR2, lambda *_: None)
         self._serve()
-        self._kill_everything()
+        if self.isolated:
+            os._exit(0)  # as PID 1 our end is everybody's
+        self.lives.kill_all()
 
     def _own_proc(self) -> None:
         """In a PID namespace of its own /proc must show that namespace, or every pid read there is a wrong one."""
@@ -221,7 +210,6 @@ class Zygote:
                     self.remarks.append(f"the tree may take every process id of the machine ({error})")
         else:
             self.title = Title.find()
-        self.hunts = self._children() is not None
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         from supervisor.jail import layout, levels
@@ -252,7 +240,7 @@ class Zygote:
         self.python = layout.python_places()
         for index, spec in enumerate(configuration["profiles"]):
             self.profiles[index] = _profile(spec)
-        self.marks = self.hunts and self._new_mark() != 0
+        self.lives.marks = self.lives.hunts and self._new_mark() != 0
         # The kernel lets nobody send a descriptor while this user has more of them in flight than the sender's own limit.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -288,7 +276,8 @@ class Zygote:
                     while os.read(self.wake_read, 512):
                         pass
             if self.wake_read in ready or timeout is not None:
-                timeout = 20 if self._reap() else None
+                self._reap()
+                timeout = HUNT_AGAIN if self.lives.hunting else None
             if self.channel.fileno() in ready:
                 message, fds = self._read()
                 if message is None:
@@ -308,12 +297,14 @@ class Zygote:
     def _fork(self, request: dict[str, Any], fds: list[int]) -> None:
         number = request["fork"]
         try:
-            self._jail(request["profile"])
+            jail = self._jail(request["profile"])
+            childless = jail is not None and jail.childless
             pid = self.ahead.give(request, fds)
             if pid:
-                self.lives[pid].number = number
+                life = self.lives.of(pid)
+                life.number, life.childless = number, childless
             else:
-                mark = self._new_mark() if self.marks else 0
+                mark = self._new_mark() if self.lives.marks else 0
                 pid = os.fork()
                 if pid == 0:
                     os.close(self.wake_read)
@@ -321,7 +312,7 @@ class Zygote:
                     self.ahead.drop()
                     detach(self.pid)
                     self._become(request, fds)
-                self.lives[pid] = Life(number, mark)
+                self.lives.add(pid, Life(number, mark, childless))
         except (OSError, ValueError) as error:
             self._send({"refused": number, "reason": _why_not(error)})
             return
@@ -334,7 +325,7 @@ class Zygote:
         except OSError as error:  # out of descriptors: a child that the root cannot watch must not live
             os.kill(pid, signal.SIGKILL)
             self._send({"refused": number, "reason": f"no descriptor for the child: {error.strerror}"})
-            self.lives[pid].number = -1
+            self.lives.of(pid).number = -1
             return
         try:
             self._send({"forked": number}, [pidfd])
@@ -353,10 +344,10 @@ class Zygote:
         self.ahead_in = None
         if self.ahead.pid:
             return
-        mark = self._new_mark() if self.marks else 0
+        mark = self._new_mark() if self.lives.marks else 0
         with contextlib.suppress(OSError):
             self.ahead.make([fd for jail in self.jails.values() for fd in jail.descriptors()], self._become)
-            self.lives[self.ahead.pid] = Life(-1, mark)
+            self.lives.add(self.ahead.pid, Life(-1, mark))
 
     def _jail(self, index: int | None) -> Any:
         """The prepared jail of a profile; made at first use, and again when a directory in it was replaced."""
@@ -382,96 +373,13 @@ class Zygote:
         except OSError:
             return 0
 
-    # ---- reap ------------------------------------------------------------------------------------------------------
-
-    def _reap(self) -> bool:
-        """Collect the dead, hunt what they left, report those that are done. True when somebody is still being hunted."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if os.WIFSTOPPED(status):
-                # Only one that made us its tracer (PTRACE_TRACEME) stops here. It is not dead and would stay so for ever.
-                self._kill(pid)
-                continue
-            life = self.lives.get(pid)
-            if life is not None:
-                life.status, life.dead_at = status, time.monotonic()
-        dead = {pid: life for pid, life in self.lives.items() if life.status is not None}
-        remaining, settled = self._hunt() if self.hunts else ({}, True)
-        now = time.monotonic()
-        waiting = False
-        for pid, life in dead.items():
-            left = {orphan for orphan, mark in remaining.items() if mark == life.mark or not self.marks}
-            life.left |= left
-            if (left or not settled) and now - life.dead_at < HUNT_LIMIT:
-                waiting = True
-                continue
-            del self.lives[pid]
+    def _reap(self) -> None:
+        """Tell the root who has died and left nothing behind."""
+        for pid, life in self.lives.reap():
             if pid == self.ahead.pid:  # somebody killed it; the next fork asks for another
                 self.ahead.drop()
             if life.number >= 0:
                 self._send({"exited": life.number, "status": life.status, "left": len(life.left)})
-        return waiting
-
-    def _hunt(self) -> tuple[dict[int, int], bool]:
-        """Kill adopted processes whose supervised ancestor is dead.
-
-        Returns {pid: mark} of those not yet gone, and whether these are all: one that is just ending has no mark any
-        more, and its own children come to us only now. Without marks an orphan cannot be told from another's, so every
-        adopted process is killed.
-        """
-        found: dict[int, int] = {}
-        settled = True
-        living = {life.mark for life in self.lives.values() if life.status is None}
-        for pid in self._children() or ():
-            if pid in self.lives:
-                continue
-            mark = 0
-            if self.marks:
-                try:
-                    mark = os.stat(f"/proc/{pid}/ns/uts").st_ino
-                except FileNotFoundError:
-                    settled = False
-                    continue
-                except OSError:  # it lets nobody look into it, so it is nobody's: else it would outlive whoever left it
-                    self._kill(pid)
-                    settled = False
-                    continue
-                if mark in living:
-                    continue  # a daemon of a child that still lives
-            self._kill(pid)
-            found[pid] = mark
-        return found, settled
-
-    def _kill(self, pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    def _children(self) -> list[int] | None:
-        """Pids of our children, from /proc; None when it does not tell (or tells those of another namespace)."""
-        try:
-            return children()
-        except OSError:
-            return None
-
-    def _kill_everything(self) -> None:
-        """The root is gone. As PID 1 our end is everybody's; elsewhere children and orphans are killed one by one."""
-        if self.isolated:
-            os._exit(0)
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            for pid in self._children() or list(self.lives):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            try:
-                pid, _ = os.waitpid(-1, 0)
-            except ChildProcessError:
-                return
-            self.lives.pop(pid, None)
 
     # ---- messages --------------------------------------------------------------------------------------------------
 

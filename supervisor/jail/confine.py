@@ -46,6 +46,7 @@ class Jail:
     spaces: namespaces.Namespaces | None
     bounds: tuple[tuple[str, int, int], ...]  # name and number of a limit, and what it is set to
     exec: bool  # programs may be started
+    childless: bool  # the filter lets it make no process
     sources: tuple[tuple[str, int, int], ...]  # path, device, inode of what was given, to see when it was replaced
 
     def stale(self) -> bool:
@@ -146,7 +147,8 @@ def prepare(profile: Profile, ability: Ability, python: Iterable[str]) -> Jail:
         if ruleset is not None:
             os.close(ruleset)
         raise
-    return Jail(ability.level, program, ruleset, spaces, _bounds(spaces is not None), profile.exec, sources)
+    childless = program is not None and not (profile.exec or profile.fork)
+    return Jail(ability.level, program, ruleset, spaces, _bounds(spaces is not None), profile.exec, childless, sources)
 
 
 def _bounds(counted: bool) -> tuple[tuple[str, int, int], ...]:
