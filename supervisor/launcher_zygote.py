@@ -27,7 +27,8 @@ logger = logging.getLogger("supervisor.launcher")
 
 START_LIMIT = 120.0  # seconds for the zygote to preload the application
 SILENCE_LIMIT = 10.0  # seconds without a word while something is asked of it, until it is held for hung
-STOPPED_AGAIN = 2.5  # seconds after it was woken in which a zygote that is stopped once more is given up
+STOPPED_LIMIT = 2.0  # seconds that somebody may keep the zygote stopped (SIGSTOP), to look at it, until it is replaced
+WITH_US = 3.0  # seconds after the root itself went on: a zygote that is stopped then was stopped together with it
 MESSAGE = 1 << 17
 
 # The zygote's environment can be read in every child, so it gets what a Python needs and nothing that may be secret.
@@ -100,7 +101,7 @@ class ZygoteLauncher:
         self._began = time.monotonic()
         self._heard = self._began
         self._guarded = False  # the stub has stayed as guardian
-        self._woken = 0.0  # when it was last found stopped, and woken
+        self._stopped = 0.0  # since when it is seen to be stopped; 0: it is not
         self._open: set[int] = set()  # forks asked for and not answered
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._profiles: dict[Profile, int] = {}
@@ -207,13 +208,16 @@ class ZygoteLauncher:
         if self._stub.poll() is not None and self._guarded:  # else it has ended long ago, and was a zombie until now
             logger.warning("the guardian of the zygote is gone; killing root and zygote at once may leave daemons")
             self._guarded = False
-        if self.pid and _state(self.pid) == "T":
-            # Waking it costs nothing, another zygote costs every child its life. But one that does not stay awake is lost.
-            if awake < self._woken and now - self._woken < STOPPED_AGAIN:
-                return "it was stopped again as soon as it had been woken"
-            logger.warning("the zygote was stopped (SIGSTOP) and is woken with SIGCONT")
-            self._woken = now
+        if not self.pid or _state(self.pid) != "T":
+            self._stopped = 0.0
+        elif awake > 0 and now - awake < WITH_US:
+            logger.warning("the zygote was stopped (SIGSTOP) together with the root, and is woken")
             self._signal(signal.SIGCONT)
+        elif not self._stopped:
+            logger.warning("the zygote is stopped (SIGSTOP); it is replaced in %.0f s", STOPPED_LIMIT)
+            self._stopped = now
+        elif now - self._stopped >= STOPPED_LIMIT:
+            return f"it has been stopped (SIGSTOP) for {STOPPED_LIMIT:.0f} s"
         if not self.serving:
             return f"not serving after {START_LIMIT:.0f} s" if now - max(self._began, awake) > START_LIMIT else ""
         if self._open and now - max(self._heard, awake) > SILENCE_LIMIT:
