@@ -17,20 +17,21 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import zmq
 
 from ipc.address import Address
 from ipc.curve import BEATS, fingerprint, text
-from ipc.errors import IpcError, LocalProtocolError
+from ipc.errors import IpcError, LocalProtocolError, RemoteProtocolError
 from ipc.guests import Door, Guest
 from ipc.limits import Limits
 from ipc.raw import readable, receive, send3
 from ipc.rights import Rights
 from ipc.sessions import Registration
 from ipc.switch import Switch
+from ipc.zap import Guesses, Handshake, Refusals, read_handshake, read_subscription
 
 log = logging.getLogger("ipc.bus")
 
@@ -54,26 +55,9 @@ class Control(Protocol):
     def receive(self) -> list[dict[str, Any]]: ...
 
 
-def _named(credentials: list[bytes]) -> str:
+def _named(credentials: Sequence[bytes]) -> str:
     """The key of a refused handshake, for the log of the person who may want to authorise it."""
     return fingerprint(text(credentials[0])) if credentials and len(credentials[0]) == 32 else "no key"
-
-
-class Refusals:
-    """Tells of refused connections without letting whoever causes them write the log full."""
-
-    def __init__(self) -> None:
-        self._untold = 0
-        self._again_at = 0.0
-
-    def tell(self, who: str, address: str, now: float) -> None:
-        """Log it, at most once a second; the next line says how many were not told."""
-        if now < self._again_at:
-            self._untold += 1
-            return
-        more = f" ({self._untold} more since the last line)" if self._untold else ""
-        log.warning("refused: %s from %s%s", who, address or "somewhere", more)
-        self._again_at, self._untold = now + 1.0, 0
 
 
 class AddressTaken(IpcError):
@@ -137,6 +121,7 @@ class Bus:
         context.set(zmq.MAX_SOCKETS, 64 * 1024)
         self._zap = context.socket(zmq.ROUTER)
         self._zap.linger = 0
+        self._guesses = Guesses(time.monotonic())
         self._zap.bind(_ZAP)
         self._router = self._guarded(zmq.ROUTER)
         self._router.router_mandatory = 1
@@ -285,11 +270,14 @@ class Bus:
             ready = {descriptor for descriptor, _ in epoll.poll(None if due is None else due)}
             if control is not None and control_fd in ready and not self._control(control):
                 return
-            if zap in ready:
-                # A registration that was sent before the process existed must be known before its handshake is.
-                if control is not None and control_fd not in ready and not self._control(control):
+            late = self._guesses.ready(time.monotonic())
+            for handshake in late:
+                self._refuse(handshake)
+            while (zap in ready or late) and (asked := self._asked()):  # again: answering may eat the news of a request
+                # A registration that was sent before the process existed must be known before its handshake is judged.
+                if control is not None and not self._control(control):
                     return
-                self._handshakes()
+                self._judge(asked)
             if ready & monitors:
                 self._deaths()
             if router_ready or readable(router):
@@ -308,10 +296,11 @@ class Bus:
                 on_tick()
 
     def _due(self, now: float) -> float | None:
-        due, door = self.switch.due(now), self._door.due()
-        if door is None:
+        times = [at for at in (self._door.due(), self._guesses.due()) if at is not None]
+        due = self.switch.due(now)
+        if not times:
             return due
-        return max(0.0, door - now) if due is None else min(due, max(0.0, door - now))
+        return max(0.0, min(times) - now) if due is None else min(due, max(0.0, min(times) - now))
 
     def _control(self, control: Control) -> bool:
         try:
@@ -320,32 +309,40 @@ class Bus:
             return False
         now = time.monotonic()
         for message in messages:
-            if message.get("stop"):
+            if isinstance(message, dict) and message.get("stop"):
                 return False
             self.switch.control(message, now)
         return True
 
-    def _handshakes(self) -> None:
+    def _asked(self) -> list[Handshake]:
+        found = []
         while True:
             try:
-                request = self._zap.recv_multipart(zmq.NOBLOCK)
+                found.append(read_handshake(self._zap.recv_multipart(zmq.NOBLOCK)))
             except zmq.Again:
-                return
-            route, empty, version, number, _domain, address, _identity, mechanism, *credentials = request
+                return found
+            except RemoteProtocolError as error:
+                log.error("libzmq asked what cannot be answered: %s", error)
+
+    def _judge(self, handshakes: list[Handshake]) -> None:
+        for handshake in handshakes:
             user = None
-            if mechanism == b"PLAIN" and len(credentials) == 2:
+            credentials = handshake.credentials
+            if handshake.mechanism == "PLAIN" and len(credentials) == 2:
                 user = self.switch.authenticate(*(part.decode(errors="replace") for part in credentials))
-            elif mechanism == b"CURVE" and len(credentials) == 1:
+            elif handshake.mechanism == "CURVE" and len(credentials) == 1:
                 user = self.switch.authenticate_key(credentials[0])
-            if user is None:
-                who = (
-                    repr(credentials[:1])
-                    if mechanism == b"PLAIN"
-                    else f"a key that is not authorised ({_named(credentials)})"
-                )
-                self._refusals.tell(who, address.decode(errors="replace"), time.monotonic())
-            code, text = (b"200", b"OK") if user else (b"400", b"unknown name or credential")
-            self._zap.send_multipart([route, empty, version, number, code, text, (user or "").encode(), b""])
+            if user is not None:
+                self._zap.send_multipart(handshake.answer(user))
+            elif handshake.mechanism == "CURVE" or self._guesses.add(handshake, time.monotonic()):
+                self._refuse(handshake)
+
+    def _refuse(self, handshake: Handshake) -> None:
+        who = repr(handshake.credentials[:1])
+        if handshake.mechanism == "CURVE":
+            who = f"a key that is not authorised ({_named(handshake.credentials)})"
+        self._refusals.tell(who, handshake.address, time.monotonic())
+        self._zap.send_multipart(handshake.answer(None))
 
     def _lost(self, monitor: zmq.Socket[bytes]) -> list[int]:
         found: list[int] = []
@@ -431,19 +428,17 @@ class Bus:
                 frame = self._xpub.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            data = frame.bytes
             try:
                 user, descriptor = str(frame.get("User-Id")), frame.get(zmq.SRCFD)
             except zmq.ZMQError:
                 continue  # libzmq tells of a connection that ended; its monitor told the same
-            if data[:1] not in (b"\x00", b"\x01"):
-                continue
             try:
-                prefix = data[1:].decode()
-            except UnicodeDecodeError:
-                log.warning("%s: subscription %r is not UTF-8", user, data[1:41])
+                begins, prefix = read_subscription(frame.bytes)
+            except RemoteProtocolError as error:
+                log.warning("%s sent a bad subscription and is cut off: %s", user, error)
+                self.cut(descriptor)
                 continue
-            self.switch.subscription(user, descriptor, prefix, data[:1] == b"\x01")
+            self.switch.subscription(user, descriptor, prefix, begins)
 
     # What the switch can do
 

@@ -15,7 +15,7 @@ from ipc.limits import Limits
 from ipc.outbox import Outbox
 
 _TOPICS = 10_000
-_AGAIN = 1_000  # tails that a bus takes
+_AGAIN = 1_000  # tails; more topics than that within five seconds are left to the new epoch, which is a gap anyway
 
 
 class Publisher:
@@ -44,5 +44,5 @@ class Publisher:
         """Tell a new bus the last seqs of topics that were used lately."""
         since = asyncio.get_running_loop().time() - Limits.tail
         tails = [(topic, seq) for topic, (seq, at) in self._last.items() if at > since]
-        if tails:
-            self._out.quietly(wire.Tails(tails[:_AGAIN]))
+        for begin in range(0, min(len(tails), _AGAIN), wire.TAILS):
+            self._out.quietly(wire.Tails(tails[begin : begin + wire.TAILS]))

@@ -43,8 +43,8 @@ class Registration:
             raise LocalProtocolError(
                 f"cannot register {name!r}: incarnation must be a positive integer: {incarnation!r}"
             )
-        if not isinstance(credential, str) or not 16 <= len(credential) <= 255:
-            raise LocalProtocolError(f"cannot register {name!r}: a credential is a string of 16 to 255 characters")
+        if not isinstance(credential, str) or not 16 <= len(credential) <= 255 or not credential.isascii():
+            raise LocalProtocolError(f"cannot register {name!r}: a credential has 16 to 255 ASCII characters")
         return cls(name, incarnation, credential, Rights(notice.get("allow")))
 
     @property

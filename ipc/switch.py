@@ -19,6 +19,7 @@ from ipc.flights import Flights
 from ipc.guests import Guest, Guests, is_guest
 from ipc.inline import Inline
 from ipc.limits import Limits
+from ipc.notices import Death, read_notice
 from ipc.rights import Rights
 from ipc.sessions import Doom, Doors, Registration, Session, client_user
 from ipc.topics import EventPort, Topics
@@ -96,27 +97,19 @@ class Switch:
 
     # Who may connect
 
-    def control(self, message: dict[str, Any], now: float) -> None:
+    def control(self, message: Any, now: float) -> None:
         """A message of the control channel: a notice or an observed death. Others are not for the bus."""
-        notice = message.get("notice")
-        if isinstance(notice, dict):
-            try:
-                if "register" in notice:
-                    self.register(Registration.read(notice), now)
-                elif "guests" in notice:
-                    self.admit([Guest.read(guest) for guest in notice["guests"]], now)
-                elif "revoke" in notice:
-                    self.down(notice["revoke"], notice["incarnation"], "revoked", False, now)
-            except (LocalProtocolError, KeyError) as error:
-                log.error("notice ignored: %s", error)
-        elif "down" in message:
-            self.down(
-                str(message["down"]),
-                int(message.get("incarnation") or 0),
-                str(message.get("reason") or "").encode("utf-8", "replace").decode(),
-                bool(message.get("planned")),
-                now,
-            )
+        try:
+            notice = read_notice(message)
+        except LocalProtocolError as error:
+            log.error("notice ignored: %s", error)
+            return
+        if isinstance(notice, Registration):
+            self.register(notice, now)
+        elif isinstance(notice, Death):
+            self.down(notice.name, notice.incarnation, notice.reason, notice.planned, now)
+        elif notice is not None:
+            self.admit(notice, now)
 
     def register(self, registration: Registration, now: float) -> None:
         """Accept the credential of a process that is about to start; an earlier life of that name is over."""
@@ -364,7 +357,7 @@ class Switch:
             self._inline.read(session)
 
     def _say_tails(self, session: Session, message: wire.Tails, _payload: Any, now: float) -> None:
-        for topic, seq in message.tails[:1000]:
+        for topic, seq in message.tails:
             if session.rights.may_publish(topic) and topic.endswith("/") and topic[0] != "~":
                 self._topics.note_tail(session, topic, seq, now)
 

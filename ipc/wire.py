@@ -20,6 +20,9 @@ U64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Topic = Annotated[str, msgspec.Meta(max_length=255)]
 
+HEADER = 64 * 1024  # bytes; a decoded header takes many times its size, and only payloads are counted against the frame
+TAILS = 50
+
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="kind"):
     """Base of all messages: an array that begins with the kind."""
@@ -114,7 +117,7 @@ class Publish(Message, tag=12, frozen=True):
 class Tails(Message, tag=13, frozen=True):
     """The last seq of topics that this sender used lately, said again after a reconnect."""
 
-    tails: list[tuple[Topic, U64]]
+    tails: Annotated[list[tuple[Topic, U64]], msgspec.Meta(max_length=TAILS)]
 
 
 class Monitor(Message, tag=14, frozen=True):
@@ -305,7 +308,13 @@ _encoder = msgspec.msgpack.Encoder()
 _to_bus = msgspec.msgpack.Decoder(ToBus)
 _to_peer = msgspec.msgpack.Decoder(ToPeer)
 _on_events = msgspec.msgpack.Decoder(OnEvents)
-_value = msgspec.msgpack.Decoder()
+
+
+def _no_extension(code: int, _data: memoryview) -> Any:
+    raise ValueError(f"extension type {code} is not part of the protocol")
+
+
+_value = msgspec.msgpack.Decoder(ext_hook=_no_extension)
 
 KINDS: dict[int, type] = {
     kind.__struct_config__.tag: kind for union in (ToBus, ToPeer, OnEvents) for kind in get_args(union)
@@ -320,6 +329,8 @@ _GARBAGE = (msgspec.MsgspecError, RecursionError, TypeError, ValueError, Overflo
 def _decode(decoder: msgspec.msgpack.Decoder[Any], frames: Sequence[bytes]) -> tuple[Any, bytes | None]:
     if not 1 <= len(frames) <= 2:
         raise RemoteProtocolError(f"a message has 1 or 2 frames, not {len(frames)}")
+    if len(frames[0]) > HEADER:
+        raise RemoteProtocolError(f"a header has at most {HEADER} bytes, not {len(frames[0])}")
     try:
         message = decoder.decode(frames[0])
     except _GARBAGE as error:

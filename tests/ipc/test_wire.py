@@ -76,6 +76,19 @@ def test_deep_nesting_is_refused() -> None:
         wire.decode_to_bus([b"\x91" * 100_000])
 
 
+def test_bytes_that_claim_more_than_they_are_cost_nothing() -> None:
+    """Lengths of 4 GiB, extension types and headers over 64 KiB are refused at once."""
+    for data in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc7\x05\x09hello"):
+        with pytest.raises(RemoteProtocolError):
+            wire.unpack(data)
+    long = wire.encode(wire.Error(1, "x", "y" * wire.HEADER))
+    with pytest.raises(RemoteProtocolError, match="at most 65536 bytes"):
+        wire.decode_to_bus([long, b"\x80"])
+    many = wire.encode(wire.Tails([("a/", 1)] * (wire.TAILS + 1)))
+    with pytest.raises(RemoteProtocolError, match="length"):
+        wire.decode_to_bus([many])
+
+
 @pytest.mark.parametrize(
     "message",
     [
