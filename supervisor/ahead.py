@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from supervisor import child, warm
+from supervisor import child
 from supervisor.jail import linux
 
 MESSAGE = 1 << 17
-IDLE = 0.01  # seconds after which nobody seems to be in a hurry for this child
 
 
 class Ahead:
@@ -78,8 +76,6 @@ def _wait(
         os.dup2(channel.detach(), child.CONTROL_FD, inheritable=False)  # a place that nothing given may take
         linux.close_all_but((0, 1, 2, child.CONTROL_FD, *keep))
         channel = socket.socket(fileno=child.CONTROL_FD)
-        if not select.select([channel], [], [], IDLE)[0]:
-            warm.touch()  # what a child writes to first is copied now, and not while somebody waits for it
         data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE, child.MOST_FDS)
         channel.detach()
         if data:

@@ -37,32 +37,6 @@ def up(title: Title | None) -> None:
             _loop()
 
 
-def touch() -> None:
-    """In a child that nobody waits for yet: write to what every child writes to first, so that it is copied by then."""
-    os.environ[TOUCHED] = ""
-    del os.environ[TOUCHED]
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        _context(ours).ready()
-        if "asyncio" in sys.modules:
-            _open_loop(ours)
-
-
-def _open_loop(ours: socket.socket) -> None:
-    import asyncio
-
-    from supervisor.aio import AsyncControl
-
-    async def open() -> None:
-        AsyncControl(_context(ours)).close()
-
-    runner = asyncio.Runner()
-    runner.run(open())
-    runner.get_loop().close()  # and not the runner: what it does at its end is not done by a child that begins
-    asyncio.set_event_loop(None)
-
-
 def _after_fork() -> None:
     """What os.fork() calls in every child; to call it in a process without other threads changes nothing."""
     random.seed()
