@@ -1,7 +1,7 @@
 """What every process of the node is born with: a credential for one life, its rights, and the settings it may know.
 
 This is the launch hook that the supervisor calls. It runs in the root, so it keeps to dictionaries: no socket, no
-file. Who may say what on the bus is in `tree.yaml`; clients' rights are the table here.
+file. Who may say what on the bus is in `tree.yaml`; clients' rights are in `rights`.
 """
 
 from __future__ import annotations
@@ -10,44 +10,33 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from egghead.lan import Door
+from egghead.rights import allow
 from supervisor import ChildInfo, Handover
-
-# Rights of a person at a local client (spec "node": full). Targets, methods, topics; `log/` is published by rooms only.
-FULL_CLIENT: Mapping[str, Any] = {
-    "call": {
-        "rooms/*": ["append", "since", "info"],
-        "lobby": ["*"],
-        "store": ["get", "create", "update", "edit", "trash", "restore", "rename", "history", "diff", "undo", "agents"],
-        "index": [
-            "search",
-            "list",
-            "recent",
-            "links",
-            "backlinks",
-            "unresolved",
-            "orphans",
-            "tags",
-            "resolve",
-            "stats",
-        ],
-        "roster": ["*"],
-        "llm": ["models"],
-        "tools": ["menu"],
-    },
-    "publish": [],
-    "subscribe": ["log/", "text/", "records/", "agents/", "lobby/"],
-    "monitor": ["*"],
-}
 
 # The process that holds keys is the only one that is told them.
 KEY_HOLDERS = frozenset({"llm"})
-BUS = "bus"
+BUS, LAN, NODE = "bus", "lan", "node"
 
 
 class Launch:
     """The supervisor's LaunchHook: credentials made here reach the bus before their process is forked."""
 
-    def __init__(self, bus_directory: str, token: str, settings: Mapping[str, Any], secret: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        bus_directory: str,
+        token: str,
+        settings: Mapping[str, Any],
+        secret: Mapping[str, Any],
+        door: Door | None = None,
+        authorized: str = "",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """`door`: to the network, if there is one; `authorized`: the file that says who may come in there. `files`: what
+        the process `node` may tell of: {status, log}."""
+        self._door = door
+        self._authorized = authorized
+        self._files = dict(files or {})
         self._bus_directory = bus_directory
         self._token = token
         self._settings = dict(settings)
@@ -68,14 +57,22 @@ class Launch:
         }
         if child.name in KEY_HOLDERS:
             data["secret"] = self._secret
+        if child.name == LAN and self._door is not None:
+            data["lan"] = self._door.beacon()
+        if child.name == NODE:
+            data["node"] = self._files
         if child.name == BUS:
+            files: dict[str, int] = {}
+            if self._door is not None:
+                files = {"listener": self._door.listener.fileno()}
+                data["bus"] |= {"secret_key": self._door.pair.secret, "authorized_keys": self._authorized}
             # A new bus knows nobody: it gets everyone who lives, and its own clients' token.
             data["bus"] |= {
                 "registrations": list(self._registrations.values()),
                 "token": self._token,
-                "client_allow": dict(FULL_CLIENT),
+                "client_allow": allow("full"),
             }
-            return Handover(data=data)
+            return Handover(data=data, files=files)
         self._registrations[child.name, child.incarnation] = registration
         return Handover(data=data, notices=((BUS, registration),))
 

@@ -140,6 +140,7 @@ def runtime(records: Path) -> Iterator[tuple[paths.RuntimeDir, str]]:
         else:
             old.unlink()
     place.bus.mkdir(mode=0o700)
+    place.status.parent.mkdir(mode=0o700)
     token = secrets.token_hex(32)
     _write_private(place.token, token)
     try:
@@ -161,17 +162,24 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
 
     `announce` is called once, when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}.
     """
-    from egghead import nodelog
+    from egghead import lan, nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
     from supervisor import Root, TreeError, load_again, load_tree
 
     began = time.monotonic()
     lock = claim(settings.records)
     try:
-        with runtime(settings.records) as (place, token):
-            variables = {"records": str(settings.records), "bus": str(place.bus)}
+        with runtime(settings.records) as (place, token), lan.opened(settings.config.server) as door:
+            log_path = paths.log_file(settings.records)
+            variables = {
+                "records": str(settings.records),
+                "bus": str(place.bus),
+                "lan": str(paths.authorized_keys().parent),
+                "status": str(place.status.parent),
+                "log": str(log_path.parent),
+            }
             try:
-                tree = load_tree(settings.tree, variables)
+                tree = lan.fit(load_tree(settings.tree, variables), door)
             except TreeError as error:
                 raise EggheadError(str(error)) from error
             hook = Launch(
@@ -186,6 +194,9 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     "llm": [p.model_dump(mode="json") for p in settings.config.llm],
                     "environ": {k: v for k, v in os.environ.items() if k.endswith("_API_KEY")},
                 },
+                door=door,
+                authorized=str(paths.authorized_keys()),
+                files={"status": str(place.status), "log": str(log_path)},
             )
 
             def ready(info: dict[str, Any]) -> None:
@@ -195,13 +206,14 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     "version": __version__,
                     "started_at": time.time(),
                     "ephemeral": settings.ephemeral,
+                    "lan": door.info() if door is not None else None,
                     **info,
                 }
                 # Clients take this file as the sign that the node can be talked to, so it comes last.
                 _write_private(place.node, json.dumps(node))
                 announce(node | {"seconds": time.monotonic() - began})
 
-            with nodelog.opened(paths.log_file(settings.records)) as lines:
+            with nodelog.opened(log_path) as lines:
                 root = Root(
                     tree,
                     hook=hook,
@@ -209,7 +221,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     status_path=place.status,
                     least_level=settings.config.confinement or "strong",
                     on_line=lines.of_process,
-                    reload=lambda: load_again(settings.tree, variables),
+                    reload=lambda: lan.fit(load_again(settings.tree, variables), door),
                 )
                 code = int(root.run())
                 if code != 0:

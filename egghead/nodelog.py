@@ -6,13 +6,17 @@ own the same form. What a process prints besides (a traceback, native code) gets
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import contextlib
 import logging
 import logging.handlers
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from supervisor.writer import Writer, WriterHandler
 
@@ -89,3 +93,39 @@ def opened(path: Path) -> Iterator[Lines]:
     finally:
         logger.removeHandler(handler)
         handler.close()
+
+
+# Reading it
+
+
+def last_lines(file: TextIO, count: int, process: str | None) -> list[str]:
+    """The last `count` lines of (`process`) from where the file stands; it stands at its end afterwards."""
+    return list(collections.deque((line for line in file if _of(line, process)), maxlen=count))
+
+
+async def following(path: Path, file: TextIO, process: str | None) -> AsyncIterator[list[str]]:
+    """Lines as they are added to `file`, which was opened at `path`; goes on in its successor. For ever."""
+    try:
+        while True:
+            lines = [line for line in iter(file.readline, "") if _of(line, process)]
+            if lines:
+                yield lines
+            elif _replaced(path, file.fileno()):
+                following_file = path.open(encoding="utf-8", errors="replace")  # rotated: go on in the new one
+                file.close()
+                file = following_file
+            else:
+                await asyncio.sleep(0.2)  # a file that grows gives no event to wait for without a watcher
+    finally:
+        file.close()
+
+
+def _of(line: str, process: str | None) -> bool:
+    return process is None or f" {process} " in line[:160]
+
+
+def _replaced(path: Path, fd: int) -> bool:
+    try:
+        return path.stat().st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False

@@ -38,6 +38,34 @@ def state_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "egghead"
 
 
+def config_dir() -> Path:
+    """Where keys are kept: beside the configuration file, where that is a directory of its own or the usual one."""
+    given = os.environ.get("EGGHEAD_CONFIG", "")
+    if given and Path(given).expanduser().is_dir():
+        return Path(given).expanduser().resolve()
+    return _xdg("XDG_CONFIG_HOME", ".config") / "egghead"
+
+
+def server_key() -> Path:
+    """The secret key of this user's nodes."""
+    return config_dir() / "server.key"
+
+
+def client_key() -> Path:
+    """The secret key with which this user visits other nodes."""
+    return config_dir() / "client.key"
+
+
+def authorized_keys() -> Path:
+    """Who may connect from the network. Alone in its directory, which the bus may read."""
+    return config_dir() / "lan" / "authorized_keys"
+
+
+def known_servers() -> Path:
+    """The keys of servers that were met."""
+    return state_dir() / "known_servers"
+
+
 def default_records_dir() -> Path:
     return Path.home() / ".egghead"
 
@@ -60,7 +88,7 @@ def runtime_roots() -> list[Path]:
 
 @dataclass(frozen=True)
 class RuntimeDir:
-    """The runtime directory of the node of one records directory: `bus/` (shown to jails), `token`, `node.json`."""
+    """The runtime directory of the node of one records directory: `bus/` and `status/` (shown to jails), `token`, `node.json`."""
 
     root: Path
 
@@ -74,7 +102,7 @@ class RuntimeDir:
 
     @property
     def status(self) -> Path:
-        return self.root / "status.json"
+        return self.root / "status" / "status.json"
 
     @property
     def node(self) -> Path:
@@ -112,4 +140,4 @@ def make_private_dir(path: Path) -> None:
 
 def log_file(records: Path) -> Path:
     """The log of the node of `records`: state outlives the node, so it is kept by the same hash."""
-    return state_dir() / f"node-{runtime_dir(records).root.name}.log"
+    return state_dir() / "log" / f"node-{runtime_dir(records).root.name}.log"

@@ -205,6 +205,12 @@ class Bus:
         made.connect(f"inproc://monitor-{name}")
         return made
 
+    def admit(self, guests: Iterable[Mapping[str, Any]]) -> None:
+        """These keys may come in from the network, and no others; connections of others are cut. Before or in `run`."""
+        self._guests = [Guest.read(guest) for guest in guests]
+        if self._context is not None:
+            self.switch.admit(self._guests, time.monotonic())
+
     def close(self) -> None:
         """Close everything; peers see the bus go."""
         context, self._context = self._context, None
@@ -224,20 +230,21 @@ class Bus:
         control: Control | None = None,
         on_ready: Callable[[], None] | None = None,
         on_tick: Callable[[], None] | None = None,
+        every: float = _TICK,
     ) -> None:
         """Serve until `control` says `{"stop": true}` or ends. Closes the bus.
 
-        `on_ready` is called when peers can connect, `on_tick` at least once a second.
+        `on_ready` is called when peers can connect, `on_tick` at least each `every` seconds.
         """
         self.open()
         try:
             if on_ready is not None:
                 on_ready()
-            self._loop(control, on_tick)
+            self._loop(control, on_tick, every)
         finally:
             self.close()
 
-    def _loop(self, control: Control | None, on_tick: Callable[[], None] | None) -> None:
+    def _loop(self, control: Control | None, on_tick: Callable[[], None] | None, every: float) -> None:
         # libzmq's descriptors and epoll instead of zmq.Poller, which asks every socket twice on every turn. A socket's
         # descriptor tells only of news since the socket was last used: the two that are written to are asked again.
         epoll = select.epoll()
@@ -249,7 +256,7 @@ class Bus:
         if control is not None:
             epoll.register(control_fd, select.EPOLLIN)
         with epoll:
-            self._turns(epoll, control, control_fd, zap, frozenset(monitors), on_tick)
+            self._turns(epoll, control, control_fd, zap, frozenset(monitors), on_tick, every)
 
     def _turns(
         self,
@@ -259,6 +266,7 @@ class Bus:
         zap: int,
         monitors: frozenset[int],
         on_tick: Callable[[], None] | None,
+        every: float,
     ) -> None:
         switch, router, xpub = self.switch, self._router, self._xpub
         ticked = time.monotonic()
@@ -266,7 +274,7 @@ class Bus:
             router_ready, xpub_ready = readable(router), readable(xpub)
             due = 0.0 if router_ready or xpub_ready else self._due(time.monotonic())
             if on_tick is not None:
-                due = _TICK if due is None else min(due, _TICK)
+                due = every if due is None else min(due, every)
             ready = {descriptor for descriptor, _ in epoll.poll(None if due is None else due)}
             if control is not None and control_fd in ready and not self._control(control):
                 return
@@ -291,7 +299,7 @@ class Bus:
                 switch.tick(now)
                 for stranger in self._door.tick(now):
                     self._send_away(stranger, "did not say Hello in time")
-            if on_tick is not None and now - ticked >= _TICK / 2:
+            if on_tick is not None and now - ticked >= every / 2:
                 ticked = now
                 on_tick()
 

@@ -68,6 +68,7 @@ class Peer:
         self._welcome: wire.Welcome | None = None
         self._name = name
         self._announced = False
+        self.on_change: Callable[[bool], None] | None = None  # called when the bus is lost and when it is back
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
@@ -316,6 +317,8 @@ class Peer:
                 self._loop.call_soon(self.link_up)
             return
         wish = self._name if self._welcome is not None else ""
+        if self._welcome is not None and self.address.inline:
+            wish = f"{wish} {self._welcome.events_credential}"  # it was ours: the bus may not have seen the old end yet
         hello = wire.Hello(wire.PROTOCOL, wire.VERSION, "egghead-python", self._announced, wish)
         try:
             self._link.send(wire.encode(hello), None)
@@ -329,6 +332,8 @@ class Peer:
             log.info("%s lost its bus", self._name)
             self._welcomed = self._loop.create_future()
             self._patience = None
+            if self.on_change is not None:
+                self._loop.call_soon(self.on_change, False)
             self._drop_everything(PeerDown("bus", "the connection was lost"), _AFTER)
 
     def link_refused(self) -> None:
@@ -372,6 +377,8 @@ class Peer:
         self._reader.welcomed(self._link, welcome)
         if again:
             self._restore()
+            if self.on_change is not None and self._loop is not None:
+                self._loop.call_soon(self.on_change, True)
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(None)
 

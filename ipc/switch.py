@@ -7,6 +7,7 @@ nothing of the dead is delivered. What the messages do is in `flights`, `topics`
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -207,7 +208,12 @@ class Switch:
             if refused := self._no_room(guest):
                 return reject("connected", refused)
             # No local user's name has an @: nobody from the network passes for one.
-            name, incarnation, rights = self._client_name(f"{guest.name}@lan", hello.wish), self.epoch, guest.rights
+            wish, _, proof = hello.wish.partition(" ")
+            older = self.names.get(wish)
+            if older is not None and older.user == user and hmac.compare_digest(older.secret.encode(), proof.encode()):
+                # It has vanished and come back before that was seen here; what it says goes on under its name.
+                self._end(older, "connected again", False, now)
+            name, incarnation, rights = self._client_name(f"{guest.name}@lan", wish), self.epoch, guest.rights
         elif is_guest(user):
             return reject("stale", "the key of this connection is not authorised any more")
         elif client is not None:
@@ -231,9 +237,9 @@ class Switch:
         session = Session(rid, user, fd, number, name, incarnation, rights, self.limits)
         session.bucket.at = session.since = now
         session.guest = guest
-        secret, frame = (session.secret, self.limits.frame) if guest is None else ("", self.limits.guest_frame)
+        frame = self.limits.frame if guest is None else self.limits.guest_frame
         welcome = wire.Welcome(
-            wire.VERSION, name, incarnation, self.epoch, secret, session.marks, frame, self.limits.window,
+            wire.VERSION, name, incarnation, self.epoch, session.secret, session.marks, frame, self.limits.window,
         )  # fmt: skip
         if not self.port.send(rid, wire.encode(welcome), None):
             return None

@@ -27,7 +27,8 @@ def page() -> str:
         "",
         "Made by `scripts/docs.py` from the program's own tables; do not edit.",
         "",
-        "What is about notes or a node takes `--records DIR` (the folder of notes). Results go to stdout, the rest to stderr; what",
+        "What is about notes or a node takes `--records DIR` (the folder of notes) or `--server HOST[:PORT]` (a node on another machine,",
+        "[lan.md](lan.md); also `EGGHEAD_SERVER`). Results go to stdout, the rest to stderr; what",
         "lists or shows takes `--json`. `--debug` before the command shows the traceback of an error.",
         "",
     ]
@@ -55,7 +56,11 @@ def _command(command: click.Command, path: str) -> Iterator[str]:
     yield re.sub(r"\n\s*", "\n", command.help or "").strip()
     yield ""
     for option in command.params:
-        if isinstance(option, click.Option) and not option.hidden and option.name not in ("records", "as_json"):
+        if (
+            isinstance(option, click.Option)
+            and not option.hidden
+            and option.name not in ("records", "server", "as_json")
+        ):
             yield f"- `{', '.join(option.opts)}{'' if option.is_flag else ' ' + (option.metavar or 'VALUE')}` {option.help or ''}".rstrip()
     if any(p.name == "as_json" for p in command.params):
         yield "- `--json`"

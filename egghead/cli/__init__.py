@@ -31,6 +31,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rooms": ("rooms", "rooms", "The live rooms: list, show."),
     "logs": ("logs", "logs", "What the node's processes reported."),
     "doctor": ("doctor", "doctor", "Check this machine, the records and the node; say what to do."),
+    "key": ("lan", "key", "This machine's key; with --server, its node's."),
+    "clients": ("lan", "clients", "Who may connect from the network: list, add, remove."),
+    "servers": ("lan", "servers", "Nodes on the network: list, trust, forget."),
     "config": ("config", "config", "Where the configuration is, and what it says."),
     "version": ("version", "version", "The version of Egghead."),
 }
@@ -73,16 +76,33 @@ def unknown(kind: str, name: str, known: Any) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--records", metavar="DIR", help="The folder of notes (default: the running node's, else the config's).")
+@click.option("--server", metavar="HOST[:PORT]", help="A node on another machine (also: EGGHEAD_SERVER).")
+@click.option(
+    "--accept-fingerprint", "fingerprint", metavar="FP", help="The fingerprint that an unknown server must have."
+)
 @click.option("--config", "config_path", metavar="FILE", help="The configuration file.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="egghead", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, records: str | None, config_path: str | None, debug: bool) -> None:
+def cli(
+    ctx: click.Context,
+    records: str | None,
+    server: str | None,
+    fingerprint: str | None,
+    config_path: str | None,
+    debug: bool,
+) -> None:
     """Egghead: a note store with a staff.
 
     Without a command: the chat of the default room, with a node of its own when none is running.
     """
-    ctx.obj = {"records": records, "config": config_path, "debug": debug}
+    ctx.obj = {
+        "records": records,
+        "server": server,
+        "fingerprint": fingerprint,
+        "config": config_path,
+        "debug": debug,
+    }
     if ctx.invoked_subcommand is None:
         chat = ctx.command.get_command(ctx, "chat") if isinstance(ctx.command, click.Group) else None
         assert chat is not None

@@ -9,7 +9,7 @@ import click
 
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
-from egghead.cli.tree import last_exit, read_status, uptime, workers
+from egghead.cli.tree import last_exit, uptime, workers
 from egghead.errors import EggheadError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def agents() -> None:
     """The agents: notes with `class: agent`, each a running process."""
 
 
-def _processes() -> dict[str, dict[str, Any]]:
-    found = {p["name"]: p for p in workers(read_status()["tree"])}
+async def _processes(client: Client) -> dict[str, dict[str, Any]]:
+    found = {p["name"]: p for p in workers((await client.status())["tree"])}
     return {name.removeprefix("agents/"): p for name, p in found.items() if name.startswith("agents/")}
 
 
@@ -34,7 +34,7 @@ async def list_(as_json: bool) -> None:
     """Every agent: id, state, model, tags, what is wrong with its record."""
     async with connected() as client:
         cards = await client.call("roster", "cards")
-    processes = _processes()
+        processes = await _processes(client)
     if as_json:
         print_json([card | {"process": processes.get(card["id"])} for card in cards])
         return
@@ -63,9 +63,9 @@ async def show(agent: str, as_json: bool) -> None:
     """One agent: its record as it is understood, its process, its last exits."""
     async with connected() as client:
         cards = {card["id"]: card for card in await client.call("roster", "cards")}
-    wanted = resolve_agent(list(cards.values()), agent)
-    card = cards[wanted]
-    process = _processes().get(wanted)
+        wanted = resolve_agent(list(cards.values()), agent)
+        card = cards[wanted]
+        process = (await _processes(client)).get(wanted)
     if as_json:
         print_json(card | {"process": process})
         return
@@ -162,8 +162,23 @@ async def _regrant(agent: str, spec: tuple[str, ...], how: str) -> None:
 @records_option
 @asynchronous
 async def edit(agent: str) -> None:
-    """Open AGENT's note in $VISUAL or $EDITOR; saving it is the whole deployment."""
+    """Open AGENT's note in $VISUAL or $EDITOR; saving it is the whole deployment. Of a node on another machine: its text,
+    which is what the agent is told; its fields stay as they are."""
     async with connected() as client:
         _, record = await _record(client, agent)
+        if client.server is not None:
+            await _edit_there(client, record)
+            return
         path = Path(client.node["records"], record["path"])
     click.edit(filename=str(path))
+
+
+async def _edit_there(client: Client, record: dict[str, Any]) -> None:
+    import asyncio
+
+    # In a thread: the connection is kept alive while somebody thinks.
+    text = await asyncio.to_thread(click.edit, record["body"], extension=".md", require_save=True)
+    if text is None or text == record["body"]:
+        click.echo("egghead: nothing changed", err=True)
+        return
+    await client.call("store", "update", id=record["id"], changes={"body": text}, revision=record["revision"])

@@ -94,7 +94,8 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
         try:
             async with connected(start=True) as client:
                 # The next node, if there must be one, is for these notes, whichever this one was found by.
-                options()["records"] = client.node["records"]
+                if client.server is None:
+                    options()["records"] = client.node["records"]
                 if where is None:
                     cards = await client.call("roster", "cards")
                     where = f"dm/{resolve_agent(cards, agent or '')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -24,10 +25,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def records_option(function: F) -> F:
-    """`--records DIR` after the command too, where people put it."""
-    return click.option("--records", metavar="DIR", expose_value=False, callback=_keep, help="The folder of notes.")(
-        function
-    )
+    """`--records DIR` and `--server HOST` after the command too, where people put them."""
+    for name, metavar, text in (
+        ("--server", "HOST[:PORT]", "A node on another machine."),
+        ("--records", "DIR", "The folder of notes."),
+    ):
+        function = click.option(name, metavar=metavar, expose_value=False, callback=_keep, help=text)(function)
+    return function
 
 
 def json_option(function: F) -> F:
@@ -36,7 +40,7 @@ def json_option(function: F) -> F:
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.find_root().obj["records"] = value
+        ctx.find_root().obj[str(parameter.name)] = value
 
 
 def asynchronous(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
@@ -92,12 +96,62 @@ def need_node() -> tuple[RuntimeDir, dict[str, Any]]:
     return found
 
 
+def server() -> str | None:
+    """The server that is meant: --server, else EGGHEAD_SERVER; None: a node on this machine. Raises UsageError."""
+    given: str | None = options().get("server")
+    found = given or os.environ.get("EGGHEAD_SERVER") or None
+    if found is not None and options()["records"]:
+        if given is None:
+            return None  # a folder on this machine was named; the variable is only a habit
+        raise click.UsageError("--records names a folder of this machine, --server another one: give one of them")
+    return found
+
+
+def only_here(command: str) -> None:
+    """Refuses --server for what is about this machine. Raises NodeError."""
+    if options().get("server"):
+        raise NodeError(
+            f"`egghead {command}` is about this machine; it cannot be run on {options()['server']!r} from here",
+            ExitCode.USAGE,
+        )
+
+
+def _confirm(where: str, fingerprint: str) -> bool:
+    click.echo(
+        f"{where} is not known yet. Its key has the fingerprint\n  {fingerprint}\n"
+        "It is the right one if `egghead key --server` prints the same on that machine.",
+        err=True,
+    )
+    return click.confirm("Connect, and remember it?", err=True)
+
+
+def _told(where: str) -> Callable[[bool], None]:
+    def tell(back: bool) -> None:
+        line = f"— {where} is back" if back else f"— the connection to {where} was lost; trying again"
+        click.echo(click.style(line, dim=True), err=True)
+
+    return tell
+
+
 @asynccontextmanager
 async def connected(start: bool = False) -> AsyncIterator[Client]:
-    """A client of the running node; with `start`, of a node made for the length of the block when none runs.
+    """A client of the node that is meant; with `start`, of a node made for the length of the block when none runs.
 
-    Raises NodeGone out of the block when that node ends.
+    Raises NodeGone out of the block when a node on this machine ends.
     """
+    where = server()
+    if where is not None:
+        import logging
+
+        from egghead.client import remote
+
+        # What the library notes about its connection is said here in words for people.
+        logging.getLogger("ipc").addHandler(logging.NullHandler())
+        fingerprint = options().get("fingerprint") or remote.from_environment()
+        ask = _confirm if sys.stdin.isatty() and sys.stderr.isatty() else None
+        async with remote.connected(where, remote.Introduction(fingerprint, ask), _told(where)) as client:
+            yield client
+        return
     from egghead.client import Client, own_node
     from egghead.client.connection import while_running
 

@@ -128,7 +128,8 @@ async def line_chat(room: str, author: str) -> None:
     for left in reversed(range(NODES)):
         try:
             async with connected(start=True) as client:
-                options()["records"] = client.node["records"]
+                if client.server is None:
+                    options()["records"] = client.node["records"]
                 await _in_room(Here(client, room, author), typed, screen)
             return
         except NodeGone as gone:
@@ -142,7 +143,10 @@ async def _in_room(here: Here, typed: Typed, screen: Screen) -> None:
     last = int(opened.get("last", 0))
     if screen.last is None:
         click.echo(
-            click.style(f"{here.room} on {here.client.node['records']}. /help lists commands, /quit leaves.", dim=True)
+            click.style(
+                f"{here.room} on {here.client.server or here.client.node['records']}. /help lists commands, /quit leaves.",
+                dim=True,
+            )
         )
         screen.last = max(0, last - BACKLOG)
     elif screen.last > last:

@@ -1,17 +1,15 @@
-"""`egghead logs`: the node's log file, also of a node that has ended."""
+"""`egghead logs`: the node's log, also of a node that has ended; of one on another machine while it runs."""
 
 from __future__ import annotations
 
-import collections
-import os
-import time
 from pathlib import Path
-from typing import TextIO
 
 import click
 
-from egghead.cli.common import find_node, load_config, options, records_option
+from egghead.cli.common import asynchronous, connected, find_node, load_config, options, records_option, server
 from egghead.errors import EggheadError, ExitCode
+
+LONG = 1e8  # seconds: following ends when somebody stops it
 
 
 @click.command()
@@ -21,8 +19,14 @@ from egghead.errors import EggheadError, ExitCode
 @click.option("-f", "follow", is_flag=True, help="Go on as lines are added.")
 @click.option("--process", metavar="NAME", help="Only lines of this process, e.g. agents/index.")
 @records_option
-def logs(count: int, follow: bool, process: str | None) -> None:
+@asynchronous
+async def logs(count: int, follow: bool, process: str | None) -> None:
     """What the node's processes reported: time, level, process, text."""
+    if server() is not None:
+        await _there(count, follow, process)
+        return
+    from egghead.nodelog import following, last_lines
+
     path = log_file()
     try:
         file = path.open(encoding="utf-8", errors="replace")
@@ -31,22 +35,29 @@ def logs(count: int, follow: bool, process: str | None) -> None:
             f"no log yet at {str(path)!r}; it is made by the first egghead serve", ExitCode.NOT_FOUND
         ) from None
     with file:
-        for line in collections.deque((x for x in file if _of(x, process)), maxlen=count):
-            click.echo(line, nl=False)
+        _print(last_lines(file, count, process))
         if follow:
-            _follow(path, file, process)
+            async for lines in following(path, file, process):
+                _print(lines)
 
 
-def _follow(path: Path, file: TextIO, process: str | None) -> None:
-    while True:
-        line = file.readline()
-        if line:
-            if _of(line, process):
-                click.echo(line, nl=False)
-        elif _replaced(path, file.fileno()):
-            file = path.open(encoding="utf-8", errors="replace")  # rotated: go on in the new one
-        else:
-            time.sleep(0.2)  # a file that grows gives no event to wait for without a watcher
+async def _there(count: int, follow: bool, process: str | None) -> None:
+    from egghead.client.connection import sentence
+    from ipc import IpcError
+
+    async with connected() as client:
+        wanted = {"count": min(count, 10_000), "process": process, "follow": follow}
+        try:
+            async with client.peer.stream("node", "logs", timeout=LONG if follow else 60.0, **wanted) as pages:
+                async for lines in pages:
+                    _print(lines)
+        except IpcError as error:
+            raise sentence(error, "node") from error
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line, nl=False)
 
 
 def log_file() -> Path:
@@ -58,14 +69,3 @@ def log_file() -> Path:
         return paths.log_file(Path(found[1]["records"]))
     config, _ = load_config()
     return paths.log_file(node.resolve_records(config, options()["records"]))
-
-
-def _of(line: str, process: str | None) -> bool:
-    return process is None or f" {process} " in line[:160]
-
-
-def _replaced(path: Path, fd: int) -> bool:
-    try:
-        return path.stat().st_ino != os.fstat(fd).st_ino
-    except FileNotFoundError:
-        return False

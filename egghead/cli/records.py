@@ -20,6 +20,7 @@ from egghead.cli.common import (
     print_json,
     print_table,
     records_option,
+    server,
 )
 from egghead.errors import EggheadError, ExitCode
 
@@ -36,7 +37,7 @@ def records() -> None:
 async def notes() -> AsyncIterator[NotesPort]:
     from egghead.client.notes import LocalNotes, NodeNotes
 
-    if find_node() is not None:
+    if server() is not None or find_node() is not None:
         async with connected() as client:
             yield NodeNotes(client)
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from egghead.cli.common import load_config, options, records_option
+from egghead.cli.common import load_config, only_here, options, records_option
 from egghead.errors import ExitCode
 
 
@@ -25,6 +25,7 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
     Logs go to stderr; the READY line on stdout says what is running and how to talk to it.
     SIGHUP (kill -HUP) reads the tree file again and touches only what changed; closing the terminal stops the node.
     """
+    only_here("serve")
     from egghead import node, nodelog
 
     nodelog.to_stderr(verbose)
@@ -44,10 +45,17 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
         sys.exit(int(ExitCode.FAILED))
 
 
+def _network(lan: dict[str, Any] | None) -> list[str]:
+    if lan is None:
+        return []
+    return [f"  network: {lan['bind']} port {lan['port']}, fingerprint {lan['fingerprint']}"]
+
+
 def _announce(info: dict[str, Any]) -> None:
     lines = [
         f"READY in {info['seconds']:.1f} s: {info['processes']} processes on {info['records']} (pid {info['pid']})",
         f"  confinement: {info['level']}" + "".join(f"\n    {note}" for note in info["level_notes"]),
+        *_network(info.get("lan")),
         '  attach: egghead chat default "…"   look: egghead tree   stop: Ctrl-C',
     ]
     try:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from egghead.cli.common import ago, json_option, need_node, print_json, print_table, records_option, size
-from egghead.errors import NodeError
+from egghead.cli.common import (
+    ago,
+    asynchronous,
+    connected,
+    json_option,
+    need_node,
+    print_json,
+    print_table,
+    records_option,
+    server,
+    size,
+)
 
 STATE_COLOURS = {
     "running": "green",
@@ -21,14 +30,18 @@ STATE_COLOURS = {
 }
 
 
-def read_status() -> dict[str, Any]:
-    """The frozen status value of the running node. Raises NodeError."""
-    place, _ = need_node()
-    try:
-        status: dict[str, Any] = json.loads(place.status.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NodeError(f"cannot read the node's status {str(place.status)!r}: {error}") from error
-    return status
+async def read_status() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The frozen status value of the node that is meant, and what is known about that node. Raises NodeError.
+
+    On this machine both are read from files: the tree is shown also when no process of it answers.
+    """
+    if server() is None:
+        from egghead.client.connection import read_status as of_file
+
+        place, info = need_node()
+        return of_file(place), {**info, "sockets": str(place.root)}
+    async with connected() as client:
+        return await client.status(), client.node
 
 
 def workers(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -51,9 +64,10 @@ def last_exit(node: dict[str, Any]) -> str:
 @click.command()
 @records_option
 @json_option
-def tree(as_json: bool) -> None:
+@asynchronous
+async def tree(as_json: bool) -> None:
     """The live supervision tree: state, pid, uptime, restarts, memory, last exit."""
-    status = read_status()
+    status, _ = await read_status()
     if as_json:
         print_json(status)
         return
@@ -84,9 +98,10 @@ def _lines(node: dict[str, Any], first: str, rest: str) -> Iterator[tuple[str, d
 @click.command()
 @records_option
 @json_option
-def ps(as_json: bool) -> None:
+@asynchronous
+async def ps(as_json: bool) -> None:
     """The processes of the node, one a line: pid, name, state, uptime, restarts, memory."""
-    found = list(workers(read_status()["tree"]))
+    found = list(workers((await read_status())[0]["tree"]))
     if as_json:
         print_json(found)
         return
@@ -99,10 +114,10 @@ def ps(as_json: bool) -> None:
 @click.command()
 @records_option
 @json_option
-def status(as_json: bool) -> None:
+@asynchronous
+async def status(as_json: bool) -> None:
     """Is the node well? What runs, how confined, what has crashed."""
-    place, info = need_node()
-    found = read_status()
+    found, info = await read_status()
     processes = list(workers(found["tree"]))
     ill = [p for p in processes if p["state"] != "running"]
     if as_json:
@@ -129,4 +144,9 @@ def status(as_json: bool) -> None:
     )
     for process in ill:
         click.echo(click.style(f"  {process['name']}: {process['state']}  {last_exit(process)}", fg="red"))
-    click.echo(f"sockets      {place.root}")
+    if info.get("lan"):
+        click.echo(f"network      {info['lan']['bind']} port {info['lan']['port']}, {info['lan']['fingerprint']}")
+    if info.get("server"):
+        click.echo(f"server       {info['server']}")
+    else:
+        click.echo(f"sockets      {info['sockets']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,8 @@ class Client:
     Raises NodeError when the node cannot be reached, and turns the bus's errors into EggheadError with a sentence.
     """
 
-    def __init__(self, peer: Peer, node: dict[str, Any], place: RuntimeDir) -> None:
+    def __init__(self, peer: Peer, node: dict[str, Any], place: RuntimeDir | None) -> None:
+        """`place`: of a node on this machine; None: it is on another one, `node["server"]`."""
         self.peer = peer
         self.node = node
         self.place = place
@@ -52,6 +54,19 @@ class Client:
     async def __aexit__(self, *exc: object) -> None:
         await self.peer.close()
 
+    @property
+    def server(self) -> str | None:
+        """Where the node is, when it is on another machine."""
+        found: str | None = self.node.get("server")
+        return found
+
+    async def status(self) -> dict[str, Any]:
+        """The frozen status value of the node's tree. Raises EggheadError."""
+        if self.place is None:
+            found: dict[str, Any] = await self.call("node", "status")
+            return found
+        return read_status(self.place)
+
     async def call(self, target: str, method: str, /, *, timeout: float = 10.0, **params: Any) -> Any:
         """`peer.call` for commands: a fault becomes one sentence. Raises EggheadError."""
         try:
@@ -60,6 +75,15 @@ class Client:
             raise EggheadError(f"{target!r} did not answer {method!r} in {timeout:g} s", ExitCode.TIMEOUT) from error
         except IpcError as error:
             raise sentence(error, target) from error
+
+
+def read_status(place: RuntimeDir) -> dict[str, Any]:
+    """The status value that a root on this machine writes at every change. Raises NodeError."""
+    try:
+        status: dict[str, Any] = json.loads(place.status.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NodeError(f"cannot read the node's status {str(place.status)!r}: {error}") from error
+    return status
 
 
 class NodeGone(NodeError):
@@ -107,6 +131,8 @@ async def while_running(node: dict[str, Any]) -> AsyncIterator[None]:
 
 def sentence(error: IpcError, target: str) -> EggheadError:
     """What the bus says about a call to `target`, as one line for a person."""
+    if isinstance(error, PeerDown) and error.name == "bus":
+        return EggheadError(f"the connection to the node was lost ({error.reason})", ExitCode.NO_NODE)
     if isinstance(error, PeerDown):
         return EggheadError(f"{target!r} is not running now ({error}); see: egghead tree")
     if isinstance(error, CallTimeout):

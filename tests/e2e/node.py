@@ -131,7 +131,7 @@ class Node:
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """name -> status of each process of the tree, from the file that `egghead ps` reads; asked many times."""
-        [status] = (self.home.path / "run" / "egghead").glob("*/status.json")
+        [status] = (self.home.path / "run" / "egghead").glob("*/status/status.json")
         return {p["name"]: p for p in workers(json.loads(status.read_text())["tree"])}
 
     def kill(self, name: str) -> int:
