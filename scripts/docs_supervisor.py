@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from supervisor.context import CHILD_EXIT_CODES
-from supervisor.policy_changes import BIRTH
-from supervisor.policy_events import EXIT_CODES
-from supervisor.policy_rules import RESTARTED
-from supervisor.policy_table import CALLS, CHILD_METHODS, EVENT_KINDS, PHASES, REFUSED, REPORT_KINDS, REPORTS, TIMERS
+from supervisor.policy.changes import BIRTH
+from supervisor.policy.events import EXIT_CODES
+from supervisor.policy.rules import RESTARTED
+from supervisor.policy.table import CALLS, CHILD_METHODS, EVENT_KINDS, PHASES, REFUSED, REPORT_KINDS, REPORTS, TIMERS
 from supervisor.spec import RESTARTS, ChildSpec
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "supervisor.md"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from supervisor.errors import EventsError, SupervisorError, TreeError
-from supervisor.policy_events import EXIT_CODES, EXIT_USAGE
+from supervisor.policy.events import EXIT_CODES, EXIT_USAGE
 
 _CHECK_FAILED = 1
 

@@ -15,7 +15,7 @@ from supervisor.channel import Channel, Output
 from supervisor.context import EXIT_EXCEPTION, EXIT_OK, EXIT_PLANNED, EXIT_SETUP, EXIT_SHUTDOWN
 from supervisor.hook import ChildInfo
 from supervisor.launcher import Handle
-from supervisor.policy_events import ExitReason, Start
+from supervisor.policy.events import ExitReason, Start
 from supervisor.spec import ChildSpec, Shutdown
 
 ASKED, TERMINATED, KILLED = "asked", "terminated", "killed"

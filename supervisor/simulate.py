@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from supervisor.errors import EventsError, TreeError, nearest
-from supervisor.policy_engine import decide_all
-from supervisor.policy_events import (
+from supervisor.policy.engine import decide_all
+from supervisor.policy.events import (
     Action,
     ArmTimer,
     Boot,
@@ -32,8 +32,8 @@ from supervisor.policy_events import (
     SupervisorExit,
     Timer,
 )
-from supervisor.policy_state import State, new
-from supervisor.policy_view import children_of
+from supervisor.policy.state import State, new
+from supervisor.policy.view import children_of
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown, SupervisorSpec, Tree
 
 Line = dict[str, Any]

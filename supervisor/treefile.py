@@ -17,7 +17,7 @@ import yaml
 
 from supervisor import treefile_values as v
 from supervisor.errors import Fault, TreeError, nearest
-from supervisor.policy_rules import spec_fault
+from supervisor.policy.rules import spec_fault
 from supervisor.spec import (
     AUTO_SHUTDOWNS,
     RESTARTS,

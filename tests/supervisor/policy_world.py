@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from supervisor import policy
 from supervisor.policy import Exited, LauncherLost, Ready, Request, Start, StartFailed, Stop, Stopped, Timer
-from supervisor.policy_state import LIVE
-from supervisor.policy_table import TIMERS
+from supervisor.policy.state import LIVE
+from supervisor.policy.table import TIMERS
 from supervisor.spec import RESTARTS, AnySpec, Backoff, ChildSpec, Park, SupervisorSpec, Tree, process_name
 from tests.supervisor.edits import edited
 

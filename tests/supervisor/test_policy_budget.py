@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervisor import policy
 from supervisor.policy import EXIT_GAVE_UP, EXIT_STOPPED, Exited, Start, StartFailed, StopTree
-from supervisor.policy_rules import add_restart
+from supervisor.policy.rules import add_restart
 from supervisor.spec import AnySpec, Backoff, ChildSpec, SupervisorSpec, Tree
 from tests.supervisor.policy_shell import Shell, tree, worker
 from tests.supervisor.policy_world import World, trees

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from supervisor import policy
 from supervisor.policy import Request, StopTree
-from supervisor.policy_rules import add_restart
+from supervisor.policy.rules import add_restart
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree
 from tests.supervisor.edits import edited
 from tests.supervisor.policy_world import World, files_and_processes_agree, run, steps, trees

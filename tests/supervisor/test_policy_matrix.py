@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.policy_events import ExitReason
+from supervisor.policy.events import ExitReason
 from supervisor.spec import Restart, Strategy
 from tests.supervisor.policy_shell import Shell, pool, tree, worker
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supervisor import policy
-from supervisor.policy_changes import BIRTH, same
+from supervisor.policy.changes import BIRTH, same
 from supervisor.spec import AnySpec, Backoff, ChildSpec, Park, Profile, SupervisorSpec, Tree
 from tests.supervisor.policy_shell import Shell, pool, tree, worker
 

@@ -24,9 +24,9 @@ from supervisor.policy import (
     Timer,
     decide,
 )
-from supervisor.policy_engine import EVENT_KIND
-from supervisor.policy_state import STATUSES, Phase, Purpose, Status
-from supervisor.policy_table import (
+from supervisor.policy.engine import EVENT_KIND
+from supervisor.policy.state import STATUSES, Phase, Purpose, Status
+from supervisor.policy.table import (
     CALLS,
     CHILD_METHODS,
     EVENT_KINDS,

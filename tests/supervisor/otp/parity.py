@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from supervisor.policy_view import counts
+from supervisor.policy.view import counts
 from supervisor.simulate import Run, check_events, lines
 from supervisor.treefile import parse_tree
 

@@ -1,7 +1,7 @@
 """The calls on a supervisor: start_child, terminate_child, restart_child, delete_child, which_children, count_children,
 and past OTP park and unpark. Each is answered exactly once, with OTP's word.
 
-Only what a call does once its supervisor has come to it; queueing is `policy_engine`'s business.
+Only what a call does once its supervisor has come to it; queueing is `engine`'s business.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from supervisor import policy_rules as rules
 from supervisor.errors import nearest
-from supervisor.policy_events import Request
-from supervisor.policy_state import Job, Supervisor, fresh_child
-from supervisor.policy_table import CALLS, PHASES, REFUSED, Answer
-from supervisor.policy_view import children_of, counts
+from supervisor.policy import rules as rules
+from supervisor.policy.events import Request
+from supervisor.policy.state import Job, Supervisor, fresh_child
+from supervisor.policy.table import CALLS, PHASES, REFUSED, Answer
+from supervisor.policy.view import children_of, counts
 from supervisor.spec import AnySpec, ChildSpec, process_name, walk
 
 if TYPE_CHECKING:
-    from supervisor.policy_engine import Machine
+    from supervisor.policy.engine import Machine
 
 
 def receive(machine: Machine, request: Request) -> None:

@@ -1,21 +1,21 @@
 """What happens to a whole tree at once: it is told to stop, killed below some supervisor, or its launcher is lost.
 
-Single children and supervisors are `policy_engine`'s business.
+Single children and supervisors are `engine`'s business.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor import policy_reload as reloading
-from supervisor import policy_rules as rules
-from supervisor.policy_events import EXIT_GAVE_UP, EXIT_STOPPED, Exit, Note, Request, Stop, SupervisorExit
-from supervisor.policy_state import Job, Shutdown, Status
-from supervisor.policy_table import PHASES
+from supervisor.policy import reload as reloading
+from supervisor.policy import rules as rules
+from supervisor.policy.events import EXIT_GAVE_UP, EXIT_STOPPED, Exit, Note, Request, Stop, SupervisorExit
+from supervisor.policy.state import Job, Shutdown, Status
+from supervisor.policy.table import PHASES
 from supervisor.spec import ChildSpec
 
 if TYPE_CHECKING:
-    from supervisor.policy_engine import Machine
+    from supervisor.policy.engine import Machine
 
 
 def stop_tree(machine: Machine, reason: str, at_once: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from supervisor.policy_state import Child, State, Status, Supervisor
+from supervisor.policy.state import Child, State, Status, Supervisor
 from supervisor.spec import SupervisorSpec
 
 

@@ -1,6 +1,6 @@
 """A working copy of a state for the length of one `decide`: what it holds and how it is changed, but no rule at all.
 
-The rules are in `policy_engine`, `policy_restart`, `policy_requests`, `policy_reload` and `policy_whole`, which work on it.
+The rules are in `engine`, `restart`, `requests`, `reload` and `whole`, which work on it.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from supervisor.policy_events import Action, ArmTimer, CancelTimer, Code, ExitReason, Reply
-from supervisor.policy_state import Child, Job, Message, Purpose, State, Supervisor, TimerTarget
-from supervisor.policy_table import ReportKind
+from supervisor.policy.events import Action, ArmTimer, CancelTimer, Code, ExitReason, Reply
+from supervisor.policy.state import Child, Job, Message, Purpose, State, Supervisor, TimerTarget
+from supervisor.policy.table import ReportKind
 from supervisor.spec import SupervisorSpec
 
 

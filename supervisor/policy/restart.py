@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor import policy_rules as rules
-from supervisor.policy_events import EXIT_GAVE_UP, Note
-from supervisor.policy_state import Child, ChildExit, Job
+from supervisor.policy import rules as rules
+from supervisor.policy.events import EXIT_GAVE_UP, Note
+from supervisor.policy.state import Child, ChildExit, Job
 
 if TYPE_CHECKING:
-    from supervisor.policy_engine import Machine
+    from supervisor.policy.engine import Machine
 
 
 def child_exit(machine: Machine, path: str, message: ChildExit) -> None:

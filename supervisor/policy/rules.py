@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import floor
 
-from supervisor.policy_events import ExitReason
-from supervisor.policy_state import Child, Status
+from supervisor.policy.events import ExitReason
+from supervisor.policy.state import Child, Status
 from supervisor.spec import AnySpec, ChildSpec, Park, Restart, Strategy, SupervisorSpec
 
 # Is a child that ended by itself started again? (do_restart/3)

@@ -1,6 +1,6 @@
 """What can happen, and what it does: the transitions of the policy as tables, total over state x event.
 
-The machine (`policy_engine`, `policy_requests`, `policy_whole`) looks here; docs/supervisor.md shows what is here. How an
+The machine (`engine`, `requests`, `whole`) looks here; docs/supervisor.md shows what is here. How an
 outcome is carried out is theirs; which one it is, is said in this file only.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from supervisor.policy_events import Method
-from supervisor.policy_state import STATUSES, Phase, Purpose, Status
+from supervisor.policy.events import Method
+from supervisor.policy.state import STATUSES, Phase, Purpose, Status
 
 # ---- the whole tree x everything that the shell can say -----------------------------------------------------------
 

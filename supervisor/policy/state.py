@@ -1,6 +1,6 @@
 """The state of a supervision tree as frozen values: supervisors, their children, what each is busy with.
 
-Only data and the smallest questions about it. How it changes is `policy_engine`'s business. What changes with every
+Only data and the smallest questions about it. How it changes is `engine`'s business. What changes with every
 event is a named tuple, whose `_replace` costs a tenth of that of a dataclass: 1,000 children are started at once.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from supervisor.policy_events import ExitReason, Request
+from supervisor.policy.events import ExitReason, Request
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
 
 Status = Literal["waiting", "starting", "running", "stopping", "restarting", "terminated", "parked"]

@@ -1,13 +1,13 @@
 """The policy of a supervision tree: `decide(state, event, now) -> (state, actions)`. OTP's rules, and nothing else.
 
-The public face of the policy: the words (`policy_events`), the state (`policy_state`), the machine
-(`policy_engine`) and what people are shown (`policy_view`). No clock, no I/O, no process here or there.
+The public face of the policy: the words (`events`), the state (`state`), the machine
+(`engine`) and what people are shown (`view`). No clock, no I/O, no process here or there.
 """
 
 from __future__ import annotations
 
-from supervisor.policy_engine import decide, decide_all
-from supervisor.policy_events import (
+from supervisor.policy.engine import decide, decide_all
+from supervisor.policy.events import (
     EXIT_CODES,
     EXIT_GAVE_UP,
     EXIT_START,
@@ -40,8 +40,8 @@ from supervisor.policy_events import (
     SupervisorExit,
     Timer,
 )
-from supervisor.policy_state import State, new
-from supervisor.policy_view import SupervisorView, WorkerView, view
+from supervisor.policy.state import State, new
+from supervisor.policy.view import SupervisorView, WorkerView, view
 
 __all__ = [
     "EXIT_CODES",

@@ -2,7 +2,7 @@
 
 Source: code_change/3 and update_childspec/2 of `supervisor.erl` replace the specs and start nothing. A tree file says
 what shall run, so here the processes follow, by the rules in docs/supervisor.md ("Reload"). How a plan is carried out
-is `policy_reload`'s business.
+is `reload`'s business.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-from supervisor import policy_rules as rules
-from supervisor.policy_state import Change, Child, Supervisor, fresh_child
+from supervisor.policy import rules as rules
+from supervisor.policy.state import Change, Child, Supervisor, fresh_child
 from supervisor.spec import AnySpec, ChildSpec, Profile, SupervisorSpec
 
 # What a process is born with: it can only be had by another process.

@@ -3,21 +3,21 @@
 Two waves through the whole tree: every supervisor concerned stops what has to go, in the reverse of the start order,
 and waits; when all of that is gone, everything is started in order. So a process that moves to another supervisor is
 never there twice, and what depends on another is down while that is replaced. Supervisors that nothing is different
-about do not take part. What is different is `policy_changes`' business.
+about do not take part. What is different is `changes`' business.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor import policy_changes as changes
-from supervisor.policy_events import Reloaded, Revised
-from supervisor.policy_state import Child, Job, Reloading, Renew, Revise, Supervisor, fresh_child
-from supervisor.policy_table import PHASES
+from supervisor.policy import changes as changes
+from supervisor.policy.events import Reloaded, Revised
+from supervisor.policy.state import Child, Job, Reloading, Renew, Revise, Supervisor, fresh_child
+from supervisor.policy.table import PHASES
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree, walk
 
 if TYPE_CHECKING:
-    from supervisor.policy_engine import Machine
+    from supervisor.policy.engine import Machine
 
 SHOWN = 8  # names of each kind in the text of a result
 

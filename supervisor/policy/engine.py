@@ -5,7 +5,7 @@ each child, so that starts do not block one another). A job stops some children,
 shell's report after each. While a supervisor is busy its messages wait and other supervisors go on.
 
 Law: `decide` is total. A report about a life that is over, a timer no longer wanted, and anything after `Exit` change
-nothing. `policy_table` says for every state and event what it does.
+nothing. `table` says for every state and event what it does.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from supervisor import policy_reload as reloading
-from supervisor import policy_restart as restarting
-from supervisor import policy_rules as rules
-from supervisor import policy_whole as whole
-from supervisor.policy_events import (
+from supervisor.policy import reload as reloading
+from supervisor.policy import restart as restarting
+from supervisor.policy import rules as rules
+from supervisor.policy import whole as whole
+from supervisor.policy.events import (
     EXIT_START,
     EXIT_STOPPED,
     Action,
@@ -41,8 +41,8 @@ from supervisor.policy_events import (
     SupervisorExit,
     Timer,
 )
-from supervisor.policy_requests import answer, receive
-from supervisor.policy_state import (
+from supervisor.policy.requests import answer, receive
+from supervisor.policy.state import (
     Child,
     ChildExit,
     Job,
@@ -56,8 +56,8 @@ from supervisor.policy_state import (
     TryAgain,
     fresh_child,
 )
-from supervisor.policy_table import PHASES, REPORTS, TRIED_AGAIN, EventKind, ReportKind
-from supervisor.policy_working import Report, Working
+from supervisor.policy.table import PHASES, REPORTS, TRIED_AGAIN, EventKind, ReportKind
+from supervisor.policy.working import Report, Working
 from supervisor.spec import ChildSpec, SupervisorSpec
 
 EVENT_KIND: Mapping[type[Event], EventKind] = {
