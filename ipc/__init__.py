@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ipc.monitors import Change as Change
     from ipc.peer import Peer as Peer
     from ipc.serving import Call as Call
+    from ipc.serving import idempotent as idempotent
     from ipc.serving import shielded as shielded
 
 _HOME = {
@@ -51,6 +52,7 @@ _HOME = {
     "Subscription": "ipc.events",
     "TooBig": "ipc.errors",
     "VersionMismatch": "ipc.errors",
+    "idempotent": "ipc.serving",
     "shielded": "ipc.serving",
 }
 

@@ -6,6 +6,7 @@ Knows requests, answers and deadlines; the connection and what it is told belong
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,11 @@ from ipc.errors import (
     RemoteProtocolError,
 )
 from ipc.outbox import Outbox
+from ipc.serving import NOT_IDEMPOTENT, inherited
 from ipc.streams import Stream
+
+_PAUSE = 0.02  # seconds between the attempts of a call that is sent again; doubles each time
+_LONGEST_PAUSE = 0.5
 
 
 def name_of(text: str) -> str:
@@ -42,12 +47,22 @@ def milliseconds(timeout: float) -> int:
 def error_of(failed: wire.Failed) -> IpcError:
     """What the bus's refusal is for the caller."""
     if failed.code == "peer_down":
-        return PeerDown(failed.name, failed.text)
+        return PeerDown(failed.name, failed.text, failed.sent)
     if failed.code == "overloaded":
         return Overloaded(failed.text)
     if failed.code == "forbidden":
         return Forbidden(failed.text)
     return IpcError(f"{failed.code}: {failed.text}")
+
+
+def _inherited(target: str, method: str, timeout: float) -> float:
+    """`timeout`, or what is left for the request that is being handled here. Raises CallTimeout when that is nothing."""
+    left = inherited()
+    if left is None or left >= timeout:
+        return timeout
+    if left <= 0.0:
+        raise CallTimeout(target, method, left)
+    return left
 
 
 class Calls:
@@ -58,14 +73,38 @@ class Calls:
         self._ids = ids
         self._check = check
         self._pending: dict[int, asyncio.Future[bytes | None]] = {}
-        self._streams: dict[int, Stream] = {}
+        self._streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
         self._failing: tuple[asyncio.TimerHandle, list[asyncio.Future[Any]], list[Stream]] | None = None
 
-    async def call(self, target: str, method: str, timeout: float, params: dict[str, Any]) -> Any:
-        """Send a call and wait for its answer. Raises what `Peer.call` raises."""
-        loop = asyncio.get_running_loop()
+    async def call(self, target: str, method: str, timeout: float, params: dict[str, Any], retry: bool) -> Any:
+        """Send a call and wait for its answer, again if it may be. Raises what `Peer.call` raises."""
+        milliseconds(timeout)
+        timeout = _inherited(target, method, timeout)
         payload = wire.pack(params)
-        call = wire.Call(next(self._ids), name_of(target), name_of(method), milliseconds(timeout))
+        if not retry:
+            return await self._once(target, method, timeout, payload, 1)
+        loop = asyncio.get_running_loop()
+        until, pause, attempt = loop.time() + timeout, _PAUSE, 1
+        failure: PeerDown | None = None
+        while True:
+            try:
+                return await self._once(target, method, max(0.0, until - loop.time()), payload, attempt)
+            except PeerDown as down:
+                failure = down
+                attempt += down.sent  # what was never given to anybody was no attempt
+            except RemoteError as error:
+                if error.type == NOT_IDEMPOTENT and failure is not None:
+                    raise failure from None  # it was not run again: what is known is still the first failure
+                raise
+            if loop.time() + pause >= until:
+                raise failure
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            self._check()
+
+    async def _once(self, target: str, method: str, timeout: float, payload: bytes, attempt: int) -> Any:
+        loop = asyncio.get_running_loop()
+        call = wire.Call(next(self._ids), name_of(target), name_of(method), milliseconds(timeout), attempt)
         await self._out.pace()
         number = call.id
         future: asyncio.Future[bytes | None] = loop.create_future()
@@ -99,6 +138,7 @@ class Calls:
     def stream(self, target: str, method: str, timeout: float, params: dict[str, Any]) -> Stream:
         """A stream that is not open yet."""
         milliseconds(timeout)
+        timeout = _inherited(target, method, timeout)
         return Stream(self, name_of(target), name_of(method), timeout, wire.pack(params))
 
     # What a stream needs
@@ -153,6 +193,10 @@ class Calls:
         if stream is not None:
             stream.push(payload)
 
+    def abandon(self, number: int) -> None:
+        """A stream was forgotten without leaving its block: nobody will read it."""
+        self._out.quietly(wire.Cancel(number))
+
     def end(self, end: wire.End, _payload: bytes | None) -> None:
         """A stream is complete."""
         stream = self._streams.pop(end.id, None)
@@ -165,7 +209,8 @@ class Calls:
         """Fail everything that waits for the bus, and `also` these, in `after` seconds."""
         waiting: list[asyncio.Future[Any]] = [*self._pending.values(), *also]
         streams = list(self._streams.values())
-        self._pending, self._streams = {}, {}
+        self._pending = {}
+        self._streams.clear()
         if after:
             handle = asyncio.get_running_loop().call_later(after, self._fail_all, waiting, streams, error)
             self._failing = (handle, waiting, streams)

@@ -30,12 +30,16 @@ class VersionMismatch(RemoteProtocolError):
 
 
 class PeerDown(IpcError):
-    """`name` is absent or died with the call in flight: no answer will be delivered, the outcome is unknown."""
+    """`name` is absent or died with the call in flight: no answer will be delivered.
 
-    def __init__(self, name: str, reason: str = "") -> None:
+    `sent` false: it was never given to `name`, so nothing was executed. Otherwise the outcome is unknown.
+    """
+
+    def __init__(self, name: str, reason: str = "", sent: bool = True) -> None:
         super().__init__(f"{name} is down" + (f": {reason}" if reason else ""))
         self.name = name
         self.reason = reason
+        self.sent = sent
 
 
 class CallTimeout(IpcError):

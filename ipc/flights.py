@@ -42,9 +42,9 @@ class Flights:
 
     def call(self, session: Session, call: wire.Call | wire.Open, payload: Any, now: float) -> None:
         """Give a call to its target, or say why not."""
-        failed = self._why_not(session, call, payload, now)
-        if failed is not None:
-            self._delivery.send(session, failed)
+        refused = self._why_not(session, call, payload, now)
+        if refused is not None:
+            self._delivery.send(session, wire.Failed(call.id, refused[0], call.target, refused[1], sent=False))
             return
         if call.target == "bus":
             self._own(session, call, now)
@@ -54,33 +54,32 @@ class Flights:
         session.calls[call.id] = target.serving[flight.number] = flight
         request = wire.Request(
             flight.number, session.name, session.incarnation, call.method, call.timeout_ms,
-            call.credit if isinstance(call, wire.Open) else None,
+            *((call.credit, 1) if isinstance(call, wire.Open) else (None, call.attempt)),
         )  # fmt: skip
         self._delivery.send(target, request, payload)
 
-    def _why_not(self, session: Session, call: wire.Call | wire.Open, payload: Any, now: float) -> wire.Failed | None:
+    def _why_not(
+        self, session: Session, call: wire.Call | wire.Open, payload: Any, now: float
+    ) -> tuple[str, str] | None:
+        """Code and text of a refusal; None when the call may go on."""
         target = call.target
         if not session.rights.may_call(target, call.method):
-            text = f"{session.name} may not call {target}.{call.method}: `allow` does not name it"
-            return wire.Failed(call.id, "forbidden", target, text)
+            return "forbidden", f"{session.name} may not call {target}.{call.method}: `allow` does not name it"
         if call.id in session.calls:
-            return wire.Failed(call.id, "forbidden", target, f"call id {call.id} is in flight already")
+            return "forbidden", f"call id {call.id} is in flight already"
         if len(payload) > self._limits.frame:
-            return wire.Failed(call.id, "too_big", target, f"{len(payload)} bytes, the limit is {self._limits.frame}")
+            return "too_big", f"{len(payload)} bytes, the limit is {self._limits.frame}"
         if not self._delivery.admit(session, now):
-            return wire.Failed(call.id, "overloaded", target, f"{session.name} sends too many messages")
+            return "overloaded", f"{session.name} sends too many messages"
         if len(session.calls) >= self._limits.calls:
-            return wire.Failed(
-                call.id, "overloaded", target, f"{session.name} has {len(session.calls)} calls in flight"
-            )
+            return "overloaded", f"{session.name} has {len(session.calls)} calls in flight"
         if target == "bus":
             return None
         peer = self._names.get(target)
         if peer is None or peer.doom is not None:
-            return wire.Failed(call.id, "peer_down", target, "not connected")
+            return "peer_down", "not connected"
         if self._delivery.full(peer):
-            text = f"{target} does not read: {peer.waiting} bytes wait for it"
-            return wire.Failed(call.id, "overloaded", target, text)
+            return "overloaded", f"{target} does not read: {peer.waiting} bytes wait for it"
         return None
 
     def cast(self, session: Session, cast: wire.Cast, payload: Any, now: float) -> None:

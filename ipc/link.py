@@ -148,7 +148,7 @@ class Link:
         """Queue a message for the bus. Raises PeerDown("bus") when there is no connection."""
         dealer = self._dealer
         if dealer.closed:
-            raise PeerDown("bus", "this peer is closed")
+            raise PeerDown("bus", "this peer is closed", sent=False)
         try:
             self._sockets.send2(dealer, header, payload)
         except zmq.Again:
@@ -156,7 +156,7 @@ class Link:
             try:
                 self._sockets.send2(dealer, header, payload)
             except zmq.Again:
-                raise PeerDown("bus", "not connected") from None
+                raise PeerDown("bus", "not connected", sent=False) from None
         if self._sockets.readable(dealer):
             self._soon(dealer, self._read_dealer)
 

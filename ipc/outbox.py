@@ -6,6 +6,7 @@ Counts bytes and waits; what the messages mean, and the sockets, are elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from ipc import wire
@@ -50,12 +51,14 @@ class Outbox:
     def send_now(self, message: wire.ToBus, payload: bytes | None = None) -> None:
         """Queue a message. Raises PeerDown("bus")."""
         if not self.up or self.link is None:
-            raise PeerDown("bus", "not connected")
+            raise PeerDown("bus", "not connected", sent=False)
         header = wire.encode(message)
         self.link.send(header, payload)
         self._sent += len(header) + OVERHEAD + (len(payload) if payload is not None else 0)
         if self._sent - self._marked >= Limits.mark:
-            self._mark()
+            # The message itself is on its way: to say that nothing was sent would be a lie.
+            with contextlib.suppress(PeerDown):
+                self._mark()
 
     def quietly(self, message: wire.ToBus) -> None:
         """Queue a message that nobody misses when the bus is gone."""
@@ -73,7 +76,7 @@ class Outbox:
         """Return when a message may be sent. Raises as `send`."""
         welcome = self.welcome
         if welcome is None:
-            raise PeerDown("bus", "not connected")
+            raise PeerDown("bus", "not connected", sent=False)
         if payload is not None and len(payload) > welcome.frame:
             raise TooBig(len(payload), welcome.frame)
         if self._sent - self._acked <= welcome.window:
@@ -83,7 +86,9 @@ class Outbox:
         while self.up and self.welcome is welcome and self._sent - self._acked > welcome.window:
             await self._news()
         if self.welcome is not welcome:
-            raise PeerDown("bus", "the connection was lost")  # what was meant for one bus is not for the next
+            raise PeerDown(
+                "bus", "the connection was lost", sent=False
+            )  # what was meant for one bus is not for the next
 
     def crowded(self) -> bool:
         """Whether `ready` would wait."""
@@ -117,7 +122,7 @@ class Outbox:
 
     def _mark(self) -> None:
         if not self.up or self.link is None:
-            raise PeerDown("bus", "not connected")
+            raise PeerDown("bus", "not connected", sent=False)
         self._marked = self._sent
         self.link.send(wire.encode(wire.Mark(self._sent)), None)
 

@@ -258,14 +258,17 @@ class Peer:
 
     # Calls
 
-    async def call(self, target: str, method: str, /, *, timeout: float = TIMEOUT, **params: Any) -> Any:
+    async def call(
+        self, target: str, method: str, /, *, timeout: float = TIMEOUT, retry: bool = False, **params: Any
+    ) -> Any:
         """Call a method of a process and return its result.
 
         Raises PeerDown, CallTimeout after `timeout` seconds, RemoteError, Forbidden, Overloaded, TooBig. Being cancelled
-        cancels the handler.
+        cancels the handler. Within a handler the caller's deadline counts too. `retry`: on PeerDown the call is sent
+        again until the deadline, if nothing was executed or the method is marked `@ipc.idempotent`.
         """
         self._check()
-        return await self._calls.call(target, method, timeout, params)
+        return await self._calls.call(target, method, timeout, params, retry)
 
     def stream(self, target: str, method: str, /, *, timeout: float = STREAM_TIMEOUT, **params: Any) -> Stream:
         """A stream, to be opened with `async with`; `timeout` seconds are for the whole of it."""

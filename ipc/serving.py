@@ -10,6 +10,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from ipc import wire
@@ -18,6 +19,10 @@ from ipc.errors import IpcError, LocalProtocolError, Refused, RemoteProtocolErro
 log = logging.getLogger("ipc.peer")
 
 CHUNK_COST = 64  # bytes that a chunk costs beyond its payload: empty chunks must use credit too
+
+NOT_IDEMPOTENT = "NotIdempotent"
+# Seconds after a deadline until the handler is cancelled here: its caller does that itself, unless it hangs.
+_GRACE = 1.0
 
 Handler = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
@@ -29,20 +34,26 @@ def shielded(handler: F) -> F:
     return handler
 
 
+def idempotent(handler: F) -> F:
+    """Mark a handler that may run twice for one call: `call(..., retry=True)` sends it again when its answer was lost."""
+    handler._ipc_idempotent = True  # type: ignore[attr-defined]
+    return handler
+
+
 class Call:
     """Who asks, and how long they wait: the first argument of every handler."""
 
-    __slots__ = ("_deadline", "caller", "incarnation", "method")
+    __slots__ = ("caller", "incarnation", "method", "until")
 
-    def __init__(self, caller: str, incarnation: int, method: str, deadline: float) -> None:
+    def __init__(self, caller: str, incarnation: int, method: str, until: float) -> None:
         self.caller = caller
         self.incarnation = incarnation
         self.method = method
-        self._deadline = deadline
+        self.until = until  # on the monotonic clock
 
     def remaining(self) -> float:
         """Seconds left of the caller's deadline, 0.0 when it is over."""
-        return max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self.until - time.monotonic())
 
     def __repr__(self) -> str:
         return f"Call({self.method!r} by {self.caller!r}, {self.remaining():.3f} s left)"
@@ -57,13 +68,28 @@ class Sender(Protocol):
 class _Job:
     """A request that is being handled. `credit`: bytes of chunks its reader still takes."""
 
-    __slots__ = ("credit", "more", "shielded", "task")
+    __slots__ = ("call", "credit", "more", "running", "shielded", "task")
 
-    def __init__(self, credit: int, shielded: bool) -> None:
+    def __init__(self, call: Call, credit: int, shielded: bool) -> None:
+        self.call = call
         self.task: asyncio.Task[None] | None = None
         self.credit = credit
         self.more: asyncio.Future[None] | None = None
         self.shielded = shielded
+        self.running = True
+
+
+_current: ContextVar[_Job | None] = ContextVar("ipc_current", default=None)
+
+
+def inherited() -> float | None:
+    """Seconds left for the request that is being handled here; None outside of one.
+
+    A task that a handler started has the handler's deadline only until the handler has ended: it may be meant to live.
+    A shielded handler goes on without its caller, so it passes no deadline on.
+    """
+    job = _current.get()
+    return job.call.remaining() if job is not None and job.running and not job.shielded else None
 
 
 class Server:
@@ -76,6 +102,7 @@ class Server:
         self._streams: set[str] = set()
         self._jobs: dict[int, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def expose(self, methods: Mapping[str, Handler]) -> None:
         """Add methods: `async def f(call, **params)` or an async generator. Raises LocalProtocolError for others."""
@@ -93,8 +120,20 @@ class Server:
         deadline = time.monotonic() + request.timeout_ms / 1000
         call = Call(request.caller, request.incarnation, request.method, deadline)
         handler = self._methods.get(request.method)
-        job = self._jobs[request.id] = _Job(request.credit or 0, getattr(handler, "_ipc_shielded", False))
-        job.task = self._start(self._handle(request, job, call, payload))
+        job = self._jobs[request.id] = _Job(call, request.credit or 0, getattr(handler, "_ipc_shielded", False))
+        job.task = self._start(self._handle(request, job, payload))
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(_GRACE, self._sweep)
+
+    def _sweep(self) -> None:
+        """Cancel what is overdue: a caller that hangs cancels nothing, and its request would be here for ever."""
+        late = time.monotonic() - _GRACE
+        for number in [number for number, job in self._jobs.items() if job.call.until < late]:
+            self.cancel(number)
+            answer = _error(number, "DeadlineOver", "its caller did not cancel it", {})
+            self._start(self._answer(*answer))
+        again = asyncio.get_running_loop().call_later(_GRACE, self._sweep) if self._jobs else None
+        self._sweeping = again
 
     def told(self, told: wire.Told, payload: bytes | None) -> None:
         """Start to handle a cast."""
@@ -126,6 +165,9 @@ class Server:
     async def close(self) -> None:
         """Cancel what runs, shielded too, and wait until it has ended."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -136,8 +178,9 @@ class Server:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _handle(self, request: wire.Request, job: _Job, call: Call, payload: bytes | None) -> None:
+    async def _handle(self, request: wire.Request, job: _Job, payload: bytes | None) -> None:
         message: wire.Result | wire.Error | wire.End
+        _current.set(job)  # of this task alone
         try:
             params = wire.unpack_map(payload)
             if request.method not in self._methods:
@@ -149,7 +192,10 @@ class Server:
                 # Its caller has been told, or is about to be told, PeerDown("bus"): run now, the call would be a ghost.
                 self._done(request.id, job)
                 return
-            started = self._bind(self._methods[request.method], call, params)
+            handler = self._methods[request.method]
+            if request.attempt > 1 and not getattr(handler, "_ipc_idempotent", False):
+                raise Refused(NOT_IDEMPOTENT, f"{request.method!r} may have run before, and may not run twice")
+            started = self._bind(handler, job.call, params)
             if request.credit is not None:
                 await self._stream(request.id, job, started)
                 message, answer = wire.End(request.id), None
@@ -166,6 +212,8 @@ class Server:
             if not isinstance(error, IpcError):
                 log.exception("%s for %s failed", request.method, request.caller)
             message, answer = _error(request.id, "InternalError", f"{type(error).__name__}: {error}", {})
+        finally:
+            job.running = False
         if self._done(request.id, job):
             await self._answer(message, answer)
 

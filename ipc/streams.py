@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from typing import Any, Protocol
 
 from ipc import wire
@@ -25,6 +26,14 @@ class Opener(Protocol):
 
     def drop_stream(self, stream: Stream) -> None: ...
 
+    def abandon(self, number: int) -> None: ...
+
+
+def _late(stream: weakref.ref[Stream]) -> None:
+    alive = stream()
+    if alive is not None:
+        alive.late()
+
 
 class Stream:
     """`async with peer.stream(...) as chunks: async for chunk in chunks`. Leaving the block cancels the producer.
@@ -44,12 +53,15 @@ class Stream:
         self._consumed = 0
         self._ended = False  # the producer is known to have ended
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Stream:
         if self.id >= 0:
             raise LocalProtocolError(f"stream {self._target}.{self._method} was used before: make a new one")
         self.id = self._peer.add_stream(self)
-        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._late)
+        self._loop = asyncio.get_running_loop()
+        # The timer must not keep what nobody reads any more.
+        self._timer = self._loop.call_later(self._timeout, _late, weakref.ref(self))
         opening = wire.Open(self.id, self._target, self._method, int(self._timeout * 1000), CREDIT)
         try:
             await self._peer.send(opening, self._payload)
@@ -73,7 +85,15 @@ class Stream:
             except IpcError:
                 return  # no bus, so no producer either: it was cancelled with the connection
 
-    def _late(self) -> None:
+    def __del__(self) -> None:
+        if not self._ended and self._loop is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the connection
+                self._loop.call_soon_threadsafe(self._peer.abandon, self.id)
+
+    def late(self) -> None:
+        """Its time is over (called by the timer)."""
         self.fail(CallTimeout(self._target, self._method, self._timeout), ended=False)
 
     def push(self, payload: bytes | None) -> None:

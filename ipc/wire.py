@@ -43,12 +43,13 @@ class Announce(Message, tag=2, frozen=True):
 
 
 class Call(Message, tag=3, frozen=True):
-    """Ask `target` for one result. Payload: parameters."""
+    """Ask `target` for one result. `attempt`: above 1 an earlier one may have been executed. Payload: parameters."""
 
     id: U64
     target: Name
     method: Name
     timeout_ms: U64
+    attempt: U64 = 1
 
 
 class Open(Message, tag=4, frozen=True):
@@ -192,6 +193,7 @@ class Request(Message, tag=34, frozen=True):
     method: str
     timeout_ms: U64
     credit: U64 | None = None
+    attempt: U64 = 1
 
 
 class Told(Message, tag=35, frozen=True):
@@ -203,12 +205,16 @@ class Told(Message, tag=35, frozen=True):
 
 
 class Failed(Message, tag=36, frozen=True):
-    """The bus ends a call, stream or monitor: peer_down, forbidden, overloaded or too_big."""
+    """The bus ends a call, stream or monitor: peer_down, forbidden, overloaded or too_big.
+
+    `sent` false: the target never got it, nothing was executed.
+    """
 
     id: U64
     code: str
     name: str
     text: str
+    sent: bool = True
 
 
 class Subscribed(Message, tag=37, frozen=True):

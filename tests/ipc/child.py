@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ipc import Call, IpcError, Peer
+from ipc import Call, IpcError, Peer, idempotent
 
 SIOCOUTQ = termios.TIOCOUTQ
 
@@ -33,6 +34,15 @@ async def serve(options: dict[str, Any]) -> None:
         if diary >= 0:
             os.write(diary, f"{id} {peer.epoch} {time.monotonic()}\n".encode())
         return [id, peer.incarnation]
+
+    async def once(call: Call, id: str) -> str:
+        os.write(diary, f"{call.method} {id}\n".encode())
+        if options.get("deaf"):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.01)
+        return id
+
+    safe = idempotent(functools.partial(once))
 
     async def never(call: Call) -> None:
         await asyncio.Event().wait()
@@ -54,7 +64,17 @@ async def serve(options: dict[str, Any]) -> None:
         for i in range(n):
             yield [i, bytes(size)]
 
-    peer.expose({"echo": echo, "note": note, "never": never, "last_words": last_words, "count": count})
+    peer.expose(
+        {
+            "echo": echo,
+            "note": note,
+            "once": once,
+            "safe": safe,
+            "never": never,
+            "last_words": last_words,
+            "count": count,
+        }
+    )
     await peer.connect()
     for prefix in options.get("subscribe", []):
         asyncio.get_running_loop().set_debug(False)
@@ -64,6 +84,11 @@ async def serve(options: dict[str, Any]) -> None:
         peer.reader = task  # type: ignore[attr-defined]
     await peer.announce()
     print("READY", flush=True)
+    if options.get("read"):
+        target, method, timeout = options["read"]
+        async with peer.stream(target, method, timeout=timeout) as chunks:
+            async for _ in chunks:
+                await asyncio.sleep(0.01)
     if options.get("chatter"):
         asyncio.ensure_future(chatter(peer, options["chatter"])).add_done_callback(lambda done: done.exception())
     await peer.wait_closed()

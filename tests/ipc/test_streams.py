@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 
 from ipc import Call, CallTimeout, LocalProtocolError, PeerDown, Refused, RemoteError
 from ipc.streams import CREDIT
 from ipc.testing import running_bus
+from tests.ipc.processes import child, kill
 
 
 async def count(call: Call, n: int, size: int = 0) -> AsyncIterator[object]:
@@ -104,8 +108,6 @@ async def test_errors_come_after_the_chunks_before_them() -> None:
 
 async def test_a_stream_of_a_dead_producer_breaks() -> None:
     """When the producer dies the stream raises PeerDown, and an absent one does so at once."""
-    from tests.ipc.processes import child, kill
-
     async with running_bus() as bus:
         b = await bus.peer("b")
         async with child(bus, "p") as process:
@@ -151,3 +153,64 @@ async def test_streams_share_the_bus_with_calls() -> None:
         for _ in range(20):
             await c.call("bus", "ping", timeout=2)
         assert await task == 200 * 50_000
+
+
+async def test_a_forgotten_stream_ends_at_its_producer() -> None:
+    """A stream that was opened and dropped without leaving its block is cancelled, also while nothing is on its way."""
+    ended = asyncio.Event()
+
+    async def quiet(call: Call) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with running_bus() as bus:
+        await bus.peer("a", {"quiet": quiet})
+        b = await bus.peer("b")
+
+        async def look() -> int:
+            chunks = await b.stream("a", "quiet").__aenter__()
+            return int(await anext(chunks))
+
+        assert await look() == 1
+        gc.collect()
+        await asyncio.wait_for(ended.wait(), 2)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_reader_that_dies_or_hangs_does_not_keep_its_producer(how: str) -> None:
+    """The producer ends when its reader is killed; when it hangs, soon after the reader's deadline; the bus forgets it."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless(call: Call) -> AsyncIterator[bytes]:
+        started.set()
+        try:
+            while True:
+                yield bytes(10_000)
+        finally:
+            ended.set()
+
+    async with running_bus() as bus:
+        a = await bus.peer("a", {"endless": endless})
+        async with child(bus, "reader", read=["a", "endless", 1.0]) as process:
+            await asyncio.wait_for(started.wait(), 5)
+            process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+            await asyncio.wait_for(ended.wait(), 10)
+            while (await a.call("bus", "stats"))["peers"][0]["serving"]:
+                await asyncio.sleep(0)
+
+
+async def test_a_slow_reader_of_a_fast_producer_costs_no_memory() -> None:
+    """While 200 MB wait to be produced for a reader that stands still, neither bus nor reader grows by 8 MiB."""
+    async with running_bus(process=True) as bus, child(bus, "p") as producer:
+        b = await bus.peer("b")
+        async with b.stream("p", "count", n=20_000, size=10_000) as chunks:
+            await anext(chunks)
+            processes = [psutil.Process(), psutil.Process(bus.pid), psutil.Process(producer.pid)]
+            before = [process.memory_info().rss for process in processes]
+            for _ in range(300):
+                await b.call("bus", "ping")
+            grown = [process.memory_info().rss - start for process, start in zip(processes, before, strict=True)]
+            assert max(grown) < 8 * 1024 * 1024, grown
