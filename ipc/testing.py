@@ -25,6 +25,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ipc.address import Address
+from ipc.curve import KeyPair, new_keys
 from ipc.limits import Limits
 from ipc.peer import Peer
 from ipc.rights import ALL
@@ -78,6 +79,22 @@ class RunningBus:
         self._control: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._network: dict[str, Any] = {}
+        self._guests: list[dict[str, Any]] = []
+        self.keys = KeyPair("", "")
+
+    def open_network(self, listener: socket.socket) -> None:
+        """Before `start`: serve this listening socket (which stays the caller's) to guests."""
+        self.keys = new_keys()
+        self._network = {"listener": listener.fileno(), "secret_key": self.keys.secret}
+
+    def admit(self, *guests: tuple[KeyPair, str, Any]) -> None:
+        """These may come in from the network and nobody else: (keys, name, allow: a mapping or "all")."""
+        self._guests = [
+            {"key": keys.public, "name": name, "allow": ALL if allow == "all" else allow, "label": "some"}
+            for keys, name, allow in guests
+        ]
+        self._tell({"notice": {"guests": self._guests}})
 
     async def start(self) -> None:
         """Start the bus with everything that is registered, and wait until it has bound its sockets."""
@@ -89,6 +106,8 @@ class RunningBus:
             "token": TOKEN,
             "client_allow": self._client_allow,
             "limits": asdict(self._limits),
+            "guests": self._guests,
+            **self._network,
         }
         ready, told = os.pipe()
         try:
@@ -192,16 +211,19 @@ async def running_bus(
     limits: Limits | None = None,
     process: bool = False,
     client_allow: Any = None,
+    listener: socket.socket | None = None,
     **changes: Any,
 ) -> AsyncIterator[RunningBus]:
     """A bus in `directory` (absent: a short temporary one, removed afterwards).
 
     `allow`: rights by name, each a mapping or "all"; names that are not in it may nothing; absent: everybody may
-    everything. `process`: in a process of its own instead of a thread. Other keywords change single limits.
+    everything. `listener`: a TCP socket to serve. `process`: in a process of its own instead of a thread. Other keywords change single limits.
     """
     own = tempfile.mkdtemp(prefix="bus-", dir="/tmp") if directory is None else None
     limits = replace(limits or Limits(), **changes)
     bus = RunningBus(os.fspath(directory or own or ""), allow, limits, process, client_allow or ALL)
+    if listener is not None:
+        bus.open_network(listener)
     try:
         await bus.start()
         try:
@@ -217,7 +239,7 @@ def _spawn(options: dict[str, Any], control: int, told: int) -> subprocess.Popen
     code = "from ipc.testing import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, json.dumps(options), str(control), str(told)],
-        pass_fds=(control, told),
+        pass_fds=(control, told, *([options["listener"]] if "listener" in options else [])),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
