@@ -27,12 +27,15 @@ class Row:
 TABLE: tuple[Row, ...] = (
     Row("read", "call", "rooms/*", ("since", "info"), "read a room's log"),
     Row("read", "call", "lobby", ("list", "show"), "see which rooms there are"),
-    Row("read", "call", "store", ("get", "history", "diff", "agents"), "read notes"),
+    Row("read", "call", "store", ("get", "history", "diff", "trashed", "faults", "agents"), "read notes"),
     Row(
         "read",
         "call",
         "index",
-        (*("search", "list", "recent", "links", "backlinks", "unresolved", "orphans", "tags", "resolve", "stats"),),
+        (
+            *("search", "list", "recent", "links", "backlinks", "unresolved"),
+            *("orphans", "tags", "resolve", "graph", "faults", "stats"),
+        ),
         "search and list notes",
     ),
     Row("read", "call", "roster", ("cards", "problems"), "see the agents"),
@@ -54,7 +57,7 @@ TABLE: tuple[Row, ...] = (
         "full",
         "call",
         "store",
-        ("create", "update", "edit", "trash", "restore", "rename", "undo"),
+        ("create", "update", "edit", "append", "trash", "restore", "rename", "undo"),
         "write notes, and so make agents and grant them rights",
     ),
     Row("full", "call", "node", ("logs",), "`logs`"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,19 @@ class History:
             raise NotFound(
                 f"no version {name!r} of {path!r} is kept; list them with `egghead records history`"
             ) from None
+
+    def follow(self, old: str, new: str) -> None:
+        """The versions of a note that moved are kept under its new path, beside any that are there. Raises OSError."""
+        source, target = self.directory / old, self.directory / new
+        try:
+            names = sorted(entry for entry in os.listdir(source) if (source / entry).is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            os.replace(source / name, target / name)
+        with suppress(OSError):  # notes below a folder of the same name keep it
+            source.rmdir()
 
     def forget(self, path: str, name: str) -> None:
         """Remove one kept version (it has become the file again)."""

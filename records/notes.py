@@ -119,6 +119,11 @@ class Notes:
         self._writable()
         return self._put(self.store.edit(id_, old, new, revision))
 
+    def append(self, id_: str, text: str) -> Record:
+        """As `Store.append`."""
+        self._writable()
+        return self._put(self.store.append(id_, text))
+
     def trash(self, id_: str) -> dict[str, Any]:
         """As `Store.trash`: `{record, broken}`, `broken`: the links that now lead nowhere."""
         self._writable()

@@ -318,6 +318,19 @@ class Store:
 
         return self._rewrite(id_, change, "edit", revision)
 
+    def append(self, id_: str, text: str) -> Record:
+        """Put a text at the end of the body, as lines of its own. Whatever else changed meanwhile stays. Raises NotFound."""
+        check_fields({"body": text})
+        if not text.strip():
+            raise InvalidValue("the text to append is empty; give the lines to add")
+
+        def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
+            body = parts.text
+            gap = "\n" if body and not body.endswith("\n") else ""
+            return frontmatter.with_body(parts, f"{body}{gap}{text}")
+
+        return self._rewrite(id_, change, "append")
+
     def _rewrite(
         self, id_: str, change: Callable[[frontmatter.Parts, Record], frontmatter.Parts], action: str,
         revision: str | None = None, path: str | None = None,
@@ -511,6 +524,8 @@ class Store:
             if linkers is None:
                 linkers = self._find_linkers(old, path)
             self._move(self.root / path, self.root / target, path)
+            with suppress(OSError):  # the note has moved; that its versions stay behind must not undo it
+                self.history.follow(path, target)
             if record.wikilinks:
                 self._rewrite(
                     new, lambda parts, _: frontmatter.with_body(parts, formats.of(path).relink(parts.text, path, target)), "rename",

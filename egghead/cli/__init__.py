@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tree": ("tree", "tree", "The live supervision tree."),
     "ps": ("tree", "ps", "The processes of the node, one a line."),
     "status": ("tree", "status", "Is the node well? One screen."),
-    "records": ("records", "records", "Search, show, list, link and make notes."),
+    "records": ("records", "records", "The notes: search, show, make, change, rename, trash, undo."),
     "agents": ("agents", "agents", "The agents: list, show, grant, revoke, edit."),
     "rooms": ("rooms", "rooms", "The live rooms: list, show."),
     "logs": ("logs", "logs", "What the node's processes reported."),

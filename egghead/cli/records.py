@@ -1,31 +1,16 @@
-"""`egghead records …`: the notes, with a node or without one."""
+"""`egghead records …`: the notes, with a node or without one. Here: what looks; `records_write`: what changes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from egghead.cli import unknown
-from egghead.cli.common import (
-    asynchronous,
-    connected,
-    find_node,
-    json_option,
-    load_config,
-    options,
-    print_json,
-    print_table,
-    records_option,
-    server,
-)
+from egghead.cli import records_write
+from egghead.cli.common import asynchronous, json_option, print_json, print_table, records_option
+from egghead.cli.notes import notes, resolve
 from egghead.errors import EggheadError, ExitCode
-
-if TYPE_CHECKING:
-    from egghead.client.notes import NotesPort
 
 
 @click.group()
@@ -33,37 +18,8 @@ def records() -> None:
     """The notes. Works with a running node, and without one."""
 
 
-@asynccontextmanager
-async def notes() -> AsyncIterator[NotesPort]:
-    from egghead.client.notes import LocalNotes, NodeNotes
-
-    if server() is not None or find_node() is not None:
-        async with connected() as client:
-            yield NodeNotes(client)
-        return
-    from egghead import node
-
-    config, _ = load_config()
-    root = node.resolve_records(config, options()["records"])
-    lock = node.claim(root)
-    try:
-        local = LocalNotes(root)
-        try:
-            yield local
-        finally:
-            local.close()
-    finally:
-        lock.close()
-
-
-async def resolve(port: NotesPort, name: str) -> str:
-    """The id meant by `name`: an id, the last segment of one, an alias or a title. Raises EggheadError."""
-    found = await port.index("resolve", target=name)
-    if found is None:
-        ids = [row["id"] for row in await port.index("list", limit=5000)]
-        short = {i.rsplit("/", 1)[-1]: i for i in ids}
-        raise EggheadError(unknown("record", name, [*ids, *short]), ExitCode.NOT_FOUND)
-    return str(found)
+for _command in records_write.COMMANDS:
+    records.add_command(_command)
 
 
 @records.command()
@@ -156,31 +112,163 @@ async def links(name: str, as_json: bool) -> None:
 def _link(row: Any) -> str:
     if not isinstance(row, dict):
         return str(row)
-    name = row.get("id") or row.get("target")
-    return str(name) + ("" if row.get("id") else click.style("  (no such note)", fg="yellow"))
+    name = f"{row.get('id') or row.get('target')}" + (f"#{row['fragment']}" if row.get("fragment") else "")
+    return name + ("" if row.get("id") else click.style("  (no such note)", fg="yellow"))
 
 
 @records.command()
-@click.argument("title")
-@click.option("--id", "record_id", metavar="ID", help="Default: a slug of the title.")
-@click.option("--class", "class_", metavar="CLASS")
-@click.option("--tag", "tags", multiple=True)
-@click.option("--body", help="The text (default: standard input when it is piped).")
+@click.argument("name")
 @records_option
 @json_option
 @asynchronous
-async def new(
-    title: str, record_id: str | None, class_: str | None, tags: tuple[str, ...], body: str | None, as_json: bool
-) -> None:
-    """Make a note; prints its id."""
-    if body is None:
-        body = "" if sys.stdin.isatty() else sys.stdin.read()
-    wanted: dict[str, Any] = {"title": title, "body": body, "id": record_id, "class": class_, "tags": list(tags)}
+async def backlinks(name: str, as_json: bool) -> None:
+    """The notes that link to a note, and as what."""
     async with notes() as port:
-        made = await port.store("create", **{k: v for k, v in wanted.items() if v not in (None, [])})
+        rows = await port.index("backlinks", id=await resolve(port, name))
     if as_json:
-        print_json(made)
+        print_json(rows)
         return
-    click.echo(made["record"]["id"])
-    if not made.get("indexed", True):
-        click.echo("egghead: saved; it will be found by search once the index is back", err=True)
+    print_table(
+        ("ID", "LINK", "TITLE"),
+        [(r["id"], r["target"] + (f"#{r['fragment']}" if r["fragment"] else ""), r["title"]) for r in rows],
+    )
+
+
+@records.command()
+@click.option("--by", "order_by", type=click.Choice(["updated", "created"]), default="updated", show_default=True)
+@click.option("--since", metavar="DATE", help="Not older than this date or time, such as 2026-01-31.")
+@click.option("-n", "limit", type=click.IntRange(min=1), default=20, show_default=True)
+@records_option
+@json_option
+@asynchronous
+async def recent(order_by: str, since: str | None, limit: int, as_json: bool) -> None:
+    """The notes that changed or were made last, newest first."""
+    async with notes() as port:
+        rows = await port.index("recent", order_by=order_by, since=since, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    print_table((order_by.upper(), "ID", "TITLE"), [(r[order_by][:16], r["id"], r["title"]) for r in rows])
+
+
+@records.command()
+@records_option
+@json_option
+@asynchronous
+async def tags(as_json: bool) -> None:
+    """The tags, most used first."""
+    async with notes() as port:
+        rows = await port.index("tags")
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("NOTES", "TAG"), [(r["count"], r["tag"]) for r in rows])
+
+
+@records.command()
+@records_option
+@json_option
+@asynchronous
+async def orphans(as_json: bool) -> None:
+    """The notes that link to no note and that no note links to."""
+    async with notes() as port:
+        rows = await port.index("orphans")
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("ID", "TITLE"), [(r["id"], r["title"]) for r in rows])
+
+
+@records.command()
+@records_option
+@json_option
+@asynchronous
+async def unresolved(as_json: bool) -> None:
+    """The links that mean no note, or several (then which)."""
+    async with notes() as port:
+        rows = await port.index("unresolved")
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("IN", "LINK", "MAY MEAN"), [(r["source"], r["target"], r["candidates"]) for r in rows])
+
+
+@records.command()
+@click.argument("name", required=False)
+@click.option("--depth", type=click.IntRange(1, 10), default=1, show_default=True, help="How many links away.")
+@click.option("--dot", is_flag=True, help="As Graphviz wants it: egghead records graph --dot | dot -Tsvg")
+@records_option
+@json_option
+@asynchronous
+async def graph(name: str | None, depth: int, dot: bool, as_json: bool) -> None:
+    """The links between all notes, or around one: a line for each, from and to."""
+    async with notes() as port:
+        around = await resolve(port, name) if name else None
+        found = await port.index("graph", around=around, depth=depth)
+    if as_json:
+        print_json(found)
+    elif dot:
+        click.echo("digraph notes {")
+        for node in found["nodes"]:
+            click.echo(f"  {_quoted(node['id'])} [label={_quoted(node['title'])}];")
+        for source, target in found["edges"]:
+            click.echo(f"  {_quoted(source)} -> {_quoted(target)};")
+        click.echo("}")
+    else:
+        print_table(("FROM", "TO"), found["edges"])
+
+
+def _quoted(text: str) -> str:
+    """A string of the DOT language."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@records.command()
+@records_option
+@json_option
+@asynchronous
+async def faults(as_json: bool) -> None:
+    """What is wrong with files: broken frontmatter, not text, an id that another has, a folder that cannot be read."""
+    async with notes() as port:
+        rows = await port.index("faults")
+        rows += [{"path": None, "id": None, "error": text} for text in (await port.store("faults"))["faults"]]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("PATH", "WHAT"), [(r["path"], r["error"]) for r in rows])
+
+
+@records.command()
+@click.argument("name")
+@records_option
+@json_option
+@asynchronous
+async def history(name: str, as_json: bool) -> None:
+    """The earlier versions that are kept of a note, newest first. One that is in the trash has them too."""
+    async with notes() as port:
+        rows = await port.store("history", id=await records_write.named(port, name))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("REPLACED", "BY", "BYTES", "VERSION"), [(r["at"][:19], r["action"], r["size"], r["name"]) for r in rows]
+    )
+
+
+@records.command()
+@click.argument("name")
+@click.argument("version", required=False)
+@records_option
+@json_option
+@asynchronous
+async def diff(name: str, version: str | None, as_json: bool) -> None:
+    """What changed in a note since a kept version (default: the newest)."""
+    async with notes() as port:
+        id_ = await resolve(port, name)
+        text = await port.store("diff", id=id_, version=version)
+    if as_json:
+        print_json({"id": id_, "diff": text})
+        return
+    for line in text.splitlines():
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1]) if sys.stdout.isatty() else None
+        click.echo(click.style(line, fg=colour) if colour else line)

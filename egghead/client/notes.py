@@ -5,6 +5,7 @@ results, so a command does not care which it has.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,30 +32,83 @@ class NodeNotes:
 
 
 class LocalNotes:
-    """No node runs: the folder itself. The caller holds the node's lock, so that a node cannot start under a write."""
+    """No node runs: the folder itself. The caller holds the node's lock, so that a node cannot start under a write.
 
-    def __init__(self, records: Path) -> None:
-        from records import Notes
+    `read_only`: the lock is somebody else's; the index is read as it is, and every write is refused.
+    """
 
-        self._notes = Notes(records)
+    def __init__(self, records: Path, read_only: bool = False) -> None:
+        from records import Notes, RecordError
+
+        try:
+            self._notes = Notes(records, read_only=read_only)
+        except RecordError as error:
+            raise EggheadError(str(error)) from error
 
     def close(self) -> None:
         self._notes.close()
 
     async def index(self, method: str, /, **params: Any) -> Any:
-        return self._ask(getattr(self._notes.index, method), _named(params))
+        call = getattr(self._notes.index, method)
+        return self._ask(lambda: call(**_named(params)))
 
     async def store(self, method: str, /, **params: Any) -> Any:
-        if method == "create":
-            return {"record": self._ask(self._notes.create, _named(params)), "indexed": True}
-        return self._ask(getattr(self._notes, method), _named(params))
+        return self._ask(lambda: getattr(self, f"_{method}")(**_named(params)))
+
+    # What the process `store` serves, with its answers.
+
+    def _get(self, id_: str) -> Any:
+        return self._notes.get(id_)
+
+    def _create(self, id_: str | None = None, **fields: Any) -> Any:
+        return {"record": self._notes.create(id=id_, **fields), "indexed": True}
+
+    def _update(self, id_: str, changes: dict[str, Any], revision: str | None = None) -> Any:
+        return {"record": self._notes.update(id_, changes, revision), "indexed": True}
+
+    def _edit(self, id_: str, old: str, new: str, revision: str | None = None) -> Any:
+        return {"record": self._notes.edit(id_, old, new, revision), "indexed": True}
+
+    def _append(self, id_: str, text: str) -> Any:
+        return {"record": self._notes.append(id_, text), "indexed": True}
+
+    def _trash(self, id_: str) -> Any:
+        return {**self._notes.trash(id_), "indexed": True}
+
+    def _restore(self, id_: str) -> Any:
+        return {"record": self._notes.restore(id_), "indexed": True}
+
+    def _rename(self, old: str, new: str) -> Any:
+        return {**self._notes.rename(old, new), "indexed": True}
+
+    def _undo(self, id_: str, version: str | None = None) -> Any:
+        return {"record": self._notes.undo(id_, version), "indexed": True}
+
+    def _history(self, id_: str) -> Any:
+        return [asdict(version) for version in self._notes.store.versions(id_)]
+
+    def _diff(self, id_: str, version: str | None = None) -> Any:
+        return self._notes.store.diff(id_, version)
+
+    def _trashed(self) -> Any:
+        return self._notes.store.trashed()
+
+    def _faults(self) -> Any:
+        return {"faults": list(self._notes.faults), "polling": None, "behind": 0}
+
+    def _sync(self) -> Any:
+        self._notes.sync()
+        return {"notes": self._notes.index.stats()["notes"], "behind": 0}
+
+    def _verify(self) -> Any:
+        return self._notes.verify()
 
     @staticmethod
-    def _ask(method: Callable[..., Any], params: dict[str, Any]) -> Any:
+    def _ask(work: Callable[[], Any]) -> Any:
         from records import NotFound, RecordError
 
         try:
-            return _plain(method(**params))
+            return _plain(work())
         except NotFound as error:
             raise EggheadError(str(error), ExitCode.NOT_FOUND) from error
         except RecordError as error:

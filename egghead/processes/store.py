@@ -84,6 +84,7 @@ class StoreServer:
             "create": self.create,
             "update": self.update,
             "edit": self.edit,
+            "append": self.append,
             "trash": self.trash,
             "restore": self.restore,
             "rename": self.rename,
@@ -242,6 +243,10 @@ class StoreServer:
     async def edit(self, call: Call, id: str, old: str, new: str, revision: str | None = None) -> dict[str, Any]:
         """Replace the one place in the body that reads `old`."""
         return await self._write("updated", lambda: self.store.edit(id, old, new, revision))
+
+    async def append(self, call: Call, id: str, text: str) -> dict[str, Any]:
+        """Put a text at the end of the body, as lines of its own."""
+        return await self._write("updated", lambda: self.store.append(id, text))
 
     async def restore(self, call: Call, id: str) -> dict[str, Any]:
         """Bring a note back from the trash."""

@@ -1,0 +1,74 @@
+"""What the commands about notes share: the notes themselves, whoever holds them, and which note a name means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from egghead.cli import unknown
+from egghead.cli.common import connected, find_node, load_config, options, server
+from egghead.errors import EggheadError, ExitCode, NodeError
+
+if TYPE_CHECKING:
+    from egghead.client.notes import NotesPort
+
+
+@asynccontextmanager
+async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
+    """The notes of the node that runs, else of the folder. Reading goes on beside another command that holds the folder,
+    from the index as it is; writing waits for nobody and says who holds it."""
+    from egghead.client.notes import LocalNotes, NodeNotes
+
+    if server() is not None or find_node() is not None:
+        async with connected() as client:
+            yield NodeNotes(client)
+        return
+    from egghead import node
+
+    config, _ = load_config()
+    root = node.resolve_records(config, options()["records"])
+    try:
+        lock = node.claim(root)
+    except NodeError:
+        # Another command at work, a folder that takes no writes: an index that is there can still be read.
+        if write or not (root / node.OWN_DIR / "index.db").exists():
+            raise
+        lock = None
+    try:
+        local = LocalNotes(root, read_only=lock is None)
+        try:
+            yield local
+        finally:
+            local.close()
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+async def resolve(port: NotesPort, name: str) -> str:
+    """The id meant by `name`: an id, the last segment of one, an alias or a title. Raises EggheadError."""
+    found = await port.index("resolve", target=name.strip().removeprefix("[[").removesuffix("]]"))
+    if found is None:
+        raise await missing(port, name)
+    return str(found)
+
+
+async def missing(port: NotesPort, name: str) -> EggheadError:
+    """No note has this name, or several do; with the nearest id, or with all that it may mean."""
+    ids = [row["id"] for row in await port.index("list", limit=5000)]
+    last = name.rsplit("/", 1)[-1].casefold()
+    several = sorted(i for i in ids if i.rsplit("/", 1)[-1].casefold() == last)
+    if len(several) > 1:
+        shown = ", ".join(repr(i) for i in several[:5])
+        return EggheadError(f"{name!r} may mean {shown}; give the whole id", ExitCode.NOT_FOUND)
+    short = {i.rsplit("/", 1)[-1]: i for i in ids}
+    return EggheadError(unknown("record", name, [*ids, *short]), ExitCode.NOT_FOUND)
+
+
+def told(answer: Any) -> None:
+    """Says on stderr what a person must know of a write that went well."""
+    if not answer.get("indexed", True):
+        click.echo("egghead: saved; it will be found by search once the index is back", err=True)

@@ -1,0 +1,160 @@
+"""Every operation of the specification as `egghead records …`: the same words with a node and without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from egghead.cli import cli
+from egghead.cli.records import records as group
+from egghead.cli.records_write import changed
+from egghead.errors import EggheadError
+from tests.e2e.node import Home, serving
+
+FILES = {
+    "bee.md": "---\n# kept\ntags: [insect, garden]\nstars: 3\n---\n# Bee\n\n[[a]] and [[nowhere]] and [[twin]]\n",
+    "a.md": "# Ay\r\n\r\nfirst\r\n",
+    "sea.md": "# Sea\n\n[[bee|the bee]] [b](bee.md#x)\n",
+    "one/twin.md": "one\n",
+    "two/twin.md": "two\n",
+    "broken.md": "---\na: [1\n---\nstill found\n",
+}
+
+# (arguments, standard input, what stdout must be; an Exception: what the message must hold)
+STORY: list[tuple[str, str | None, str | type[Exception], str]] = [
+    ("new 'A roof' --tag house --body leaks", None, "a-roof\n", ""),
+    ("new Sky --id far/sky --class inbox", "blue\n", "far/sky\n", ""),
+    ("new Earth --format org --body brown", None, "earth\n", ""),
+    ("new Again --id bee --body x", None, EggheadError, "a note 'bee' exists"),
+    ("new Up --id ../up --body x", None, EggheadError, "has an empty, '.' or '..' part"),
+    ("new X --class dureable --body x", None, EggheadError, "did you mean 'durable'?"),
+    ("set bee stars=5 tags=insect,bee", None, "changed bee\n", ""),
+    ("set bee 'rooms=[default, lab]' --unset stars", None, "changed bee\n", ""),
+    ("set bee class=dureable", None, EggheadError, "did you mean 'durable'?"),
+    ("set beee stars=5", None, EggheadError, "no such record: 'beee'; did you mean 'bee'?"),
+    ("append a", "second\n", "changed a\n", ""),
+    ("append a third", None, "changed a\n", ""),
+    ("edit a --old first --new FIRST", None, "changed a\n", ""),
+    ("edit a --old absent --new x", None, EggheadError, "stands 0 times in 'a'"),
+    ("edit far/sky --body -", "grey\n", "changed far/sky\n", ""),
+    ("edit far/sky --body red --revision 0123", None, EggheadError, "changed since it was read"),
+    ("history nobody", None, EggheadError, "no such record: 'nobody'"),
+    ("undo sky", None, "far/sky is as it was\n", ""),
+    ("links sea", None, "-> bee\n-> bee#x\n", ""),
+    ("backlinks bee", None, "sea\tbee\tSea\nsea\tbee#x\tSea\n", ""),
+    ("unresolved", None, "bee\tnowhere\t\nbee\ttwin\tone/twin two/twin\n", ""),
+    ("show twin", None, EggheadError, "'twin' may mean 'one/twin', 'two/twin'; give the whole id"),
+    ("orphans", None, "a-roof\tA roof\nbroken\tbroken\nearth\tEarth\nfar/sky\tSky\none/twin\tone/twin\ntwo/twin\ttwo/twin\n", ""),
+    ("graph", None, "bee\ta\nsea\tbee\n", ""),
+    ("graph a --depth 1", None, "bee\ta\n", ""),
+    ("tags", None, "1\tbee\n1\thouse\n1\tinsect\n", ""),
+    ("list --tag house", None, "a-roof\tdurable\tA roof\n", ""),
+    ("search 'the bee' --tag insect", None, "bee\tBee\n", ""),
+    ("search zzzz", None, EggheadError, "nothing found for 'zzzz'"),
+    ("faults", None, "broken.md\tfrontmatter is not YAML in line 3: did not find expected ',' or ']'\n", ""),
+    ("set broken stars=1", None, EggheadError, "must be repaired by hand"),
+    ("rename bee insects/wasp", None, "renamed bee to insects/wasp\n  links in sea.md\n", ""),
+    ("rename wasp a", None, EggheadError, "a note 'a' exists"),
+    ("trash a", None, "trashed a\n  a link in insects/wasp leads nowhere now\n", ""),
+    ("trashed", None, "a\n", ""),
+    ("restore b", None, EggheadError, "there is no 'b' in the trash"),
+    ("restore a", None, "restored a\n", ""),
+]  # fmt: skip
+AFTER = {
+    "a.md": b"# Ay\r\n\r\nFIRST\r\nsecond\r\nthird\r\n",
+    "sea.md": b"# Sea\n\n[[wasp|the bee]] [b](insects/wasp.md#x)\n",
+    "insects/wasp.md": b"---\n# kept\ntags: [insect, bee]\nrooms: [default, lab]\n---\n# Bee\n\n[[a]] and [[nowhere]] and [[twin]]\n",
+    "broken.md": FILES["broken.md"].encode(),
+    "far/sky.md": b"blue\n",
+}
+
+
+@pytest.fixture(params=["without a node", "with a node"])
+def folder(request: pytest.FixtureRequest, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The files above, in the home of a user who has a node or not."""
+    home = Home(short_dir / "home")
+    notes = short_dir / "notes"
+    for name, text in FILES.items():
+        (notes / name).parent.mkdir(parents=True, exist_ok=True)
+        (notes / name).write_bytes(text.encode())
+    for variable in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, home.env[variable])
+    monkeypatch.delenv("EGGHEAD_SERVER", raising=False)
+    if request.param == "without a node":
+        yield notes
+        return
+    with serving(home, notes):
+        yield notes
+
+
+def ran(folder: Path, line: str, text: str | None = None) -> Any:
+    import shlex
+
+    return CliRunner().invoke(cli, ["records", *shlex.split(line), "--records", str(folder)], input=text)
+
+
+def test_every_operation(folder: Path) -> None:
+    """Each line of the story says what it should, and the files have exactly the bytes that were asked for."""
+    for line, text, expected, part in STORY:
+        done = ran(folder, line, text)
+        if isinstance(expected, str):
+            assert done.exception is None, (line, done.exception)
+            assert done.stdout == expected, line
+        else:
+            assert isinstance(done.exception, expected), (line, done.output)
+            assert part in str(done.exception), line
+    for name, data in AFTER.items():
+        # A text without its frontmatter's moment of creation, which differs from run to run.
+        found = (folder / name).read_bytes()
+        assert (found.split(b"---\n\n", 1)[-1] if name.startswith("far/") else found) == data, name
+    for line in ("list", "recent", "tags", "orphans", "unresolved", "graph", "trashed", "faults", "show wasp", "links sea",
+                 "backlinks wasp", "history wasp", "diff wasp", "search bee"):  # fmt: skip
+        done = ran(folder, f"{line} --json")
+        assert done.exception is None, (line, done.exception)
+        assert json.loads(done.stdout) is not None, line
+    assert ran(folder, "history wasp").stdout.count("\n") == 2  # it went with the note when that was renamed
+    assert ran(folder, "undo wasp").stdout == "insects/wasp is as it was\n"
+    assert b"stars: 5" in (folder / "insects/wasp.md").read_bytes()
+
+
+def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one command holds the folder, another reads the index as it is, and a write says who holds it."""
+    from egghead import node
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
+    monkeypatch.setenv("TMPDIR", str(short_dir))
+    (short_dir / "notes").mkdir()
+    (short_dir / "notes" / "a.md").write_text("# Ay\n")
+    assert ran(short_dir / "notes", "list").stdout == "a\tdurable\tAy\n"
+    lock = node.claim(short_dir / "notes")
+    try:
+        assert ran(short_dir / "notes", "list").stdout == "a\tdurable\tAy\n"
+        done = ran(short_dir / "notes", "new X --body y")
+        assert isinstance(done.exception, EggheadError) and "already running" in str(done.exception)
+    finally:
+        lock.close()
+
+
+def test_every_command_of_the_group_is_in_the_story() -> None:
+    """A command that nobody ran here is not known to work both ways."""
+    told = {line.split()[0] for line, *_ in STORY} | {"show", "recent", "diff", "history"}
+    elsewhere = {"stats", "verify", "reindex"}  # tests of their own
+    assert set(group.commands) - elsewhere == told
+
+
+def test_what_pairs_ask_for() -> None:
+    """Fields are text or lists, other keys are YAML, and what is no pair is refused."""
+    import click
+
+    assert changed(("title=a=b", "tags=x, y", "n=3", "on=true", "l=[1, two]", "t=a: b", "e="), ("old", "author")) == {
+        "title": "a=b", "tags": ["x", "y"], "author": None,
+        "meta": {"n": 3, "on": True, "l": [1, "two"], "t": "a: b", "e": "", "old": None},
+    }  # fmt: skip
+    for pairs, unset in ((("novalue",), ()), (("=x",), ()), (("body=x",), ()), ((), ("body",))):
+        with pytest.raises(click.UsageError):
+            changed(pairs, unset)
