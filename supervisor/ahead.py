@@ -26,10 +26,15 @@ class Ahead:
         self.pid = 0
         self._socket: socket.socket | None = None
 
-    def make(self, keep: Collection[int], become: Callable[[dict[str, Any], list[int]], NoReturn]) -> None:
+    def make(
+        self,
+        keep: Collection[int],
+        become: Callable[[dict[str, Any], list[int]], NoReturn],
+        name: Callable[[], None],
+    ) -> None:
         """Fork one. In it every descriptor but `keep` is closed, and `become(request, fds)` is called when it is asked for.
 
-        Raises OSError when the machine has no room for it.
+        name: gives it a title until then. Raises OSError when the machine has no room for it.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -40,7 +45,7 @@ class Ahead:
             theirs.close()
             raise
         if pid == 0:
-            _wait(theirs, keep, zygote, become)
+            _wait(theirs, keep, zygote, become, name)
         theirs.close()
         self.pid, self._socket = pid, ours
 
@@ -69,9 +74,11 @@ def _wait(
     keep: Collection[int],
     zygote: int,
     become: Callable[[dict[str, Any], list[int]], NoReturn],
+    name: Callable[[], None],
 ) -> NoReturn:
     try:
         child.detach(zygote)
+        name()
         # Above all the zygote's way to the root: with a copy of it here the root would not hear the zygote end.
         os.dup2(channel.detach(), child.CONTROL_FD, inheritable=False)  # a place that nothing given may take
         linux.close_all_but((0, 1, 2, child.CONTROL_FD, *keep))

@@ -21,7 +21,7 @@ from supervisor.ends import Ends, NoDescriptors
 from supervisor.hook import MOST_FILES, ChildInfo, Handover
 from supervisor.launcher import Handle, Launcher, Order
 from supervisor.launcher_zygote import beyond_base
-from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, stop_schedule
+from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, spell, stop_schedule
 
 if TYPE_CHECKING:
     from supervisor.root import Root
@@ -218,6 +218,7 @@ class Children:
             logger.warning("%s %s", process.name, error)
         for line in process.output.drain():
             self.root.on_line(process.name, line)
+        pid = process.pid
         self.release(process)
         end = describe(status, planned=process.planned, fault=process.fault)
         action = process.action
@@ -229,6 +230,10 @@ class Children:
             reason = f"{end.detail} before ready(){': ' + last if last else ''}"
             self.root.post(policy.StartFailed(action.path, action.incarnation, process.fault or reason))
         else:
+            if not process.lost:  # that was said once, for all of them
+                level = logging.INFO if end.planned or end.reason != "crash" else logging.WARNING
+                up = time.monotonic() - process.began
+                logger.log(level, "%s (pid %d) ended after %s: %s", process.name, pid, spell(up), end.detail)
             self.root.post(policy.Exited(action.path, action.incarnation, end.reason, end.planned, end.detail))
         try:
             self.root.hook.exited(process.info, end.detail)

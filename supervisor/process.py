@@ -65,6 +65,14 @@ class Process:
         return self.action.name
 
 
+def spell(seconds: float) -> str:
+    """A time for people: 0.25 s, 12 s, 3 min, 5 h, 9 days."""
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < most:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
 def stop_schedule(how: Shutdown) -> list[tuple[float, str]]:
     """The steps of a graded stop: (seconds after the request, step). `unread` is: SIGTERM if it has not even read it."""
     if how == "brutal_kill":

@@ -7,6 +7,7 @@ sending is the root's.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from supervisor.spec import SupervisorSpec
 if TYPE_CHECKING:
     from supervisor.root import Root
 
+logger = logging.getLogger("supervisor.root")
 
 INFO_LIMIT = 1 << 16  # bytes of ready(**info)
 
@@ -53,6 +55,9 @@ class Desk:
         process.said = info if isinstance(info, dict) and size <= INFO_LIMIT else {"ready": f"{size} bytes of info"}
         self.root.post(policy.Ready(process.action.path, process.action.incarnation))
         self.root.sampler.watch(process)
+        starts = self.root.state.starts.get(process.action.path, 1)
+        if starts > 1:
+            logger.info("%s (pid %d) runs again, restart %d", process.name, process.pid, starts - 1)
         self._announce({"up": process.name, "incarnation": process.action.incarnation}, but=process)
         self.root.changed()
 

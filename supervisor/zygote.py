@@ -339,6 +339,10 @@ class Zygote:
             request | {"drop": self.borrowed, "nofile": self.nofile, "tree": self.name}, fds, jail, self.pid, self.title
         )
 
+    def _name_waiting(self) -> None:
+        if self.title is not None:
+            self.title.set(f"{self.name}: waiting")
+
     def _make_ahead(self) -> None:
         """Fork the next child while nobody asks for it. Where that fails it is forked when it is asked for."""
         self.ahead_in = None
@@ -346,7 +350,8 @@ class Zygote:
             return
         mark = self._new_mark() if self.lives.marks else 0
         with contextlib.suppress(OSError):
-            self.ahead.make([fd for jail in self.jails.values() for fd in jail.descriptors()], self._become)
+            keep = [fd for jail in self.jails.values() for fd in jail.descriptors()]
+            self.ahead.make(keep, self._become, self._name_waiting)
             self.lives.add(self.ahead.pid, Life(-1, mark))
 
     def _jail(self, index: int | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,8 @@ def test_a_killed_child_is_restarted_alone(world: World, directory: Path) -> Non
         assert worker["incarnation"] > old and worker["restarts"] == 1
         assert worker["last_exit"]["signal"] == "SIGKILL" and worker["last_exit"]["step"] == ""
         assert node.pid("b") == b
+        node.until(lambda: f"a (pid {node.pid('a')}) runs again, restart 1" in node.output, "the log to say so")
+        assert re.search(rf"a \(pid {a}\) ended after [\d.]+ s: SIGKILL", node.output)
 
 
 def test_sigterm_while_loading(directory: Path) -> None:

@@ -16,7 +16,7 @@ from supervisor import channel as channel_module
 from supervisor.channel import Channel, ChannelFault, Output, visible
 from supervisor.context import EXIT_PLANNED, EXIT_SHUTDOWN, Context
 from supervisor.launcher_zygote import base_environment, beyond_base, modules_of
-from supervisor.process import describe, stop_schedule
+from supervisor.process import describe, spell, stop_schedule
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree
 from supervisor.timers import Timers
 
@@ -250,3 +250,20 @@ def test_the_end_of_the_root_is_the_last_message() -> None:
             mine.receive()
         with pytest.raises(EOFError):
             mine.request("which_children", supervisor="x")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.012, "0.012 s"),
+        (0.25, "0.25 s"),
+        (9.96, "10 s"),
+        (12, "12 s"),
+        (180, "3 min"),
+        (7300, "2 h"),
+        (864000, "10 days"),
+    ],
+)
+def test_times_are_spelled_for_people(seconds: float, text: str) -> None:
+    """A time is written with the unit and the digits that a person would use."""
+    assert spell(seconds) == text
