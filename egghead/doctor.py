@@ -188,6 +188,34 @@ def _sockets(p: Patient) -> Iterator[Finding]:
     yield Finding("sockets", "ok", f"{roots[0]}; {len(running)} running node{'s' * (len(running) != 1)}")
 
 
+def _network(p: Patient) -> Iterator[Finding]:
+    """What other machines can reach, and the files that say who they may be."""
+    from egghead import keys
+
+    file = paths.authorized_keys()
+    good, faults = keys.read_authorized(file)
+    for fault in faults:
+        yield Finding("network", "warn", f"authorized_keys: {fault}", f"edit {file}")
+    for path in (paths.server_key(), paths.client_key()):
+        if path.exists():
+            try:
+                keys.own_pair(path)
+            except keys.KeyFault as error:
+                yield Finding("network", "fail", str(error), f"chmod 600 {path}, or rm it")
+    try:
+        keys.known_servers()
+    except keys.KeyFault as error:
+        yield Finding("network", "warn", str(error), f"chmod 600 {paths.known_servers()}")
+    server = p.config.server
+    if not server.bind:
+        yield Finding("network", "ok", "no port is open to other machines (server.bind is not set)")
+    elif not good:
+        yield Finding("network", "warn", f"port {server.port} on {server.bind}, and nobody is authorised",
+                      "egghead clients add NAME KEY, with the key that `egghead key` prints on the other machine")  # fmt: skip
+    else:
+        yield Finding("network", "ok", f"port {server.port} on {server.bind} for {', '.join(g.name for g in good)}")
+
+
 def _clock(p: Patient) -> Iterator[Finding]:
     # Entries carry wall-clock times; a clock before this program was written is surely wrong.
     if time.time() < 1_750_000_000:
@@ -205,5 +233,6 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _models,
     _confinement,
     _sockets,
+    _network,
     _clock,
 )

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from egghead.cli.common import find_node, json_option, load_config, options, print_json, records_option
+from egghead.cli.common import (
+    asynchronous,
+    connected,
+    find_node,
+    json_option,
+    load_config,
+    options,
+    print_json,
+    records_option,
+    server,
+)
 from egghead.errors import ConfigError, EggheadError, ExitCode, NodeError
 
 if TYPE_CHECKING:
@@ -20,8 +30,12 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @records_option
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check configuration, notes, index, confinement, sockets; say what to do. Exit code 1 when something fails."""
-    findings = _findings()
+    """Check configuration, notes, index, confinement, sockets; say what to do. Exit code 1 when something fails.
+
+    With --server: the way to that node and how it is; its files can be checked on its own machine only.
+    """
+    where = server()
+    findings = _findings() if where is None else _findings_there(where)
     if as_json:
         print_json([f.to_dict() for f in findings])
     else:
@@ -32,6 +46,49 @@ def doctor(as_json: bool) -> None:
                 click.echo(f"{'':17} → {finding.fix}")
     if any(f.state == "fail" for f in findings):
         sys.exit(int(ExitCode.FAILED))
+
+
+@asynchronous
+async def _findings_there(where: str) -> list[Finding]:
+    import time
+
+    from egghead import keys, paths
+    from egghead.cli.tree import workers
+    from egghead.doctor import Finding
+    from ipc.curve import fingerprint
+
+    place = keys.place(where)
+    try:
+        pair = keys.own_pair(paths.client_key())
+        async with connected() as client:
+            began = time.perf_counter()
+            await client.call("bus", "ping")
+            trip = (time.perf_counter() - began) * 1000
+            status = await client.status()
+    except EggheadError as error:
+        return [Finding("server", "fail", str(error), "see docs/lan.md")]
+    known = keys.known_server(place)
+    ill = [f"{p['name']} is {p['state']}" for p in workers(status["tree"]) if p["state"] != "running"]
+    level, notes = status["node"]["level"], " ".join(status["node"].get("level_notes", []))
+    return [
+        Finding("key", "ok", f"this machine is {client.peer.name} there, with {fingerprint(pair.public)}"),
+        Finding("server", "ok", f"{place}, {fingerprint(known) if known else '?'}, egghead {client.node['version']}"),
+        Finding(
+            "way",
+            "ok" if trip < 200 else "warn",
+            f"{trip:.1f} ms there and back",
+            "" if trip < 200 else "a slow network",
+        ),
+        Finding("processes", "warn", "; ".join(ill), f"egghead --server {place} tree; egghead --server {place} logs")
+        if ill
+        else Finding("processes", "ok", f"{sum(1 for _ in workers(status['tree']))} running"),
+        Finding(
+            "confinement",
+            "ok" if level == "full" else "warn",
+            f"level {level}. {notes}".strip(),
+            "" if level == "full" else "see docs/confinement.md",
+        ),
+    ]
 
 
 def _findings() -> list[Finding]:

@@ -270,6 +270,7 @@ async def _show(here: Here, screen: Screen) -> None:
 async def _type(here: Here, typed: Typed) -> None:
     from egghead.client.chat import post
     from egghead.client.connection import sentence
+    from egghead.client.follow import AWAY
     from ipc import IpcError
 
     while not here.done.is_set():
@@ -286,6 +287,11 @@ async def _type(here: Here, typed: Typed) -> None:
         except EggheadError as error:
             click.echo(f"{error}", file=sys.stderr)
         except IpcError as error:
+            if here.client.server is not None and isinstance(error, AWAY) and not line.startswith("/"):
+                # A laptop may sleep for days: what was typed is sent when the node can be reached again, once.
+                click.echo(click.style(f"— not sent yet: {line.strip()[:60]!r}", dim=True), err=True)
+                await here.client.peer.wait_connected(timeout=1e8)
+                continue
             click.echo(f"{sentence(error, f'rooms/{here.room}')}", file=sys.stderr)
         typed.sent()
 
