@@ -18,7 +18,7 @@ from pathlib import Path
 from egghead import paths
 from egghead.errors import EggheadError, ExitCode
 from egghead.rights import LEVELS
-from ipc.curve import PORT, KeyPair, fingerprint, new_keys, public_of, raw, text
+from ipc.curve import PORT, KeyPair, fingerprint, new_keys, public_of, raw, shown, text
 from ipc.errors import LocalProtocolError
 from ipc.guests import NAME
 
@@ -69,7 +69,7 @@ def _no_secret(error: LocalProtocolError) -> str:
 def _make_pair(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written whole beside it and then linked: two who need one at once get the same one, and nobody reads half a key.
-    with _beside(path, HEAD + new_keys().secret + "\n") as temporary, contextlib.suppress(FileExistsError):
+    with _beside(path, HEAD + shown(new_keys().secret) + "\n") as temporary, contextlib.suppress(FileExistsError):
         os.link(temporary, path)
 
 
@@ -161,7 +161,7 @@ def authorize(path: Path, name: str, key: str, rights: str) -> None:
         except LocalProtocolError as error:
             raise KeyFault(f"{error} (of {path})" if "line" in str(error) else str(error)) from None
         head = content if not content or content.endswith("\n") else content + "\n"
-        return f"{head}{made.key} {made.rights} {made.name}\n"
+        return f"{head}{shown(made.key)} {made.rights} {made.name}\n"
 
     _edit(path, change)
 
@@ -259,7 +259,7 @@ def _server_lines(content: str) -> Iterator[tuple[str, str]]:
 
 def trust(where: Place, key: str, path: Path | None = None) -> None:
     """Remembers a server's key, in place of another one."""
-    kept = text(raw(key))
+    kept = shown(key)
     _edit(path or paths.known_servers(), lambda content: _without(content, where) + f"{where} {kept}\n")
 
 

@@ -1,7 +1,8 @@
 """The network's side of a bus address: keys, fingerprints, and the options that make a TCP connection a CURVE one.
 
 Only values live here. Who may connect is decided in `guests`, sockets are opened in `bus` and `link`. Keys are 32 bytes
-(Curve25519); as text they are Z85 (40 characters, ZeroMQ's RFC 32) and, for reading aloud, a fingerprint as ssh shows it.
+(Curve25519); as text they are Z85 (40 characters, ZeroMQ's RFC 32) for libzmq, base64 for people and files, and a fingerprint as ssh
+shows it for reading aloud.
 """
 
 from __future__ import annotations
@@ -81,6 +82,11 @@ def text(key: bytes) -> str:
     """Z85 of a key's 32 bytes."""
     encoded: bytes = z85.encode(key)
     return encoded.decode()
+
+
+def shown(key: str) -> str:
+    """A key as people copy it: base64. Z85 has `#`, `$` and `-`, which files and shells take for something else."""
+    return base64.b64encode(raw(key)).decode()
 
 
 def fingerprint(key: str) -> str:

@@ -29,10 +29,10 @@ BROWSE = 2.0  # seconds
 def key(of_node: bool, as_json: bool) -> None:
     """This machine's public key, for `egghead clients add NAME KEY` on a server. Made when there is none."""
     from egghead import keys, paths
-    from ipc.curve import fingerprint
+    from ipc.curve import fingerprint, shown
 
     pair = keys.own_pair(paths.server_key() if of_node else paths.client_key())
-    found = {"key": pair.public, "fingerprint": fingerprint(pair.public)}
+    found = {"key": shown(pair.public), "fingerprint": fingerprint(pair.public)}
     if as_json:
         print_json(found)
     elif of_node:
@@ -95,10 +95,10 @@ async def list_(as_json: bool) -> None:
 
 
 def _show(good: list[Any], present: list[dict[str, Any]], as_json: bool) -> None:
-    from ipc.curve import fingerprint
+    from ipc.curve import fingerprint, shown
 
     rows = [
-        {"name": g.name, "rights": g.rights, "key": g.key, "fingerprint": fingerprint(g.key),
+        {"name": g.name, "rights": g.rights, "key": shown(g.key), "fingerprint": fingerprint(g.key),
          "connections": [p for p in present if p["guest"] == g.name]}
         for g in good
     ]  # fmt: skip

@@ -20,11 +20,13 @@ from egghead import __version__, keys, lan, paths
 from egghead.client.connection import Client, user
 from egghead.errors import EggheadError, ExitCode, NodeError
 from ipc import Forbidden, IpcError, Peer, PeerDown, Remote, VersionMismatch
-from ipc.curve import KeyPair, fingerprint, text
+from ipc.curve import KeyPair, fingerprint, shown, text
 
 GREETING = (0.3, 0.7, 1.5)  # seconds that each of three questions is given
-PATIENCE = 8.0  # seconds to connect
+PATIENCE = 6.0  # seconds to connect
 SUSPICION = 1.5  # seconds after which a greeting with another key is taken for the reason why nobody answers
+
+VERDICT = 3.0  # seconds in which a connection that was lost is back, or is refused for good
 
 Confirm = Callable[[str, str], bool]
 """(server, fingerprint) -> whether the person accepts it."""
@@ -162,7 +164,7 @@ def _unwelcome(where: keys.Place, own: KeyPair, error: IpcError) -> NodeError:
         return NodeError(f"{where}: {error}", ExitCode.REFUSED)
     return NodeError(
         f"{where} does not let this machine in: its key is not authorised there. On that machine: "
-        f"egghead clients add {user()} '{own.public}'",
+        f"egghead clients add {user()} {shown(own.public)}",
         ExitCode.REFUSED,
     )
 
@@ -197,13 +199,15 @@ async def _while_welcome(peer: Peer, where: keys.Place, own: KeyPair) -> AsyncIt
     task = asyncio.current_task()
     assert task is not None
     refused: list[IpcError] = []
+    ended = False  # the block has ended by itself
 
     async def watch() -> None:
         try:
             await peer.wait_closed()
         except IpcError as error:
             refused.append(error)
-            task.cancel()
+            if not ended:
+                task.cancel()
 
     watching = asyncio.create_task(watch())
     try:
@@ -213,9 +217,10 @@ async def _while_welcome(peer: Peer, where: keys.Place, own: KeyPair) -> AsyncIt
             raise _unwelcome(where, own, refused[0]) from None
         raise
     except (EggheadError, IpcError):
-        await asyncio.sleep(0)  # the call that failed may be the first to hear of it
+        ended = True
+        if not peer.connected:  # the call that failed is the first to hear of it; the reason comes when it knocks again
+            await asyncio.wait({watching}, timeout=VERDICT)
         if refused:
-            task.uncancel()
             raise _unwelcome(where, own, refused[0]) from None
         raise
     finally:
