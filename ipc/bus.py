@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import logging
 import os
 import resource
 import select
@@ -29,11 +28,12 @@ from ipc.guests import Door, Guest
 from ipc.limits import Limits
 from ipc.raw import readable, receive, send3
 from ipc.rights import Rights
+from ipc.seldom import seldom
 from ipc.sessions import Registration
 from ipc.switch import Switch
 from ipc.zap import Guesses, Handshake, Refusals, read_handshake, read_subscription
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
 
 _ZAP = "inproc://zeromq.zap.01"  # the address is fixed by libzmq
 _BATCH = 256  # messages read before other sockets are looked at again
@@ -129,6 +129,10 @@ class Bus:
         self._router.affinity = 1
         self._xpub = self._guarded(zmq.XPUB)
         self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
+        # What comes here are subscriptions. libzmq keeps each that it has read, a quarter of a kilobyte of prefix in some
+        # five of memory, before the bus can refuse it: it must not read thousands at once.
+        self._xpub.rcvhwm = 4
+        self._xpub.maxmsgsize = 2048
         self._router_monitor = self._monitor(self._router, "bus")
         self._xpub_monitor = self._monitor(self._xpub, "events")
         self.switch = Switch(
@@ -446,7 +450,7 @@ class Bus:
                 log.warning("%s sent a bad subscription and is cut off: %s", user, error)
                 self.cut(descriptor)
                 continue
-            self.switch.subscription(user, descriptor, prefix, begins)
+            self.switch.subscription(user, descriptor, prefix, begins, time.monotonic())
 
     # What the switch can do
 

@@ -5,15 +5,15 @@ Every message to a session goes through here, so no bound can be forgotten. What
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ipc import wire
 from ipc.limits import OVERHEAD, Limits
+from ipc.seldom import seldom
 from ipc.sessions import Session
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
 
 
 class SendPort(Protocol):

@@ -7,16 +7,18 @@ decided in `switch`, bytes are counted in `delivery`.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ipc import wire
 from ipc.delivery import Delivery
 from ipc.limits import Limits
+from ipc.seldom import seldom
 from ipc.sessions import Flight, Session
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
+
+_FEW = 100  # calls in flight that a caller has for certain, whatever others do
 
 
 class Flights:
@@ -37,6 +39,7 @@ class Flights:
         self._limits = limits
         self._stats = stats
         self._present = present
+        self._count = 0
         # Numbers of no other bus: a callee that answers late must not answer somebody else's request.
         self._numbers = itertools.count((epoch % 2**42 << 20) + 1)
 
@@ -52,6 +55,7 @@ class Flights:
         target = self._names[call.target]
         flight = Flight(session, call.id, target, next(self._numbers), type(call) is wire.Open)
         session.calls[call.id] = target.serving[flight.number] = flight
+        self._count += 1
         request = wire.Request(
             flight.number, session.name, session.incarnation, call.method, call.timeout_ms,
             *((call.credit, 1) if isinstance(call, wire.Open) else (None, call.attempt)),
@@ -63,16 +67,18 @@ class Flights:
     ) -> tuple[str, str] | None:
         """Code and text of a refusal; None when the call may go on."""
         target = call.target
+        if not self._delivery.admit(session, now):
+            return "overloaded", f"{session.name} sends too many messages"
         if not session.rights.may_call(target, call.method):
             return "forbidden", f"{session.name} may not call {target}.{call.method}: `allow` does not name it"
         if call.id in session.calls:
             return "forbidden", f"call id {call.id} is in flight already"
         if len(payload) > self._limits.frame:
             return "too_big", f"{len(payload)} bytes, the limit is {self._limits.frame}"
-        if not self._delivery.admit(session, now):
-            return "overloaded", f"{session.name} sends too many messages"
         if len(session.calls) >= self._limits.calls:
             return "overloaded", f"{session.name} has {len(session.calls)} calls in flight"
+        if self._count >= self._limits.flights and len(session.calls) >= _FEW:
+            return "overloaded", f"{self._count} calls are in flight, {len(session.calls)} of {session.name}"
         if target == "bus":
             return None
         peer = self._names.get(target)
@@ -84,11 +90,14 @@ class Flights:
 
     def cast(self, session: Session, cast: wire.Cast, payload: Any, now: float) -> None:
         """Give a cast to its target, if it is there and reads."""
+        if not self._delivery.admit(session, now):
+            self._delivery.discarded += 1
+            return
         if not session.rights.may_call(cast.target, cast.method) or len(payload) > self._limits.frame:
             log.warning("%s: cast to %s.%s refused", session.name, cast.target, cast.method)
             return
         peer = self._names.get(cast.target)
-        if not self._delivery.admit(session, now) or peer is None or self._delivery.full(peer):
+        if peer is None or self._delivery.full(peer):
             self._delivery.discarded += 1
             return
         self._delivery.send(peer, wire.Told(session.name, session.incarnation, cast.method), payload)
@@ -100,6 +109,7 @@ class Flights:
             self._delivery.discarded += 1  # nobody waits: cancelled, timed out, or the caller is gone
             return
         del flight.caller.calls[flight.id]
+        self._count -= 1
         answer: wire.Result | wire.Error | wire.End
         if isinstance(message, wire.Error):
             answer = wire.Error(flight.id, message.type, message.message)
@@ -126,10 +136,13 @@ class Flights:
         flight = session.calls.pop(cancel.id, None)
         if flight is not None:
             del flight.target.serving[flight.number]
+            self._count -= 1
             self._delivery.send(flight.target, wire.Cancel(flight.number))
 
     def ended(self, session: Session, reason: str) -> None:
         """A session is over: fail what it was asked, cancel what it asked."""
+        own = sum(flight.caller is session for flight in session.serving.values())  # they stand in both
+        self._count -= len(session.serving) + len(session.calls) - own
         for flight in session.serving.values():
             if flight.caller is not session:
                 del flight.caller.calls[flight.id]
@@ -140,6 +153,9 @@ class Flights:
                 self._delivery.send(flight.target, wire.Cancel(flight.number))
         session.serving.clear()
         session.calls.clear()
+
+    def __len__(self) -> int:
+        return self._count
 
     def _own(self, session: Session, call: wire.Call | wire.Open, now: float) -> None:
         """The bus itself as a target."""

@@ -6,15 +6,15 @@ caught up, and is then told by an unasked Subscribed that something is missing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from ipc import wire
 from ipc.limits import Limits
+from ipc.seldom import seldom
 from ipc.sessions import Session
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
 
 Queue = Callable[[Session, bytes, Any], None]
 

@@ -26,6 +26,7 @@ class Limits:
     window: int = 4 * MiB  # what a peer may have sent and the bus not yet read
     mark: int = 256 * 1024  # a peer is asked to acknowledge after so many bytes
     calls: int = 10_000  # calls and streams in flight of one caller (count)
+    flights: int = 100_000  # calls and streams in flight in all: above, callers with many of them are refused (count)
     subscriptions: int = 1_000  # subscriptions and monitors of one peer (count)
     rate: float = 50_000.0  # messages a second that one peer may start (count)
     burst: float = 50_000.0  # and so many at once (count)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
 from ipc import wire
 from ipc.errors import Overloaded, PeerDown, TooBig
 from ipc.limits import OVERHEAD, Limits
 from ipc.link import Link
+from ipc.seldom import seldom
 
-log = logging.getLogger("ipc.peer")
+log = seldom("ipc.peer")
 
 PATIENCE = 10.0  # seconds to wait for a bus that does not read
 _LONGEST_PAUSE = 10.0  # seconds, whatever a bus asks for

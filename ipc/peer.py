@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,10 +25,11 @@ from ipc.outbox import Outbox
 from ipc.publishing import Publisher
 from ipc.raw import Sockets
 from ipc.reading import Reader
+from ipc.seldom import seldom
 from ipc.serving import Handler, Server
 from ipc.streams import Stream
 
-log = logging.getLogger("ipc.peer")
+log = seldom("ipc.peer")
 
 TIMEOUT = 10.0  # seconds, of a call that does not say
 STREAM_TIMEOUT = 300.0

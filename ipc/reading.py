@@ -6,7 +6,6 @@ Queues and gaps are in `events`, sockets in `link`; this joins them over the lif
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Protocol
 
 from ipc import wire
@@ -14,8 +13,9 @@ from ipc.errors import Forbidden, PeerDown, RemoteProtocolError
 from ipc.events import Event, Subscription
 from ipc.limits import OVERHEAD
 from ipc.link import Link
+from ipc.seldom import seldom
 
-log = logging.getLogger("ipc.peer")
+log = seldom("ipc.peer")
 
 
 class Acker(Protocol):

@@ -6,21 +6,46 @@ Pure matching on names, methods, topics and patterns. Who is asking is decided e
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ipc.errors import LocalProtocolError
 
 _KEYS = ("call", "publish", "subscribe", "monitor")
-_CACHE = 4096
+_CACHE = 512
 
 ALL: dict[str, Any] = {"call": {"*": ["*"]}, "publish": [""], "subscribe": [""], "monitor": ["*"]}
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A name pattern in which `*` matches anything, `/` too, and everything else is literal."""
-    return re.compile("".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", pattern)), re.S)
+class Pattern:
+    """A name pattern in which `*` matches anything, `/` too, and everything else is literal.
+
+    Not a regular expression: one with many stars takes years for a name that nearly fits, and peers choose both.
+    """
+
+    __slots__ = ("_first", "_last", "_middle", "_shortest", "_stars")
+
+    def __init__(self, pattern: str) -> None:
+        first, *rest = pattern.split("*")
+        self._first = first
+        self._stars = bool(rest)
+        self._last = rest[-1] if rest else ""
+        self._middle = tuple(part for part in rest[:-1] if part)
+        self._shortest = len(self._first) + len(self._last)
+
+    def matches(self, name: str) -> bool:
+        """Whether the whole name fits."""
+        if not self._stars:
+            return name == self._first
+        if len(name) < self._shortest or not name.startswith(self._first) or not name.endswith(self._last):
+            return False
+        at, end = len(self._first), len(name) - len(self._last)
+        for part in self._middle:  # the leftmost place for each leaves most room for the next
+            found = name.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
 
 
 def _strings(key: str, value: Any) -> list[str]:
@@ -47,12 +72,11 @@ class Rights:
         if not isinstance(calls, Mapping):
             raise LocalProtocolError(f"allow.call must map target patterns to lists of methods, not {calls!r}")
         self._calls = [
-            (compile_pattern(str(target)), frozenset(_strings(f"call.{target}", methods)))
-            for target, methods in calls.items()
+            (Pattern(str(target)), frozenset(_strings(f"call.{target}", methods))) for target, methods in calls.items()
         ]
         self._publish = tuple(_strings("publish", allow.get("publish") or []))
         self._subscribe = tuple(_strings("subscribe", allow.get("subscribe") or []))
-        self._monitor = [compile_pattern(pattern) for pattern in _strings("monitor", allow.get("monitor") or [])]
+        self._monitor = [Pattern(pattern) for pattern in _strings("monitor", allow.get("monitor") or [])]
         self._call_cache: dict[tuple[str, str], bool] = {}
         self._publish_cache: dict[str, bool] = {}
 
@@ -64,8 +88,7 @@ class Rights:
             if len(self._call_cache) >= _CACHE:
                 self._call_cache.clear()  # names come from outside: an unbounded cache would be a leak to order
             known = self._call_cache[key] = any(
-                ("*" in methods or method in methods) and pattern.fullmatch(target) is not None
-                for pattern, methods in self._calls
+                ("*" in methods or method in methods) and pattern.matches(target) for pattern, methods in self._calls
             )
         return known
 
@@ -87,4 +110,4 @@ class Rights:
 
         A `*` in the asked pattern is matched as a character: what an allowed `*` covers, it covers for every name.
         """
-        return any(allowed.fullmatch(pattern) is not None for allowed in self._monitor)
+        return any(allowed.matches(pattern) for allowed in self._monitor)

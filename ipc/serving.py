@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -15,8 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 from ipc import wire
 from ipc.errors import IpcError, LocalProtocolError, Refused, RemoteProtocolError, TooBig
+from ipc.seldom import seldom
 
-log = logging.getLogger("ipc.peer")
+log = seldom("ipc.peer")
 
 CHUNK_COST = 64  # bytes that a chunk costs beyond its payload: empty chunks must use credit too
 

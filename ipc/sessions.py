@@ -15,7 +15,7 @@ from typing import Any
 from ipc.errors import LocalProtocolError
 from ipc.guests import Guest
 from ipc.limits import Bucket, Limits
-from ipc.rights import Rights
+from ipc.rights import Pattern, Rights
 
 _NAME = re.compile(r"[^\x00-\x20#~*\x7f\ud800-\udfff]{1,200}")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -90,12 +90,11 @@ class Flight:
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """A monitor of a session. `waiting`: the end of its snapshot was not told yet."""
+    """A monitor of a session."""
 
     session: Session
     id: int
-    pattern: re.Pattern[str]
-    waiting: bool = True
+    pattern: Pattern
 
 
 @dataclass(eq=False, slots=True)
@@ -148,6 +147,7 @@ class Session:
         "serving",
         "since",
         "slow_until",
+        "unwanted",
         "user",
         "watches",
     )
@@ -174,6 +174,7 @@ class Session:
         self.event_fd: int | None = None
         self.events_before = self.events_marked = self.events_acked = 0
         self.bucket = Bucket(limits.rate, limits.burst)
+        self.unwanted = 0  # subscriptions of its event connection that were refused
         self.slow_until = 0.0
         self.since = 0.0  # monotonic, when it said Hello
         self.guest: Guest | None = None  # who came in from the network

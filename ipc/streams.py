@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Protocol
 
 from ipc import wire
-from ipc.errors import CallTimeout, IpcError, LocalProtocolError
+from ipc.errors import CallTimeout, IpcError, LocalProtocolError, RemoteProtocolError
 from ipc.feed import Feed
 from ipc.serving import CHUNK_COST
 
@@ -51,6 +51,7 @@ class Stream:
         self._payload = payload
         self._feed: Feed[bytes] = Feed()
         self._consumed = 0
+        self._credit = CREDIT  # what the producer may still send
         self._ended = False  # the producer is known to have ended
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,6 +99,13 @@ class Stream:
 
     def push(self, payload: bytes | None) -> None:
         """A chunk arrived (called by the peer)."""
+        if self._credit <= 0:
+            if not self._ended:
+                self.fail(RemoteProtocolError(f"{self._target}.{self._method} sends more than it was given credit for"))
+                with contextlib.suppress(IpcError):
+                    self._peer.send_now(wire.Cancel(self.id))
+            return
+        self._credit -= len(payload or b"") + CHUNK_COST
         self._feed.put(payload or b"")
 
     def end(self) -> None:
@@ -120,6 +128,7 @@ class Stream:
         self._consumed += len(payload) + CHUNK_COST
         if self._consumed >= CREDIT // 2 and not self._ended:
             amount, self._consumed = self._consumed, 0
+            self._credit += amount
             with contextlib.suppress(IpcError):  # the bus went away: the chunks that arrived are still given
                 self._peer.send_now(wire.Credit(self.id, amount))
         return wire.unpack(payload)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -22,11 +21,15 @@ from ipc.inline import Inline
 from ipc.limits import Limits
 from ipc.notices import Death, read_notice
 from ipc.rights import Rights
+from ipc.seldom import seldom
 from ipc.sessions import Doom, Doors, Registration, Session, client_user
 from ipc.topics import EventPort, Topics
 from ipc.watches import Watches
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
+
+
+_OVER = 1000
 
 
 class Port(SendPort, EventPort, Protocol):
@@ -64,6 +67,7 @@ class Switch:
         self._fds: dict[int, Session] = {}
         self._event_users: dict[str, Session] = {}
         self._secrets: dict[str, Session] = {}
+        self._over: dict[str, int] = {}  # event connections that were cut with their sessions
         self._doomed: dict[Session, None] = {}
         self._connections = itertools.count(1)
         self._clients = itertools.count(1)
@@ -306,6 +310,10 @@ class Switch:
         del self._event_users[session.event_user], self._secrets[session.secret]
         self._doomed.pop(session, None)
         self._delivery.ended(session)
+        if session.event_fd is not None:
+            self._over[session.event_user] = session.event_fd
+            if len(self._over) > _OVER:
+                del self._over[next(iter(self._over))]
         self._topics.cut(session)
         self._inline.drop(session)
         if cut:
@@ -320,29 +328,38 @@ class Switch:
 
     def _publish(self, session: Session, event: wire.Publish, payload: Any, now: float) -> None:
         topic = event.topic
+        if not self._delivery.admit(session, now, len(payload)) or len(payload) > self.limits.frame:
+            return
         if not session.rights.may_publish(topic) or not topic.endswith("/") or topic[0] == "~":
             log.warning("%s may not publish on %r", session.name, topic)
             self._delivery.send(session, wire.Denied(topic, f"{session.name} may not publish on {topic!r}"), None)
             return
-        if len(payload) > self.limits.frame or not self._delivery.admit(session, now, len(payload)):
-            return
         self._topics.publish(session, event, payload, now)
 
-    def subscription(self, user: str, fd: int, prefix: str, on: bool) -> None:
+    def subscription(self, user: str, fd: int, prefix: str, on: bool, now: float) -> None:
         """A subscription frame of an event connection."""
         session = self._event_users.get(user)
         if session is None:
-            self.port.cut(fd)  # the session this credential was made for is over
+            if self._over.get(user) != fd:  # what was cut with its session may still be read for a while
+                self.port.cut(fd)  # the session this credential was made for is over
             return
         if not self._topics.adopt(session, fd):
             log.warning("%s: second event connection refused", session.name)
             self.port.cut(fd)
             return
-        if not on:
+        if not self._delivery.admit(session, now):
+            session.unwanted = self.limits.subscriptions
+        elif not on:
             self._topics.unsubscribe(session, prefix)
             return
-        if prefix == session.marks or self._may_read(session, prefix):
+        elif prefix == session.marks or self._may_read(session, prefix):
             self._topics.subscribe(session, prefix)
+            return
+        session.unwanted += 1
+        if session.unwanted > self.limits.subscriptions:
+            # libzmq keeps a refused subscription for as long as its connection lives.
+            log.warning("%s floods the bus with subscriptions: cut", session.name)
+            self._end(session, "flooded the bus with subscriptions", False, now)
 
     def _may_read(self, session: Session, prefix: str) -> bool:
         """Whether events below a prefix may be read; if not, the peer is told why."""
@@ -408,6 +425,7 @@ class Switch:
             "forwarded": self._delivery.forwarded,
             "discarded": self._delivery.discarded,
             "waiting_bytes": self._delivery.waiting,
+            "in_flight": len(self._flights),
             "peers": [
                 {
                     "name": session.name,

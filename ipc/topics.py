@@ -5,18 +5,18 @@ Rights and rates are decided in `switch` before anything comes here.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ipc import wire
 from ipc.inline import Inline
 from ipc.limits import OVERHEAD, Limits
+from ipc.seldom import seldom
 from ipc.sessions import Node, Session
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
 
-_TAILS = 50_000  # topics whose last seq is kept: a peer may invent topics below its prefix
+_TAILS = 1_000  # topics of one sender whose last seq is kept: a peer may invent topics below its prefix
 
 
 class EventPort(Protocol):
@@ -61,8 +61,9 @@ class Topics:
         self.inline = inline
         self._fds: dict[int, Session] = {}
         self._nodes: dict[str, Node] = {}
-        self._lengths: tuple[int, ...] = ()
-        self._tails: dict[tuple[str, str], tuple[int, int, float]] = {}
+        self._lengths: tuple[int, ...] = ()  # of the prefixes
+        self._of_length: dict[int, int] = {}  # how many prefixes there are of each length
+        self._tails: dict[str, dict[str, tuple[int, int, float]]] = {}  # by sender and topic
         self._tails_at = now
 
     # Publishing
@@ -76,8 +77,9 @@ class Topics:
 
     def note_tail(self, session: Session, topic: str, seq: int, now: float) -> None:
         """Remember the last seq of a sender on a topic, to be said again."""
-        if len(self._tails) < _TAILS or (session.name, topic) in self._tails:
-            self._tails[session.name, topic] = (session.incarnation, seq, now)
+        tails = self._tails.setdefault(session.name, {})
+        if len(tails) < _TAILS or topic in tails:
+            tails[topic] = (session.incarnation, seq, now)
 
     def _spread(self, topic: str, header: bytes, payload: Any) -> None:
         size = 0
@@ -138,7 +140,7 @@ class Topics:
             node = self._nodes.get(prefix)
             if node is None:
                 node = self._nodes[prefix] = Node(prefix, check_at=self._limits.mark)
-                self._lengths = tuple(sorted({len(known) for known in self._nodes}))
+                self._count(len(prefix), 1)
             session.nodes[prefix] = node
             node.readers[session] = node.total
         self._send(session, wire.Subscribed(prefix))
@@ -155,7 +157,17 @@ class Topics:
         session.events_before += node.total - node.readers.pop(session)
         if not node.readers:
             del self._nodes[prefix]
-            self._lengths = tuple(sorted({len(known) for known in self._nodes}))
+            self._count(len(prefix), -1)
+
+    def _count(self, length: int, change: int) -> None:
+        """A prefix of this length is new or gone."""
+        count = self._of_length.get(length, 0) + change
+        if count:
+            self._of_length[length] = count
+        else:
+            del self._of_length[length]
+        if count == (change > 0):  # the first of its length, or the last
+            self._lengths = tuple(sorted(self._of_length))
 
     def _drop(self, session: Session) -> None:
         for prefix in list(session.nodes):
@@ -174,9 +186,13 @@ class Topics:
         if now < self._tails_at + 1.0:
             return
         self._tails_at = now
-        for (name, topic), (incarnation, seq, at) in list(self._tails.items()):
-            tail = wire.Tail(name, incarnation, self._epoch, seq, int((now - at) * 1000))
-            self._spread(topic, wire.encode(tail), None)
-            self.inline.tail(topic, tail)
-            if now - at > self._limits.tail:
-                del self._tails[name, topic]
+        for name, tails in list(self._tails.items()):
+            for topic, (incarnation, seq, at) in list(tails.items()):
+                tail = wire.Tail(name, incarnation, self._epoch, seq, int((now - at) * 1000))
+                if any(topic[:length] in self._nodes for length in self._lengths):
+                    self._spread(topic, wire.encode(tail), None)
+                self.inline.tail(topic, tail)
+                if now - at > self._limits.tail:
+                    del tails[topic]
+            if not tails:
+                del self._tails[name]

@@ -5,15 +5,15 @@ Total, as the codec is: any frames give a value or RemoteProtocolError. Who is l
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipc.errors import RemoteProtocolError
 from ipc.limits import Bucket
+from ipc.seldom import seldom
 
-log = logging.getLogger("ipc.bus")
+log = seldom("ipc.bus")
 
 _FIELDS = 8  # route, empty, version, request, domain, address, identity, mechanism; credentials follow
 _LONGEST = 255  # characters of a topic

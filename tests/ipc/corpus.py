@@ -55,9 +55,9 @@ def recorded(recorder: Recorder) -> Iterator[None]:
         recorder.said(user.startswith("b#"), frames)
         received(self, rid, user, fd, frames, now)
 
-    def on_subscription(self: Switch, user: str, fd: int, prefix: str, on: bool) -> None:
+    def on_subscription(self: Switch, user: str, fd: int, prefix: str, on: bool, now: float) -> None:
         recorder.inputs[joined(SUBSCRIPTIONS, [bytes([on]) + prefix.encode()])] = None
-        subscription(self, user, fd, prefix, on)
+        subscription(self, user, fd, prefix, on, now)
 
     def on_control(self: Switch, message: Any, now: float) -> None:
         recorder.inputs[joined(NOTICES, [json.dumps(message).encode()])] = None

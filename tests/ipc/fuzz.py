@@ -141,7 +141,7 @@ def conversations(parts: list[bytes]) -> None:
             case 3 | 4 as on:
                 session = switch.sessions.get(rid)
                 if session is not None:
-                    switch.subscription(session.event_user, fd + 10, rest.decode(errors="replace"), on == 3)
+                    switch.subscription(session.event_user, fd + 10, rest.decode(errors="replace"), on == 3, now)
             case 5:
                 switch.events_lost(fd + 10)
             case _:
@@ -149,7 +149,7 @@ def conversations(parts: list[bytes]) -> None:
                 switch.received(rid, user, fd, [rest, *following], now)
     calls = {id(f) for s in switch.sessions.values() for f in s.calls.values()}
     serving = {id(f) for s in switch.sessions.values() for f in s.serving.values()}
-    assert calls - serving == set() == serving - calls
+    assert calls == serving and len(calls) == switch.stats()["in_flight"]
     assert switch.stats()["waiting_bytes"] == sum(session.waiting for session in switch.sessions.values())
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipc import LocalProtocolError
 from ipc.limits import Bucket
-from ipc.rights import Rights, compile_pattern
+from ipc.rights import Pattern, Rights
 
 
 def test_absent_allow_allows_nothing() -> None:
@@ -62,8 +65,24 @@ names = st.text("ab/*", max_size=6)
 @given(names, names, st.text("ab/", max_size=6))
 def test_coverage_is_sound(allowed: str, asked: str, name: str) -> None:
     """Whatever an accepted pattern matches is matched by the allowed one too."""
-    if Rights({"monitor": [allowed]}).may_monitor(asked) and compile_pattern(asked).fullmatch(name):
-        assert compile_pattern(allowed).fullmatch(name)
+    if Rights({"monitor": [allowed]}).may_monitor(asked) and Pattern(asked).matches(name):
+        assert Pattern(allowed).matches(name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab/*", max_size=8), st.text("ab/*", max_size=10))
+def test_a_pattern_is_what_the_regular_expression_would_be(pattern: str, name: str) -> None:
+    """`*` stands for any characters and everything else for itself."""
+    expression = ".*".join(re.escape(part) for part in pattern.split("*"))
+    assert Pattern(pattern).matches(name) == (re.fullmatch(expression, name, re.S) is not None)
+
+
+def test_no_pattern_takes_long() -> None:
+    """A pattern of 127 stars against the longest name that nearly fits is decided at once."""
+    began = time.monotonic()
+    assert not Pattern("*a" * 127 + "b").matches("a" * 200)
+    assert Pattern("*a" * 127).matches("a" * 200)
+    assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.parametrize(

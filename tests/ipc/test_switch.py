@@ -278,7 +278,7 @@ def test_a_reader_that_is_too_far_behind_loses_its_event_connection() -> None:
     bench = Bench(Limits(event_budget=10_000, mark=1000))
     a, b = bench.join("a"), bench.join("b")
     session = bench.switch.names["b"]
-    bench.switch.subscription(session.event_user, 77, "t/", True)
+    bench.switch.subscription(session.event_user, 77, "t/", True, bench.now)
     for seq in range(1, 5):
         bench.say(*a, wire.Publish("t/", seq), bytes(1000))
         marks = [m for topic, m in bench.port.published if topic == session.marks]
@@ -364,6 +364,7 @@ class SwitchMachine(RuleBasedStateMachine):
         out = {id(f) for s in switch.sessions.values() for f in s.calls.values()}
         serving = {id(f) for s in switch.sessions.values() for f in s.serving.values()}
         assert out == serving
+        assert switch.stats()["in_flight"] == len(out)
         assert switch.stats()["waiting_bytes"] == sum(s.waiting for s in switch.sessions.values())
 
     @invariant()
