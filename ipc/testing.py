@@ -15,12 +15,13 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -180,6 +181,16 @@ class RunningBus:
         assert self._process is not None
         self._process.kill()
         await self._ended()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT afterwards if it still lives (only with process=True)."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self._process is not None:
+                os.kill(self.pid, signal.SIGCONT)
 
     async def restart(self) -> None:
         """Kill (or stop) the bus and start it again with all registrations."""
