@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import logging
 import re
@@ -58,13 +59,21 @@ def found(name: str, host: str, addresses: list[str], port: Any, properties: Any
         good = tuple(str(ipaddress.ip_address(address.partition("%")[0])) for address in addresses[:16])
     except (LocalProtocolError, KeyError, ValueError, AttributeError, TypeError):
         return None
-    instance = name.removesuffix("." + SERVICE)
+    said = properties.get(b"name")
+    instance = said.decode("utf-8", "replace") if isinstance(said, bytes) and said else name.removesuffix("." + SERVICE)
     return Found(_plain(instance), _plain(host.rstrip(".")), good, port, key) if good else None
 
 
 def _plain(value: str) -> str:
     """Without what could command a terminal."""
     return "".join(c if c.isprintable() else "?" for c in value)[:100]
+
+
+def instance(name: str, port: int, key: str) -> str:
+    """The name of a node's record: machines may be called the same, and of two that probe at the same moment the library
+    would take neither for the other. So each has its own to begin with."""
+    digest = hashlib.sha256(f"{key} {port}".encode()).hexdigest()
+    return f"{label(name)[:55]}-{digest[:6]}"
 
 
 class Announcement:
@@ -94,13 +103,13 @@ class Announcement:
             self._zeroconf = AsyncZeroconf(interfaces=addresses, ip_version=_versions(addresses))
             self._info = ServiceInfo(
                 SERVICE,
-                f"{self._name}.{SERVICE}",
+                f"{instance(self._name, self._port, self._key)}.{SERVICE}",
                 port=self._port,
-                properties={"v": VERSION, "key": self._key},
+                properties={"v": VERSION, "key": self._key, "name": self._name},
                 parsed_addresses=addresses,
                 server=f"{self._name}.local.",
             )
-            # A name that another node has becomes `name-2` and so on.
+            # A record name that somebody else claims all the same becomes another one.
             await (await self._zeroconf.async_register_service(self._info, allow_name_change=True))
             logger.info("announced as %s on %s", self._info.name, ", ".join(addresses))
         except (OSError, Error, RuntimeError) as error:
@@ -165,3 +174,21 @@ async def browse(seconds: float) -> list[Found]:
             for info in infos
         ]
     return sorted((one for one in all_found if one is not None), key=lambda one: (one.name, one.port))
+
+
+async def resolve(host: str, seconds: float = 3.0) -> str | None:
+    """The address of a `.local` name, for machines whose resolver does not ask the local network; None: nobody answers."""
+    try:
+        from zeroconf import AddressResolver, IPVersion  # type: ignore[attr-defined]  # public, left out of __all__
+        from zeroconf.asyncio import AsyncZeroconf
+    except ImportError:
+        return None
+    try:
+        async with AsyncZeroconf(ip_version=IPVersion.V4Only) as zeroconf:
+            resolver = AddressResolver(host.rstrip(".") + ".")
+            if not await resolver.async_request(zeroconf.zeroconf, seconds * 1000):
+                return None
+            addresses = resolver.parsed_addresses(IPVersion.V4Only)
+    except OSError:
+        return None
+    return addresses[0] if addresses else None

@@ -40,12 +40,29 @@ class Introduction:
     confirm: Confirm | None = None
 
 
+async def reach(where: keys.Place) -> keys.Place:
+    """The place with a name that the system can resolve. Raises NodeError when nobody has that name."""
+    try:
+        await asyncio.get_running_loop().getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+        return where
+    except (socket.gaierror, UnicodeError) as error:
+        address = None
+        if where.host.endswith(".local"):
+            from egghead import mdns
+
+            address = await mdns.resolve(where.host)
+        if address is None:
+            why = error.strerror if isinstance(error, socket.gaierror) else error
+            raise NodeError(
+                f"no machine is called {where.host!r} ({why}); which nodes there are: egghead servers", ExitCode.NO_NODE
+            ) from error
+        return keys.Place(address, where.port)
+
+
 async def greet(where: keys.Place) -> str | None:
     """The public key that the machine at this place tells; None when it tells none. Anybody could have answered."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(where.host, where.port, type=socket.SOCK_DGRAM)
-    except socket.gaierror as error:
-        raise NodeError(f"no machine is called {where.host!r} ({error.strerror}); see: egghead servers", ExitCode.NO_NODE) from error  # fmt: skip
+    there = await reach(where)
+    found = await asyncio.get_running_loop().getaddrinfo(there.host, there.port, type=socket.SOCK_DGRAM)
     for pause in GREETING:
         answers = await asyncio.gather(*(_greet(family, address, pause) for family, _, _, _, address in found[:4]))
         for key in answers:
@@ -122,7 +139,8 @@ async def connected(
     where = keys.place(server)
     own = keys.own_pair(paths.client_key())
     key = await meet(where, introduction)
-    peer = Peer(Remote(where.host, where.port, key, own), name=f"client:{user()}", credential="-")
+    there = await reach(where)
+    peer = Peer(Remote(there.host, there.port, key, own), name=f"client:{user()}", credential="-")
     peer.on_change = on_change
     try:
         await _connect(peer, where, key, own)
