@@ -57,7 +57,7 @@ TABLE: tuple[Row, ...] = (
         "full",
         "call",
         "store",
-        ("create", "update", "edit", "append", "trash", "restore", "rename", "undo"),
+        ("create", "update", "edit", "append", "trash", "restore", "rename", "undo", "purge"),
         "write notes, and so make agents and grant them rights",
     ),
     Row("full", "call", "node", ("logs",), "`logs`"),

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from records.disk import TEMPORARY, beside, make_folders, sweep, sync_folder
 from records.errors import NotFound
 from records.markdown import revision_of
+
+PRUNED = "pruned"  # its time is that of the last pruning
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class History:
         self.directory = directory
         self.max_age = max_age
         self.max_bytes = max_bytes
+        self._kept = 0  # bytes since the last pruning
 
     def keep(self, path: str, data: bytes, action: str, now: float | None = None) -> Version:
         """Store replaced bytes, durably, before the write that replaces them. Raises OSError."""
@@ -42,15 +46,41 @@ class History:
         at = moment.strftime("%Y%m%dT%H%M%S.%fZ")
         name = f"{at}-{revision_of(data)}-{action}"
         folder = self.directory / path
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(os.fspath(folder))
         target = folder / name
-        temporary = folder / f".{name}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with beside(os.fspath(self.directory / name), data, None) as temporary:
+            os.replace(temporary, target)
+        sync_folder(os.fspath(folder))
+        self._kept += len(data)
+        if self._kept > self.max_bytes // 8:
+            self.prune(now)
         return _version(target)
+
+    def follow(self, old: str, new: str) -> None:
+        """The versions of a note that moved are found under its new path. Raises OSError."""
+        source = self.directory / old
+        if not source.is_dir() or old == new:
+            return
+        make_folders(os.fspath(self.directory / new))
+        for entry in list(source.iterdir()):
+            if entry.is_file():
+                os.replace(entry, self.directory / new / entry.name)
+        sync_folder(os.fspath(self.directory / new))
+        with suppress(OSError):
+            source.rmdir()  # not when another note lies below it
+
+    def sweep(self) -> None:
+        """Remove what killed writes left, and once a day what is too old or too much."""
+        with suppress(OSError):
+            for entry in list(os.scandir(self.directory)):
+                if entry.name.startswith(TEMPORARY):
+                    sweep(entry.path)
+        try:
+            pruned = (self.directory / PRUNED).stat().st_mtime
+        except OSError:
+            pruned = 0.0
+        if time.time() - pruned > 86400:
+            self.prune()
 
     def of(self, path: str) -> list[Version]:
         """Kept versions of a note, newest first."""
@@ -72,22 +102,10 @@ class History:
                 f"no version {name!r} of {path!r} is kept; list them with `egghead records history`"
             ) from None
 
-    def follow(self, old: str, new: str) -> None:
-        """The versions of a note that moved are kept under its new path, beside any that are there. Raises OSError."""
-        source, target = self.directory / old, self.directory / new
-        try:
-            names = sorted(entry for entry in os.listdir(source) if (source / entry).is_file())
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        target.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            os.replace(source / name, target / name)
-        with suppress(OSError):  # notes below a folder of the same name keep it
-            source.rmdir()
-
     def forget(self, path: str, name: str) -> None:
         """Remove one kept version (it has become the file again)."""
-        (self.directory / path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the note is as it was asked for; a version too many harms nobody
+            (self.directory / path / name).unlink(missing_ok=True)
 
     def prune(self, now: float | None = None) -> int:
         """Remove what is too old or too much. Returns how many versions went."""
@@ -98,6 +116,8 @@ class History:
         for base, _, names in os.walk(self.directory):
             for name in names:
                 file = Path(base) / name
+                if name.startswith(".") or name == PRUNED:
+                    continue  # a version that is being written
                 try:
                     size = file.stat().st_size
                 except OSError:
@@ -111,9 +131,15 @@ class History:
             late = name < oldest
             over = total > self.max_bytes and newest[file.parent] != name
             if late or over:
-                file.unlink(missing_ok=True)
-                total -= size
-                gone += 1
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+                    total -= size
+                    gone += 1
+                with suppress(OSError):
+                    os.removedirs(file.parent)  # folders that are empty now
+        self._kept = 0
+        with suppress(OSError):
+            (self.directory / PRUNED).touch()
         return gone
 
 

@@ -6,6 +6,7 @@ without it, open with `read_only=True`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,9 @@ class Notes:
         self.index = index or Index(self.store.root / PRIVATE / "index.db", self.store.root, read_only=read_only)
         self.store.locate = self._locate
         self.faults: list[str] = []
+        self.indexed = True  # False: a write stands that the index could not take; the next `sync` brings it in
+        if not read_only:
+            self.store.recover()
         if sync and not read_only:
             self.sync()
 
@@ -65,6 +69,7 @@ class Notes:
         catalog = Catalog(self.index.entries())
         seen = {stat.path: stat for stat in self.store.scan(faults=faults)}
         self.faults = faults
+        self.indexed = True
         difference = catalog.compare(seen.values())
         changes = []
         for path in difference.removed:
@@ -95,8 +100,20 @@ class Notes:
 
     def _put(self, record: Record, *gone: str) -> Record:
         # Read again: the record may carry the id that it was asked for by, the index wants the one that it claims.
-        self.index.apply([self.store.read(record.path)], gone)
+        if not self._apply([self.store.read(record.path)], gone):
+            return record
         return replace(record, id=self.index.id_at(record.path) or record.id)
+
+    def _apply(self, upserts: Sequence[Record], removals: Sequence[str]) -> bool:
+        """Tell the index of a write that stands. False: it could not be told; `sync` finds what it missed."""
+        try:
+            self.index.apply(upserts, removals)
+        except (sqlite3.OperationalError, IndexBroken) as error:
+            # The files are the truth: a full disk under the index must not make a write look undone.
+            self.indexed = False
+            self.faults.append(f"the index did not take a change and is behind: {error}")
+            return False
+        return True
 
     def _writable(self) -> None:
         if self.read_only:
@@ -129,13 +146,18 @@ class Notes:
         self._writable()
         broken = self.index.backlinks(id_)
         record = self.store.trash(id_)
-        self.index.apply([], [record.path])
+        self._apply([], [record.path])
         return {"record": record, "broken": broken}
 
     def restore(self, id_: str) -> Record:
         """As `Store.restore`."""
         self._writable()
         return self._put(self.store.restore(id_))
+
+    def purge(self, id_: str | None = None, older_than: float = 0.0) -> list[str]:
+        """As `Store.purge`."""
+        self._writable()
+        return self.store.purge(id_, older_than)
 
     def undo(self, id_: str, version: str | None = None) -> Record:
         """As `Store.undo`."""
@@ -150,7 +172,7 @@ class Notes:
         done = self.store.rename(old, new, linkers, short=short)
         for linker in done.rewritten:
             if linker != done.record.path:
-                self.index.apply([self.store.read(linker)])
+                self._apply([self.store.read(linker)], [])
         record = self._put(done.record, *([path] if path != done.record.path else []))
         return {"record": record, "rewritten": list(done.rewritten), "failed": list(done.failed)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-import fcntl
+import itertools
 import os
 import stat as stat_module
 import threading
@@ -21,13 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from records import formats, frontmatter, ids
-from records.disk import TEMPORARY, exchange, same_file, sync_folder, write_beside
+from records import formats, frontmatter, ids, renaming
+from records.disk import TEMPORARY, beside, confirm, exchange, lock, make_folders, move_new, same_file, sweep
 from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, RecordError, Unreadable
 from records.fields import SETTABLE, check_fields
 from records.history import History, Version
 from records.markdown import clean, revision_of
 from records.model import FileStat, Record, stamp
+from records.renaming import Renaming
 
 PRIVATE = ".egghead"
 TRASH = ".trash"
@@ -201,10 +202,10 @@ class Store:
         return real == base or real.startswith(base + os.sep)
 
     def _sweep(self, full: str) -> None:
-        """Remove a temporary file that a killed write left; a write that is under way is younger."""
-        with suppress(OSError):
-            if time.time() - os.stat(full).st_mtime > 60:
-                os.unlink(full)
+        """Remove a temporary file that a killed write left."""
+        # With the writers kept out, what one of them has just exchanged is not taken for abandoned.
+        with suppress(OSError, RecordError), self._only_writer():
+            sweep(full)
 
     # --- writing ---
 
@@ -263,23 +264,14 @@ class Store:
     def _place(self, path: str, data: bytes) -> Record:
         """Put a new file where none is. Raises FileExistsError."""
         full = self._target(path)
+        folder = os.path.dirname(full)
         try:
-            os.makedirs(os.path.dirname(full), exist_ok=True)
-            if not self._below(os.path.realpath(os.path.dirname(full))):
+            make_folders(folder)
+            if not self._below(os.path.realpath(folder)):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
-            temporary = write_beside(full, data, None)
-            try:
-                os.link(temporary, full)  # unlike rename, this never replaces a file that appeared meanwhile
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
-                    raise
-                with open(full, "xb"):
-                    pass  # a disk without hard links: reserve the name first
-                os.replace(temporary, full)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
-            sync_folder(os.path.dirname(full))
+            with beside(full, data, None) as temporary:
+                move_new(temporary, full)
+                confirm([folder], lambda: os.rename(full, temporary))  # refused means that it is not there
         except FileExistsError:
             raise
         except OSError as error:
@@ -386,22 +378,20 @@ class Store:
 
     def _swap(self, full: str, path: str, data: bytes, seen: os.stat_result) -> bool:
         """Replace a file's bytes, if it is still the file that was seen. False: it is not."""
+        folder = os.path.dirname(full)
         try:
-            temporary = write_beside(full, data, seen)
-            try:
-                with self._only_writer():
-                    if not same_file(os.stat(full), seen):
-                        return False
-                    if not exchange(temporary, full):
-                        os.replace(temporary, full)
-                    elif not same_file(os.stat(temporary), seen):
-                        # An editor saved between the look and the exchange: its file goes back to where it was.
-                        exchange(temporary, full)
-                        return False
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
-            sync_folder(os.path.dirname(full))
+            with beside(full, data, seen) as temporary, self._only_writer():
+                if not same_file(os.stat(full), seen):
+                    return False
+                if not exchange(temporary, full):
+                    os.replace(temporary, full)
+                    confirm([folder], lambda: _cannot(full))
+                    return True
+                if not same_file(os.stat(temporary), seen):
+                    # An editor saved between the look and the exchange: its file goes back to where it was.
+                    exchange(temporary, full)
+                    return False
+                confirm([folder], lambda: exchange(temporary, full))  # refused means that the old file is there
         except FileNotFoundError:
             raise NotFound(f"{path!r} was removed while it was being changed") from None
         except OSError as error:
@@ -416,7 +406,7 @@ class Store:
             self.prepare()
         descriptor = os.open(private / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -446,36 +436,74 @@ class Store:
             path = self.path_of(id_)
             record = replace(self.read(path), id=id_)
             target = self.root / TRASH / path
-            if target.exists():
+            if os.path.lexists(target):
                 # The same note was trashed before: the older one keeps its time in its name.
-                older = datetime.fromtimestamp(target.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-                self._move(target, target.with_name(f"{target.stem}.{older}{target.suffix}"), path)
+                self._move(target, self._older(target), path)
             self._move(self.root / path, target, path)
             return record
 
+    def _older(self, target: Path) -> Path:
+        moment = datetime.fromtimestamp(target.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        for count in itertools.count(1):
+            number = "" if count == 1 else f"-{count}"
+            name = target.with_name(f"{target.stem}.{moment}{number}{target.suffix}")
+            if not os.path.lexists(name):
+                return name
+        raise AssertionError("unreachable")
+
+    def purge(self, id_: str | None = None, older_than: float = 0.0) -> list[str]:
+        """Remove one trashed note for good, or all that went to the trash more than `older_than` seconds ago; their ids.
+
+        Their kept versions stay until they are too old. Raises NotFound, ReadOnly.
+        """
+        base = self.root / TRASH
+        with self._lock:
+            paths = [self._in_trash(id_)] if id_ is not None else self._trash_paths()
+            gone = []
+            for path in paths:
+                full = base / path
+                try:
+                    # A rename sets the time of the file's last status change: that is when it was trashed.
+                    if id_ is None and time.time() - full.lstat().st_ctime < older_than:
+                        continue
+                    full.unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise self._refused(error, f"{TRASH}/{path}") from error
+                gone.append(ids.id_of(path))
+                with suppress(OSError):
+                    os.removedirs(full.parent)  # folders that are empty now
+            return sorted(gone)
+
     def trashed(self) -> list[str]:
         """Ids in the trash, sorted."""
+        return sorted(ids.id_of(path) for path in self._trash_paths())
+
+    def _trash_paths(self) -> list[str]:
         base = self.root / TRASH
         found = []
         for folder, _, names in os.walk(base):
             for name in names:
                 path = os.path.relpath(os.path.join(folder, name), base).replace(os.sep, "/")
                 if path.lower().endswith(ids.EXTENSIONS):
-                    found.append(ids.id_of(path))
-        return sorted(found)
+                    found.append(path)
+        return found
 
     def restore(self, id_: str) -> Record:
         """Bring a note back from the trash. Raises NotFound, Exists, ReadOnly."""
         with self._lock:
-            for path in self._guesses(id_):
-                if (self.root / TRASH / path).is_file():
-                    break
-            else:
-                path = self._trashed_path(id_)
+            path = self._in_trash(id_)
             if os.path.lexists(self.root / path):
                 raise Exists(f"a note {id_!r} exists again; rename it before the old one is restored")
             self._move(self.root / TRASH / path, self.root / path, path)
             return self.read(path)
+
+    def _in_trash(self, id_: str) -> str:
+        for path in self._guesses(id_):
+            if (self.root / TRASH / path).is_file():
+                return path
+        return self._trashed_path(id_)
 
     def _trashed_path(self, id_: str) -> str:
         for folder, _, names in os.walk(self.root / TRASH):
@@ -492,12 +520,17 @@ class Store:
 
     def _move(self, old: Path, new: Path, path: str) -> None:
         try:
-            new.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(os.fspath(new.parent))
             if not self._below(os.path.realpath(new.parent)):
                 raise InvalidValue(f"{path!r} leads outside the records directory by a symbolic link")
-            os.rename(old, new)
-            sync_folder(os.fspath(new.parent))
-            sync_folder(os.fspath(old.parent))
+            if os.path.lexists(new) and _same_file(old, new):
+                os.rename(old, new)  # another case of the same name, on a disk that does not tell them apart
+            else:
+                move_new(os.fspath(old), os.fspath(new))
+            folders = [os.fspath(new.parent), os.fspath(old.parent)]
+            confirm(folders, lambda: move_new(os.fspath(new), os.fspath(old)))
+        except FileExistsError:
+            raise Exists(f"the file {os.path.relpath(new, self.root)!r} exists; choose another id") from None
         except OSError as error:
             raise self._refused(error, path) from error
 
@@ -523,16 +556,40 @@ class Store:
                 raise Exists(f"the file {target!r} exists; choose another id")
             if linkers is None:
                 linkers = self._find_linkers(old, path)
-            self._move(self.root / path, self.root / target, path)
-            with suppress(OSError):  # the note has moved; that its versions stay behind must not undo it
-                self.history.follow(path, target)
-            if record.wikilinks:
+            intent = Renaming(path, target, new, short, record.revision, {k: sorted(v) for k, v in linkers.items()})
+            try:
+                with renaming.begun(self.root / PRIVATE, intent):
+                    self._move(self.root / path, self.root / target, path)
+                    return self._finish(intent)
+            except OSError as error:
+                raise self._refused(error, path) from error
+
+    def recover(self) -> Renamed | None:
+        """What a killed process left undone: the links of a half rename are rewritten, unfinished files go. Raises ReadOnly."""
+        with self._lock, suppress(BlockingIOError), renaming.left(self.root / PRIVATE) as intent:
+            self.history.sweep()
+            moved = intent is not None and self.stat(intent.old) is None and self.stat(intent.new) is not None
+            return self._finish(intent) if intent is not None and moved else None
+        return None
+
+    def _finish(self, intent: Renaming) -> Renamed:
+        """The links of a note that has moved. Done twice it does no more than once."""
+        failed: list[str] = []
+        with suppress(OSError):  # versions that stay under the old name are found under that
+            self.history.follow(intent.old, intent.new)
+        record = self.read(intent.new)
+        if record.wikilinks and record.revision == intent.revision:
+            kind = formats.of(intent.new)
+            try:
                 self._rewrite(
-                    new, lambda parts, _: frontmatter.with_body(parts, formats.of(path).relink(parts.text, path, target)), "rename",
-                    path=target,
+                    intent.id, lambda parts, _: frontmatter.with_body(parts, kind.relink(parts.text, intent.old, intent.new)),
+                    "rename", path=intent.new,
                 )  # fmt: skip
-            rewritten, failed = self._retarget(linkers, path, target, new, short)
-            return Renamed(self.read(target), rewritten, failed)
+            except RecordError:
+                failed.append(intent.new)  # the note has moved; that is told with what did not follow
+        linkers = {linker: set(targets) for linker, targets in intent.linkers.items()}
+        rewritten, more = self._retarget(linkers, intent.old, intent.new, intent.id, intent.short)
+        return Renamed(self.read(intent.new), rewritten, tuple(sorted({*failed, *more})))
 
     def _reclaim(self, path: str, old: str, new: str, linkers: Mapping[str, set[str]] | None) -> Renamed:
         """A note whose id stands in its frontmatter keeps its file; the key changes."""
@@ -630,6 +687,10 @@ def _retargeted(
     meant = {old.casefold(), *({old.rpartition("/")[2].casefold()} & {target.casefold() for target in targets})}
     links = [new if link in targets and clean(link).casefold() in meant else link for link in record.links]
     return kind.change(parts, {"links": links}) if links != list(record.links) else parts
+
+
+def _cannot(full: str) -> None:
+    raise OSError(errno.ENOTSUP, "the old bytes are in the history only", full)
 
 
 def _headed(body: str, title: str) -> bool:

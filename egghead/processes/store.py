@@ -52,6 +52,11 @@ async def setup(service: Service) -> None:
     await service.connect()
     try:
         await server.run(store.prepare)
+        finished = await server.run(store.recover)
+        if finished is not None:
+            logger.warning(
+                "a rename that was cut short is finished: %s is %s", finished.record.id, finished.record.path
+            )
     except Refused as refused:
         # Reading goes on; each write says why it cannot.
         logger.warning("%s", refused)
@@ -92,6 +97,7 @@ class StoreServer:
             "history": self.history,
             "diff": self.diff,
             "undo": self.undo,
+            "purge": self.purge,
             "faults": self.faults,
             "sync": self.sync,
             "verify": self.verify,
@@ -255,6 +261,10 @@ class StoreServer:
     async def undo(self, call: Call, id: str, version: str | None = None) -> dict[str, Any]:
         """Put a kept version back."""
         return await self._write("updated", lambda: self.store.undo(id, version))
+
+    async def purge(self, call: Call, id: str | None = None, older_than: float = 0.0) -> list[str]:
+        """Remove one note from the trash for good, or all that went there more than `older_than` seconds ago: their ids."""
+        return await self._in_files(lambda: self.store.purge(id, older_than))
 
     async def trash(self, call: Call, id: str) -> dict[str, Any]:
         """Move a note to the trash; `broken`: links of other notes that led to it (None: the index did not say)."""
