@@ -55,6 +55,10 @@ SUMMARY = "n.id, n.title, n.class, n.tags, n.created, n.updated"
 INSERT_NOTE = f"INSERT INTO notes({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
 INSERT_FTS = "INSERT INTO fts(rowid, title, names, headings, tags, body) VALUES(?, ?, ?, ?, ?, ?)"
 DELETE_FTS = "INSERT INTO fts(fts, rowid, title, names, headings, tags, body) VALUES('delete', ?, ?, ?, ?, ?, ?)"
+INSERT_TEXT = "INSERT INTO texts VALUES(?, ?, ?, ?)"
+INSERT_TAG = "INSERT OR IGNORE INTO tags VALUES(?, ?, ?)"
+INSERT_NAME = "INSERT OR IGNORE INTO names VALUES(?, ?, ?)"
+INSERT_WORD = "INSERT INTO words VALUES(?, ?)"
 INSERT_LINK = "INSERT INTO links VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # `0` is the character after `/`: everything below the tag lies between the two.

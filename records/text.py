@@ -20,7 +20,9 @@ _MARKS = (
     "\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u0f18-\u0fbc\u102b-\u103e\u1056-\u109d\u17b4-\u17d3\u1ab0-\u1aff"
     "\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe20-\ufe2f"
 )
-_WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+")
+_WORD = re.compile(
+    rf"[\w{_MARKS}]+"
+)  # of a text without underscores: one set of characters is three times faster than two
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z]{3})(?=[0-9])")
 _PAIRED = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -49,8 +51,19 @@ class _Cache(dict[str, str]):
         return found
 
 
+class _Folded(dict[str, str]):
+    """Word -> the word folded."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) > _CACHE_LIMIT:
+            self.clear()
+        found = self[word] = fold(word)
+        return found
+
+
 _CACHE_LIMIT = 60_000
 _CACHE = _Cache()
+_FOLDED = _Folded()
 
 
 def fold(word: str) -> str:
@@ -68,7 +81,7 @@ def analyse(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(unicodedata.normalize("NFC", text))
+    return _ASCII_WORD.findall(text) if text.isascii() else raw_words(text)
 
 
 def terms(text: str) -> list[str]:
@@ -83,13 +96,19 @@ def term_set(text: str) -> set[str]:
 
 def raw_words(text: str) -> list[str]:
     """The words of a query as they stand, unfolded; runs of scripts without spaces stay whole."""
-    return _WORD.findall(unicodedata.normalize("NFC", text))
+    return _WORD.findall(unicodedata.normalize("NFC", text).replace("_", " "))
+
+
+def folded_words(text: str) -> Iterator[str]:
+    """The words of a text, folded, as often as they stand."""
+    return map(_FOLDED.__getitem__, _words(text))
 
 
 def spans(text: str, wanted: Container[str]) -> Iterator[tuple[int, int]]:
     """(start, end) of the words of a text that are one of the wanted terms, or have one among their parts; offsets are of
     the text as it is."""
-    for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text):
+    words = _ASCII_WORD.finditer(text) if text.isascii() else _WORD.finditer(text.replace("_", " "))
+    for match in words:
         found = _CACHE[match.group()]
         if found in wanted or (" " in found and any(term in wanted for term in found.split())):
             yield match.span()
