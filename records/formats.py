@@ -97,7 +97,7 @@ def _change_markdown(parts: frontmatter.Parts, changes: Mapping[str, Any]) -> fr
 
 
 def _keys(parts: frontmatter.Parts) -> dict[str, Any]:
-    return frontmatter.load(parts.block)[0] if parts.block is not None else {}
+    return frontmatter.fields(parts)[0]
 
 
 def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:

@@ -48,7 +48,7 @@ def parse_markdown(
     fields: dict[str, Any] = {}
     error = parts.error
     if parts.block is not None:
-        fields, fault = frontmatter.load(parts.block)
+        fields, fault = frontmatter.fields(parts)
         error = fault or error
     body = parts.text
     masked = mask_code(body)

@@ -19,6 +19,7 @@ from records.frontmatter import Parts
 from records.ids import id_of
 from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
 from records.model import FileStat, Heading, Link, Record
+from records.yaml_block import LINE
 
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
@@ -47,12 +48,12 @@ def _head_end(text: str) -> int:
     at = 0
     inside = False
     first = True
-    for line in text.splitlines(keepends=True):
+    for line in LINE.findall(text):
         bare = line.strip()
         if inside:
             inside = bare.upper() != ":END:"
         elif bare.upper() == ":PROPERTIES:" and first:
-            if not re.search(r"(?im)^[ \t]*:END:[ \t]*\r?$", text[at:].split("\n*", 1)[0]):
+            if not re.search(r"(?im)^[ \t]*:END:[ \t]*$", frontmatter.normal(text[at:]).split("\n*", 1)[0]):
                 break  # an open drawer is text, not a head that swallows the note
             inside = True
         elif (
@@ -185,12 +186,12 @@ def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     if keys.get("body") is not None:
         parts = frontmatter.with_body(parts, str(keys["body"]))
     keys.pop("body", None)
-    if keys.get("title") is not None and not re.search(r"(?im)^#\+title:", parts.head):
+    if keys.get("title") is not None and not re.search(r"(?im)^#\+title:", frontmatter.normal(parts.head)):
         moved = _retitle(parts, " ".join(str(keys["title"]).split()))
         if moved is not None:
             parts = moved
             del keys["title"]
-    lines = parts.head.splitlines(keepends=True)
+    lines = LINE.findall(parts.head)
     for key, value in keys.items():
         lines = _set(lines, key, value, parts.newline)
     head = "".join(lines)
@@ -225,27 +226,31 @@ def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
             if not done:
                 old = keyword or prop
                 assert old is not None
-                out.append(
-                    line[: old.start(2)]
-                    + ("" if line[: old.start(2)].endswith((" ", "\t")) else " ")
-                    + f"{text}{newline}"
-                )
+                own = line[: old.start(2)].rstrip("\r\n")
+                gap = "" if own.endswith((" ", "\t")) else " "
+                out.append(f"{own}{gap}{text}{line[len(line.rstrip(chr(13) + chr(10))) :]}")
                 done = True
             continue  # a second line of the same key would contradict the first
         out.append(line)
     if done:
         return out
+    if key not in _KEYWORD_OF and drawer_end is not None:
+        out.insert(drawer_end, f":{key.upper()}: {text}{newline}")
+        return out
+    # Below a first comment, which tells Emacs what the file is, and below the drawer, which must be above all keywords.
+    place = 0
+    while place < len(out) and _is_comment(out[place].strip()):
+        place += 1
     if key in _KEYWORD_OF:
-        place = 0 if drawer_end is None else drawer_end + 1
+        new = [f"#+{_KEYWORD_OF[key]}: {text}{newline}"]
+        place = place if drawer_end is None else drawer_end + 1
         while place < len(out) and _KEYWORD.match(out[place]):
             place += 1
-        if place and not out[place - 1].endswith(("\n", "\r")):
-            out[place - 1] += newline
-        out.insert(place, f"#+{_KEYWORD_OF[key]}: {text}{newline}")
-    elif drawer_end is not None:
-        out.insert(drawer_end, f":{key.upper()}: {text}{newline}")
     else:
-        out = [f":PROPERTIES:{newline}", f":{key.upper()}: {text}{newline}", f":END:{newline}", *out]
+        new = [f":PROPERTIES:{newline}", f":{key.upper()}: {text}{newline}", f":END:{newline}"]
+    if place and not out[place - 1].endswith(("\n", "\r")):
+        out[place - 1] += newline
+    out[place:place] = new
     return out
 
 

@@ -80,7 +80,8 @@ def test_changing_one_key_keeps_every_other_line(
     except InvalidValue:
         return  # refused, nothing touched: such as removing an anchor that is used
     read = frontmatter.load(after.block or "")[0]
-    wanted = {**before, key: value}
+    text_of = str(value).lower() if isinstance(value, bool) else str(value)
+    wanted = {**before, key: text_of if key == "tags" and isinstance(value, bool | int) else value}
     if value is None:
         del wanted[key]
     assert read == wanted
@@ -132,7 +133,7 @@ def test_lines_that_stay_keep_their_own_endings() -> None:
         ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
             f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 10)}]\n" for n in range(9)
         ), "by its aliases"),
-        ("d: 2024-13-45", "cannot be read"),
+        ("n: " + "9" * 5000, "cannot be read"),
         ("a: !!python/object:os.system 1", "not YAML in line"),
     ],
 )  # fmt: skip
