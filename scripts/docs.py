@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the program's own tables, and the tables of docs/supervisor.md. `--check` compares."""
+"""Writes docs/cli.md from the program's own tables, the tables of docs/supervisor.md and docs/lan.md. `--check` compares."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import docs_lan  # noqa: E402
 import docs_supervisor  # noqa: E402 - this directory and the repository are on the path only now
 
 from egghead import errors  # noqa: E402
@@ -76,7 +77,7 @@ def _codes() -> Iterator[tuple[errors.ExitCode, str]]:
 
 
 if __name__ == "__main__":
-    pages = {PAGE: page(), docs_supervisor.PAGE: docs_supervisor.page()}
+    pages = {PAGE: page(), docs_supervisor.PAGE: docs_supervisor.page(), docs_lan.PAGE: docs_lan.page()}
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if path.read_text(encoding="utf-8") != text]
         sys.exit(f"docs are not those of the code: {', '.join(stale)}; run scripts/docs.py" if stale else 0)

@@ -175,10 +175,18 @@ async def edit(agent: str) -> None:
 
 async def _edit_there(client: Client, record: dict[str, Any]) -> None:
     import asyncio
+    import tempfile
 
+    if record.get("cut"):
+        raise EggheadError(f"{record['id']!r} is too long to be sent whole; edit the file on the node's machine")
     # In a thread: the connection is kept alive while somebody thinks.
     text = await asyncio.to_thread(click.edit, record["body"], extension=".md", require_save=True)
     if text is None or text == record["body"]:
         click.echo("egghead: nothing changed", err=True)
         return
-    await client.call("store", "update", id=record["id"], changes={"body": text}, revision=record["revision"])
+    try:
+        await client.call("store", "update", id=record["id"], changes={"body": text}, revision=record["revision"])
+    except EggheadError as error:
+        with tempfile.NamedTemporaryFile("w", suffix=".md", prefix="egghead-", delete=False, encoding="utf-8") as kept:
+            kept.write(text)
+        raise EggheadError(f"{error}\nYour text is in {kept.name!r}", error.exit_code) from error

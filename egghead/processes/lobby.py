@@ -187,7 +187,8 @@ class Lobby:
             except RemoteError as error:
                 if error.type != "NotFound":
                     raise
-                await peer.call("store", "create", id=record, **{"class": "transcript"}, **fields, timeout=30.0)
+                made: dict[str, Any] = {"class": "transcript", **fields}
+                await peer.call("store", "create", id=record, timeout=30.0, **made)
             else:
                 await peer.call(
                     "store", "update", id=record, changes=fields, revision=current.get("revision"), timeout=30.0
