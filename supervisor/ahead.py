@@ -7,13 +7,12 @@ a waiting child, and whether one is made, is the zygote's to say.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from supervisor import child
+from supervisor import child, datagrams
 from supervisor.jail import linux
 
 MESSAGE = 1 << 17
@@ -57,7 +56,7 @@ class Ahead:
             return 0
         with channel:
             try:
-                socket.send_fds(channel, [json.dumps(request).encode()], fds)
+                datagrams.send(channel, request, fds)
             except OSError:  # killed while it waited, or a request beyond what a datagram holds
                 return 0
         return pid
@@ -83,9 +82,9 @@ def _wait(
         os.dup2(channel.detach(), child.CONTROL_FD, inheritable=False)  # a place that nothing given may take
         linux.close_all_but((0, 1, 2, child.CONTROL_FD, *keep))
         channel = socket.socket(fileno=child.CONTROL_FD)
-        data, fds, _flags, _address = socket.recv_fds(channel, MESSAGE, child.MOST_FDS)
+        request, fds = datagrams.receive(channel, MESSAGE, child.MOST_FDS)
         channel.detach()
-        if data:
-            become(json.loads(data), list(fds))
+        if request is not None:
+            become(request, fds)
     finally:
         os._exit(0)

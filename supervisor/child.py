@@ -9,7 +9,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enums, which costs a child 400 KiB
 import gc
 import importlib
-import json
 import mmap
 import os
 import resource
@@ -20,6 +19,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from supervisor import datagrams
 from supervisor.context import EXIT_EXCEPTION, EXIT_SETUP, Context
 from supervisor.hook import MOST_FILES
 from supervisor.jail import linux
@@ -101,18 +101,18 @@ def _set_up(
     if linux.ARCH is not None:
         _tie(zygote)  # again: the change of credentials has cleared it
     channel = socket.socket(fileno=CONTROL_FD)
-    channel.setblocking(False)
     if title is not None and not select.select([channel], [], [], 0)[0]:
         title.set(f"{request['tree']}: spare")  # nobody yet: a spare, until its first message says who it is
-    boot, rest = _first_message(channel)
+    boot, rest = first_message(channel)
+    channel.setblocking(False)
     if boot is None:
         return None, {}
-    os.environ.update(boot["env"])
+    if boot["env"]:
+        os.environ.update(boot["env"])
     if title is not None:
         title.set(f"{request['tree']}: {boot['name']}")
     if jail is not None:
         jail.seal(beats)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     gc.freeze()  # what the zygote made since its own freeze: a collection would write to all of it
     gc.enable()
     context = Context(channel, boot, beats, jail.level if jail is not None else "none")
@@ -121,22 +121,21 @@ def _set_up(
     return context, boot
 
 
-def _first_message(channel: socket.socket) -> tuple[dict[str, Any] | None, bytes]:
-    """Wait for the root to say who we are. None when it hung up instead."""
+def first_message(channel: socket.socket) -> tuple[dict[str, Any] | None, bytes]:
+    """Wait for the root to say who we are, on a blocking channel. None when it hung up instead."""
     buffer = bytearray()
     while (end := buffer.find(b"\n")) < 0:
-        select.select([channel], [], [])
         data = channel.recv(1 << 16)
         if not data:
             return None, b""
         buffer += data
-    message: dict[str, Any] = json.loads(buffer[:end])["boot"]
+    message: dict[str, Any] = datagrams.parse(buffer[:end])["boot"]
     return message, bytes(buffer[end + 1 :])
 
 
 def _entry(start: str) -> Any:
     module, _, name = start.partition(":")
-    function: Any = importlib.import_module(module)
+    function: Any = sys.modules.get(module) or importlib.import_module(module)
     for part in name.split("."):
         function = getattr(function, part)
     return function

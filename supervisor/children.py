@@ -233,7 +233,8 @@ class Children:
             if not process.lost:  # that was said once, for all of them
                 level = logging.INFO if end.planned or end.reason != "crash" else logging.WARNING
                 up = time.monotonic() - process.began
-                logger.log(level, "%s (pid %d) ended after %s: %s", process.name, pid, spell(up), end.detail)
+                who = f"{process.name} (pid {pid})" if pid else process.name  # it may have been dead before it was seen
+                logger.log(level, "%s ended after %s: %s", who, spell(up), end.detail)
             self.root.post(policy.Exited(action.path, action.incarnation, end.reason, end.planned, end.detail))
         try:
             self.root.hook.exited(process.info, end.detail)

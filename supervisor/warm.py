@@ -58,13 +58,12 @@ def _identity(title: Title | None) -> None:
         linux.close_all_but(range(256))
     os.environ.update({TOUCHED: "1"})
     del os.environ[TOUCHED]
-    sys.stdout.reconfigure(line_buffering=sys.stdout.line_buffering)  # type: ignore[union-attr]
     if title is not None:
         title.set(title.text)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.send(json.dumps({"boot": {"name": "warm", "env": {}, "args": {}}}).encode() + b"\n")
-        child._first_message(ours)
+        child.first_message(ours)
 
 
 def _context(ours: socket.socket) -> Any:

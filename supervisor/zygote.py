@@ -34,7 +34,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from supervisor import heap, warm
+from supervisor import datagrams, heap, warm
 from supervisor.ahead import Ahead
 from supervisor.child import CONTROL_FD, MOST_FDS, detach, live
 from supervisor.guardian import guard
@@ -253,6 +253,7 @@ class Zygote:
 
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for all children
         warm.up(self.title)
         gc.collect()
         gc.disable()
@@ -272,9 +273,7 @@ class Zygote:
                 self._make_ahead()
                 continue
             if self.wake_read in ready:
-                with contextlib.suppress(BlockingIOError):
-                    while os.read(self.wake_read, 512):
-                        pass
+                os.read(self.wake_read, 512)  # what is left makes it readable again
             if self.wake_read in ready or timeout is not None:
                 self._reap()
                 timeout = HUNT_AGAIN if self.lives.hunting else None
@@ -388,19 +387,12 @@ class Zygote:
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
-    def _read(self) -> tuple[dict[str, Any] | None, list[int]]:
-        try:
-            data, fds, _flags, _address = socket.recv_fds(self.channel, MESSAGE, MOST_FDS)
-        except ConnectionError:
-            return None, []
-        if not data:
-            return None, []
-        message: dict[str, Any] = json.loads(data)
-        return message, fds
+    def _read(self) -> tuple[Any, list[int]]:
+        return datagrams.receive(self.channel, MESSAGE, MOST_FDS)
 
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
-            socket.send_fds(self.channel, [json.dumps(message).encode()], fds or [])
+            datagrams.send(self.channel, message, fds or [])
 
 
 def _why_not(error: Exception) -> str:

@@ -19,7 +19,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from supervisor.child import _first_message
+from supervisor.child import first_message
 from supervisor.context import Context
 from supervisor.launcher import Broken, Ended, Forked, LaunchEvent, Order, Refused, Serving
 from supervisor.launcher_zygote import modules_of
@@ -61,8 +61,8 @@ class FakeChild:
     def run(self) -> None:
         status = 1 << 8
         try:
+            boot, rest = first_message(self.channel)
             self.channel.setblocking(False)
-            boot, rest = _first_message(self.channel)
             if boot is None:
                 status = 0
                 return

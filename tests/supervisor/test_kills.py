@@ -207,7 +207,7 @@ def descendants(pid: int) -> set[int]:
             state, parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
-        if state != "Z" and title(int(name)) != "t: zygote":
+        if state != "Z" and title(int(name)) not in ("t: zygote", "t: waiting"):
             parents[int(name)] = int(parent)
     while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
         found |= more

@@ -262,7 +262,9 @@ class Crowd:
 
     def present(self) -> set[int]:
         """Every process of this tree; but not the one that the zygote has forked ahead, which comes and goes."""
-        ahead = {pid for pid in strays(self.directory) if title(pid) == "t: zygote"} - {self.node.launcher()}
+        ahead = {pid for pid in strays(self.directory) if title(pid) in ("t: zygote", "t: waiting")} - {
+            self.node.launcher()
+        }
         return set(strays(self.directory)) - ahead
 
     def seen(self) -> tuple[dict[str, Counter[str]], set[str], set[int]]:
