@@ -53,6 +53,11 @@ def worlds(*chosen: World) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("world", chosen, ids=lambda world: world.name)
 
 
+def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    """A tree with one supervisor that does not give up soon."""
+    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
+
+
 def misbehaving(id: str, *steps: Any, **keys: Any) -> dict[str, Any]:
     """A child of a tree that takes these steps (tests/children/misbehaving.py)."""
     return {"id": id, "start": "misbehaving:child", "args": {"steps": list(steps)}, **keys}

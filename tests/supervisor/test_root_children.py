@@ -21,16 +21,13 @@ from tests.supervisor.harness import (
     alive,
     directory,
     misbehaving,
+    one_for_one,
     running,
     strays,
     worlds,
 )
 
 __all__ = ["directory"]
-
-
-def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
 
 
 # ---- stopping ----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tests.supervisor.harness import (
     alive,
     directory,
     misbehaving,
+    one_for_one,
     running,
     strays,
     wait_until,
@@ -28,10 +29,6 @@ from tests.supervisor.harness import (
 __all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
-
-
-def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
 
 
 def held(path: Path) -> bool:

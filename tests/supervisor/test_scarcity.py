@@ -26,10 +26,6 @@ __all__ = ["directory"]
 pytestmark = pytest.mark.kernel
 
 
-def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
-
-
 def pooled(ids: list[str], *children: dict[str, Any], **template: Any) -> dict[str, Any]:
     """A tree with a dynamic pool, and a child that fills it."""
     pool = {"id": "pool", "strategy": "dynamic", "intensity": 5000, "template": {"start": "children:idle", **template}}

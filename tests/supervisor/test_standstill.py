@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.supervisor.harness import (
     alive,
     directory,
     misbehaving,
+    one_for_one,
     running,
     strays,
     wait_until,
@@ -30,10 +30,6 @@ from tests.supervisor.harness import (
 __all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
-
-
-def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {"id": "t", "strategy": "one_for_one", "intensity": 50, "children": list(children), **keys}
 
 
 def state(pid: int) -> str:
