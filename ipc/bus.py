@@ -464,6 +464,10 @@ class Bus:
             raise
         return True
 
+    def leaving(self, fd: int) -> None:
+        """Give a guest that said Bye a stranger's time to go."""
+        self._arrived(fd)
+
     def origin(self, fd: int) -> str:
         """The network address at the other end of a descriptor; empty when it is local or gone."""
         try:

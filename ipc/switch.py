@@ -35,6 +35,9 @@ _OVER = 1000
 class Port(SendPort, EventPort, Protocol):
     """What the switch can do to the world."""
 
+    def leaving(self, fd: int) -> None:
+        """Who came from the network has said Bye: the connection must end soon, or is ended."""
+
     def origin(self, fd: int) -> str:
         """The network address at the other end; empty when it is local or gone."""
 
@@ -297,6 +300,8 @@ class Switch:
     def _bye(self, session: Session, _message: Any, _payload: Any, now: float) -> None:
         self._delivery.send(session, wire.Goodbye())
         self._end(session, "closed", True, now, told=True, cut=False)
+        if session.guest is not None:
+            self.port.leaving(session.fd)
 
     def _end(
         self, session: Session, reason: str, planned: bool, now: float, told: bool = True, cut: bool = True

@@ -188,5 +188,5 @@ async def _edit_there(client: Client, record: dict[str, Any]) -> None:
         await client.call("store", "update", id=record["id"], changes={"body": text}, revision=record["revision"])
     except EggheadError as error:
         with tempfile.NamedTemporaryFile("w", suffix=".md", prefix="egghead-", delete=False, encoding="utf-8") as kept:
-            kept.write(text)
+            kept.write(str(text))
         raise EggheadError(f"{error}\nYour text is in {kept.name!r}", error.exit_code) from error

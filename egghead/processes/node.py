@@ -39,12 +39,11 @@ class Desk:
         self._settings = settings
 
     async def info(self, call: Call) -> dict[str, Any]:
-        """{version, records, pid, started_at, default_room}."""
+        """{version, records, pid, started_at}."""
         node = self._read()["node"]
         return {
             "version": __version__,
             "records": self._settings["records_dir"],
-            "default_room": self._settings["config"].get("default_room"),
             "pid": node.get("pid"),
             "started_at": node.get("started_at"),
         }

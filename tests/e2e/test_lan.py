@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from egghead.cli import cli
 from egghead.errors import ExitCode
 from tests.e2e.node import COMMAND, Home, Node, serving, until
+from tests.e2e.test_levels import NO_USER_NAMESPACES
 
 WORDS = "What are backlinks?"
 
@@ -37,8 +38,8 @@ class Pair:
         self.at = ""
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[Node]:
-        with serving(self.owner, self.records) as node:
+    def serving(self, wrap: Sequence[str] = ()) -> Iterator[Node]:
+        with serving(self.owner, self.records, wrap=wrap) as node:
             found = re.search(r"network: 127.0.0.1 port (\d+), fingerprint (\S+)", node.ready_text)
             assert found, node.ready_text
             self.at, self.fingerprint = f"127.0.0.1:{found[1]}", found[2]
@@ -244,6 +245,16 @@ def test_the_bus_that_serves_the_network_has_none(pair: Pair) -> None:
         old = node.kill("bus")
         node.healed("bus", old)
         assert "bus" in pair.away_ok("tree"), "the port is open again with the next bus"
+
+
+@pytest.mark.kernel
+def test_guests_come_in_where_the_kernel_gives_less(pair: Pair) -> None:
+    """At level strong, without namespaces, the bus serves the socket that it was handed, and can make none of its own."""
+    with pair.serving(wrap=NO_USER_NAMESPACES) as node:
+        assert "confinement: strong" in node.ready_text
+        pair.introduce()
+        assert "bus" in until("the key counts", lambda: pair.away("ps").stdout)
+        assert pair.away_ok("logs", "-n", "1") and "running" in pair.away_ok("status")
 
 
 def test_a_port_that_is_taken_is_a_sentence(pair: Pair) -> None:

@@ -4,6 +4,7 @@ is said. Where the tests already run as one, they run as themselves."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -81,15 +82,26 @@ def ordinary(short_dir: Path) -> Iterator[Ordinary]:
 
 @pytest.mark.kernel
 def test_an_ordinary_user_runs_a_confined_node(ordinary: Ordinary, foam: Path) -> None:
-    """serve, chat and a stop, by a user without any right: answered, and confined as far as the machine allows."""
+    """serve, chat and a stop, by a user without any right: answered, and confined as far as the machine allows. Also over
+    the network, with keys of its own."""
     ordinary.own(foam)
+    config = ordinary.base / "home/.config/egghead/config.yml"
+    config.parent.mkdir(parents=True)
+    config.write_text("server: {bind: 127.0.0.1, port: 0}\n")
+    ordinary.own(ordinary.base / "home")
     node = ordinary.start("serve", "--records", str(foam))
     try:
         until("it serves", lambda: ordinary.run("status")[0] == 0, 40)
         code, answer, errors = ordinary.run("chat", "default", "How do I publish my notes with GitHub Pages?")
         assert code == 0 and "[[user/publishing/publish-to-github-pages]]" in answer, errors
         allowed = subprocess.run(["unshare", "--user", "true"], check=False).returncode == 0
-        assert f"confinement  {'full' if allowed else 'strong'}" in ordinary.run("status")[1]
+        status = ordinary.run("status")[1]
+        assert f"confinement  {'full' if allowed else 'strong'}" in status
+        found = re.search(r"network +127.0.0.1 port (\d+), (\S+)", status)
+        assert found, status
+        assert ordinary.run("clients", "add", "me", ordinary.run("key")[1].strip())[0] == 0
+        there = ("--server", f"127.0.0.1:{found[1]}", "--accept-fingerprint", found[2], "ps")
+        assert "bus" in until("the key counts", lambda: ordinary.run(*there)[1])
     finally:
         node.send_signal(signal.SIGTERM)
         out, errors = node.communicate(timeout=30)

@@ -204,6 +204,21 @@ async def test_one_key_has_so_many_connections_and_no_more() -> None:
             await stack.enter_async_context(guest(bus, port, other))
 
 
+async def test_who_says_bye_and_stays_is_cut() -> None:
+    """A connection without a session is a stranger's, whoever opened it: it is not kept for ever."""
+    async with serving(patience=0.3) as (bus, port, keys, _noted), raw_guest(port, bus, keys) as dealer:
+        watch = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        watch.rcvtimeo = 5000
+        dealer.send(wire.encode(wire.Hello(wire.PROTOCOL, wire.VERSION)))
+        await asyncio.to_thread(dealer.recv_multipart)
+        dealer.send(wire.encode(wire.Bye()))
+        assert wire.decode_to_peer(await asyncio.to_thread(dealer.recv_multipart))[0] == wire.Goodbye()
+        await asyncio.to_thread(watch.recv_multipart)
+        dealer.disable_monitor()
+        watch.close()
+        assert await bus.peers[0].call("bus", "guests") == []
+
+
 async def test_events_for_a_guest_that_does_not_read_are_dropped_and_it_is_told() -> None:
     """Bounded: what waits for it stays at the budget; when it reads again it sees a gap and then what is new."""
     async with serving(event_budget=512 * 1024, mark=32 * 1024) as (bus, port, keys, _noted):
