@@ -30,8 +30,8 @@ _ATX = re.compile(
 _CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
 _WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
-_INLINE = re.compile(
-    r"(!?)\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
+_INLINE = re.compile(  # begins with a literal too
+    r"\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
 )
 _DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
 _MARKUP = re.compile(
@@ -216,9 +216,9 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
                 break
     if "](" in view:
         for match in _INLINE.finditer(view):
-            bang, display, angle, bare = match.groups()
+            display, angle, bare = match.groups()
             local = local_target(angle if angle is not None else bare, path)
-            if local is not None and not bang:
+            if local is not None and view[match.start() - 1 : match.start()] != "!":
                 found.append(Link(local[0], local[1], display.strip(), match.start(), "markdown"))
             if len(found) >= 2 * MAX_LINKS:
                 break

@@ -1,5 +1,6 @@
-"""YAML, all of it that there is in this package: a frontmatter block to plain data, and keys of it changed in place.
+"""YAML, all that needs a parser: a frontmatter block to plain data, and keys of it changed in place.
 
+What needs no parser is read by `records.yaml_lines`.
 Reading uses libyaml with limits, because a note is input from anybody. Writing never renders the block again: it
 replaces the lines of the keys that changed and proves, by reading the result, that nothing else did.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from records import yaml_lines
 from records.errors import InvalidValue
 
 MAX_BLOCK = 1024 * 1024  # characters of frontmatter that are parsed; more is text with an error
@@ -56,6 +58,12 @@ def load(block: str) -> tuple[dict[str, Any], str | None]:
     if len(block) > MAX_BLOCK:
         return {}, f"frontmatter has {len(block)} characters; at most {MAX_BLOCK} are read"
     text = normal(block)
+    easy = yaml_lines.read(text, NAMES)
+    return (easy, None) if easy is not None else parse(text)
+
+
+def parse(text: str) -> tuple[dict[str, Any], str | None]:
+    """As `load`, by libyaml. `text` has `\\n` line endings."""
     try:
         # Depth first: libyaml's composer recurses in C and would take the process with it.
         if (len(text) > 4096 or "[[[[[[[[" in text) and _depth(text) > MAX_DEPTH:

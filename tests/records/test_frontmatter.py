@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records import frontmatter
+from records import frontmatter, yaml_block, yaml_lines
 from records.errors import InvalidValue, Unreadable
 
 PRINTED = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
@@ -157,3 +157,37 @@ def test_a_key_whose_anchor_is_used_keeps_the_other_s_value() -> None:
     parts = frontmatter.split(b"---\na: &x 1\nb: *x\n---\n")
     after = frontmatter.with_keys(parts, {"a": 2})
     assert frontmatter.load(after.block or "")[0] == {"a": 2, "b": 1}
+
+
+FRAGMENTS = st.sampled_from(
+    ["a", "tags", "Title", "yes", "NULL", "On", "n", ":", ": ", " ", "  ", "- ", "-", "[", "]", ", ", ",", "\n", "\n", "'", '"', "#", " #",
+     "0", "007", "12", "1_0", "2024-02-30", "2024-02-29", "é", "日本", "...", "---", "&x", "*x", "!t", "|", ">", "%", "@", "~", "=", "<<",
+     ".inf", "1e3", "a: b", "k: [a, b]", "k:\n- a", "k:\n  - b\n", "x: 'it'", 'y: "q # w"', "\t", "\x85", "\u2028", "\ufeff", "{", "}", "?", "? "]
+)  # fmt: skip
+
+
+@settings(max_examples=1500)
+@given(st.lists(FRAGMENTS, max_size=9).map("".join))
+def test_what_is_read_without_a_yaml_parser_is_what_the_parser_reads(block: str) -> None:
+    """Where the quick reader answers at all, libyaml gives the same mapping and no error."""
+    easy = yaml_lines.read(block, yaml_block.NAMES)
+    if easy is not None:
+        assert (easy, None) == yaml_block.parse(block)
+
+
+@pytest.mark.parametrize(
+    "block",
+    ["title: Plain words, and more", "tags: [a, b c]\n", "tags:\n  - a\n  - b\ncreated: 2024-02-29\n", "n: 12\ntitle: 12\nid: 2024-02-29\nempty:\nlist: []\n",
+     'q: "a: b # c"\nr: \'it "is\'\n', ""],
+)  # fmt: skip
+def test_usual_frontmatter_needs_no_yaml_parser(block: str) -> None:
+    """The forms that nearly all notes have are read by the quick reader, and as libyaml reads them."""
+    assert (yaml_lines.read(block, yaml_block.NAMES), None) == yaml_block.parse(block)
+
+
+@pytest.mark.parametrize(
+    "block", ["a: yes", "a: 007", "a: b: c", "a: b # c", "a: &x y", "a: 2024-02-30", "- a", "a: b\n  c", "a: {b: c}"]
+)
+def test_what_yaml_reads_in_its_own_way_is_left_to_the_parser(block: str) -> None:
+    """Booleans, octals, comments, anchors, impossible dates, nesting and continued lines are not guessed at."""
+    assert yaml_lines.read(block) is None
