@@ -129,7 +129,8 @@ def _put(db: sqlite3.Connection, latest: dict[str, Mapping[str, Any]], skips: bo
         if "skipped" in data
     ]
     db.executemany("INSERT INTO skipped VALUES(?, ?, ?, ?, ?)", skipped)
-    last = int(db.execute("SELECT coalesce(max(note), 0) FROM notes").fetchone()[0])
+    # Not the number of a note that was just taken out either: it goes back in under it.
+    last = max(int(db.execute("SELECT coalesce(max(note), 0) FROM notes").fetchone()[0]), *numbers.values(), 0)
     rows: list[tuple[int, Row]] = []
     for path, data in latest.items():
         if "skipped" not in data:

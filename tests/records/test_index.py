@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from records import Index, InvalidValue, Notes, RecordError, Store
+from records import Index, InvalidValue, Notes, RecordError, Store, parse_markdown
 from records.catalog import Catalog, Entry
 
 
@@ -343,3 +343,11 @@ def test_a_note_of_ten_megabytes(notes: Notes) -> None:
     write(notes, {"big.md": "# Big\n\n" + "lorem ipsum dolor " * 600_000 + "\n\nneedleword\n"})
     assert [hit.id for hit in notes.search("big lorem")] == ["big"]
     assert isinstance(notes.store, Store)
+
+
+def test_a_known_note_and_a_new_one_in_one_batch(tmp_path: Path) -> None:
+    """The newest note keeps its number when it is written again; the one that comes with it gets another."""
+    with Index(tmp_path / "index.db") as index:
+        index.apply([parse_markdown(b"one", "a.md")])
+        index.apply([parse_markdown(b"new", "b.md"), parse_markdown(b"two", "a.md")])
+        assert sorted(hit.id for hit in index.search("two")) == ["a"] and index.stats()["notes"] == 2
