@@ -13,15 +13,17 @@ from typing import Any
 from records.catalog import Catalog, Entry
 from records.errors import NotFound, RecordError
 from records.ids import id_of
+from records.index_rows import terms_of
 from records.model import Change, FileStat, Record
 from records.notes import read_upsert
 from records.store import Store
 
 STEP_FILES = 64
-STEP_BYTES = 700_000  # of files read in one step: with its fields and links a message stays under 1 MiB
+STEP_BYTES = 400_000  # of files read in one step: with its terms, fields and links a message stays under 1 MiB
 MAX_MESSAGE_BODY = (
     3_500_000  # characters of one note that go to the index: at 4 bytes each still under the 16 MiB of a frame
 )
+MAX_TERMS_BODY = 1_000_000  # characters; of a longer note the index finds the terms, or the message would be too long
 
 
 @dataclass(slots=True)
@@ -182,10 +184,15 @@ class Keeper:
 
 
 def wire(upsert: Record | dict[str, Any]) -> dict[str, Any]:
-    """An upsert as the message to the index holds it."""
+    """An upsert as the message to the index holds it: with its terms, so that two processes share the work of a first index."""
     data = upsert.to_dict() if isinstance(upsert, Record) else upsert
-    if len(data.get("body", "")) > MAX_MESSAGE_BODY:
+    if "skipped" in data:
+        return data
+    size = len(data["body"])
+    if size > MAX_MESSAGE_BODY:
         data["body"] = data["body"][:MAX_MESSAGE_BODY]
+    elif size <= MAX_TERMS_BODY:
+        data["terms"] = terms_of(data)
     return data
 
 

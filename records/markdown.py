@@ -34,9 +34,10 @@ _INLINE = re.compile(  # begins with a literal too
     r"\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
 )
 _DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
-_MARKUP = re.compile(
-    r"!?\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|!?\[([^\[\]]*)\]\([^()]*\)|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}"
-)
+# Each begins with a literal or one set of characters, which `re` looks for without trying the pattern at every place.
+_INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
+_EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
+_EMPHASIS = re.compile(r"[*_`]{1,3}(?:(?=\S)|(?<=\S[*_`])|(?<=\S[*_`]{2})|(?<=\S[*_`]{3}))")
 _SPLIT = re.compile(r"[\s,]+")
 
 
@@ -192,9 +193,17 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
 def plain(text: str) -> str:
     """One line without its inline markup, as a person reads it; at most 500 characters."""
     text = text[:500]
-    if "[" in text or "*" in text or "_" in text or "`" in text:
-        text = _MARKUP.sub(lambda match: match.group(1) or match.group(2) or "", text)
+    if "[" in text:
+        if "![" in text:
+            text = _EMBEDDED.sub(_inside, text)
+        text = _BRACKETS.sub(_inside, text)
+    if "*" in text or "_" in text or "`" in text:
+        text = _EMPHASIS.sub("", text)
     return " ".join(text.split())
+
+
+def _inside(match: re.Match[str]) -> str:
+    return match.group(1) or match.group(2) or ""
 
 
 def find_links(text: str, masked: str | None = None, path: str = "note.md") -> tuple[Link, ...]:
