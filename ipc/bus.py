@@ -26,7 +26,7 @@ from ipc.curve import BEATS, fingerprint, text
 from ipc.errors import IpcError, LocalProtocolError, RemoteProtocolError
 from ipc.guests import Door, Guest
 from ipc.limits import Limits
-from ipc.raw import readable, receive, send3
+from ipc.raw import readable, receive_routed, rest, send3
 from ipc.rights import Rights
 from ipc.seldom import seldom
 from ipc.sessions import Registration
@@ -416,22 +416,25 @@ class Bus:
     def _read(self, limit: int) -> list[tuple[bytes, str, int, list[Any]]]:
         """Give messages to the switch, but return the Hellos."""
         router = self._router
-        received = self.switch.received
+        received, sessions = self.switch.received, self.switch.sessions
         hellos: list[tuple[bytes, str, int, list[Any]]] = []
         now = time.monotonic()
         for _ in range(limit):
             try:
-                head, *parts = receive(router)
+                rid, part = receive_routed(router)
             except zmq.Again:
                 break
             # Routing ids can be chosen by the peer; what the handshake proved cannot.
-            user = str(head.get("User-Id"))
-            frames: list[Any] = [part.bytes for part in parts[:1]]
-            frames += [part.bytes if len(part) < _LARGE else part for part in parts[1:]]
-            if frames and frames[0][1:2] == b"\x01":
-                hellos.append((head.bytes, user, head.get(zmq.SRCFD), frames))
+            user = str(part.get("User-Id"))
+            session = sessions.get(rid)
+            fd = session.fd if session is not None and session.user == user else part.get(zmq.SRCFD)
+            frames: list[Any] = [part.bytes]
+            for more in rest(router, part):
+                frames.append(more.bytes if len(more) < _LARGE else more)
+            if frames[0][1:2] == b"\x01":
+                hellos.append((rid, user, fd, frames))
             else:
-                received(head.bytes, user, head.get(zmq.SRCFD), frames, now)
+                received(rid, user, fd, frames, now)
         return hellos
 
     def _subscriptions(self) -> None:

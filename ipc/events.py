@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +37,7 @@ class Gaps:
     """Decides from (epoch, sender, incarnation, topic, seq) whether something was lost."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[str, str], tuple[int, int, int]] = OrderedDict()
+        self._seen: dict[tuple[str, str], tuple[int, int, int]] = {}  # the oldest first
 
     def event(self, epoch: int, by: str, incarnation: int, topic: str, seq: int) -> bool:
         """Note an event that arrived; true when one before it is missing."""
@@ -47,7 +46,7 @@ class Gaps:
         self._seen[key] = (epoch, incarnation, seq)
         if before is None:
             if len(self._seen) > _SENDERS:
-                self._seen.popitem(last=False)
+                del self._seen[next(iter(self._seen))]
             return False
         if before[0] != epoch:
             return True
@@ -115,7 +114,8 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        event, size = await self._feed.take()
+        feed = self._feed
+        event, size = feed.pop() if feed else await feed.take()
         self._bytes -= size
         return event
 

@@ -31,6 +31,10 @@ class Feed(Generic[T]):
         self._items.append(item)
         self._wake()
 
+    def pop(self) -> T:
+        """The next item, which must be there."""
+        return self._items.popleft()
+
     def clear(self) -> None:
         """Forget what was not read."""
         self._items.clear()

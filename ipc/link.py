@@ -20,6 +20,7 @@ from ipc.address import Address
 from ipc.curve import Remote
 from ipc.errors import PeerDown
 from ipc.raw import Sockets
+from ipc.wire import BODIED
 
 _BATCH = 500  # messages read before the loop may do other things
 # Plain numbers: an operation on pyzmq's enums runs Python code.
@@ -76,8 +77,8 @@ class Link:
         self._descriptor = -1  # of the main connection, as libzmq told it
         self._hangup = select.poll()
         self._again: dict[Any, bool] = {}
-        self._read_monitor = self._drain(self._monitor, self._monitored)
-        self._read_dealer = self._drain(self._dealer, listener.arrived)
+        self._read_monitor = self._drain(self._monitor, self._monitored, None)
+        self._read_dealer = self._drain(self._dealer, listener.arrived, 0)
         self._watch(self._monitor, self._read_monitor)
         self._watch(self._dealer, self._read_dealer)
         self._dealer.connect(address.bus)
@@ -92,17 +93,23 @@ class Link:
         self._readers[descriptor] = socket
         self._loop.add_reader(descriptor, read)
 
-    def _drain(self, socket: Any, give: Callable[[list[bytes]], None]) -> Callable[[], None]:
+    def _drain(self, socket: Any, give: Callable[[list[bytes]], None], before: int | None) -> Callable[[], None]:
+        """A reader of what is there. `before`: frames in front of a header of the protocol; None: it has none."""
+        receive, receive_known = self._sockets.receive, self._sockets.receive_known
+
         def read() -> None:
             self._again[socket] = False
             for _ in range(_BATCH):
                 if socket.closed:
                     return
                 try:
-                    frames = self._sockets.receive(socket)
+                    if before is None:
+                        frames = [frame.bytes for frame in receive(socket)]
+                    else:
+                        frames = receive_known(socket, before, BODIED)
                 except zmq.Again:
                     return
-                give([frame.bytes for frame in frames])
+                give(frames)
             self._soon(socket, read)
 
         return read
@@ -175,7 +182,7 @@ class Link:
         if self._address.inline:
             return
         self._sub = self._socket(zmq.SUB, "events", credential)
-        self._read_sub = self._drain(self._sub, self._listener.event_arrived)
+        self._read_sub = self._drain(self._sub, self._listener.event_arrived, 1)
         self._watch(self._sub, self._read_sub)
         self._sub.connect(self._address.events)
 

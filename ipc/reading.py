@@ -18,6 +18,9 @@ from ipc.seldom import seldom
 log = seldom("ipc.peer")
 
 
+_MATCHING = 1000
+
+
 class Acker(Protocol):
     """How a mark is answered."""
 
@@ -33,6 +36,7 @@ class Reader:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._welcome: wire.Welcome | None = None
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._matching: dict[str, list[Subscription]] = {}  # by topic; forgotten with every change of the subscriptions
         self._confirmed: set[str] = set()
         self._confirming: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -67,6 +71,7 @@ class Reader:
         subscription = Subscription(prefix, self._unsubscribe, self._loop)
         first = prefix not in self._subscriptions
         self._subscriptions.setdefault(prefix, []).append(subscription)
+        self._matching.clear()
         if first:
             self._open()
             self._link.subscribe(prefix, True)
@@ -93,6 +98,7 @@ class Reader:
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         known = self._subscriptions.get(subscription.prefix, [])
+        self._matching.clear()
         if subscription in known:
             known.remove(subscription)
         if not known and self._subscriptions.pop(subscription.prefix, None) is not None:
@@ -147,7 +153,14 @@ class Reader:
             )
 
     def _readers(self, topic: str) -> list[Subscription]:
-        return [s for prefix, known in self._subscriptions.items() if topic.startswith(prefix) for s in known]
+        readers = self._matching.get(topic)
+        if readers is None:
+            if len(self._matching) >= _MATCHING:
+                self._matching.clear()
+            readers = self._matching[topic] = [
+                s for prefix, known in self._subscriptions.items() if topic.startswith(prefix) for s in known
+            ]
+        return readers
 
     @staticmethod
     def _give(

@@ -98,6 +98,10 @@ class Stage(Sockets):
         frames: list[zmq.Frame] = socket.take()
         return frames
 
+    def receive_known(self, socket: Any, before: int, bodied: frozenset[int]) -> list[bytes]:
+        """One message that is there. Raises zmq.Again when there is none."""
+        return [frame.bytes for frame in self.receive(socket)]
+
     def send2(self, socket: Any, header: bytes, payload: Any) -> None:
         """Read what the peer says, and answer."""
         frames = [header] if payload is None else [header, payload]

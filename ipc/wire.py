@@ -322,6 +322,8 @@ def _no_extension(code: int, _data: memoryview) -> Any:
 
 _value = msgspec.msgpack.Decoder(ext_hook=_no_extension)
 
+BODIED = frozenset(int(str(kind.__struct_config__.tag)) for kind in WITH_PAYLOAD)
+
 KINDS: dict[int, type] = {
     kind.__struct_config__.tag: kind for union in (ToBus, ToPeer, OnEvents) for kind in get_args(union)
 }
@@ -361,7 +363,7 @@ def decode_event(frames: Sequence[bytes]) -> tuple[str, OnEvents, bytes | None]:
     if not frames:
         raise RemoteProtocolError("an event has 2 or 3 frames, not 0")
     try:
-        topic = bytes(frames[0]).decode()
+        topic = str(frames[0], "utf-8")
     except UnicodeDecodeError as error:
         raise RemoteProtocolError(f"topic {bytes(frames[0][:40])!r} is not UTF-8: {error}") from None
     message, payload = _decode(_on_events, frames[1:])

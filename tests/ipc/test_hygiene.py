@@ -92,7 +92,7 @@ async def test_closing_leaves_no_task_descriptor_or_thread() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    async with running_bus() as bus:
+    async with running_bus(process=True) as bus:  # its end of each connection is closed when it pleases
         warm = await bus.peer("warm")
         await warm.close()
         gc.collect()
