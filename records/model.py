@@ -5,6 +5,7 @@ Belongs here: frozen values and their plain-data form. No file access, no SQL, n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,11 +42,18 @@ class FileStat:
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
 
     @property
     def mark(self) -> tuple[int, int, int]:
-        """Equal marks mean: not changed since."""
-        return (self.size, self.mtime_ns, self.inode)
+        """Equal marks mean: not changed since. The time is a stamp of both times: a tool can set the time of a change back
+        (`touch -r`, `rsync -t`, a restored backup), but not the time at which it did so."""
+        return (self.size, (self.mtime_ns * 3 + self.ctime_ns) & 0x7FFF_FFFF_FFFF_FFFF, self.inode)
+
+    @classmethod
+    def of(cls, path: str, info: os.stat_result) -> FileStat:
+        """From what `stat` says."""
+        return cls(path, info.st_size, info.st_mtime_ns, info.st_ino, info.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)

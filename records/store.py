@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import itertools
 import os
 import stat as stat_module
@@ -36,6 +37,22 @@ MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather tha
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
 
 
+@functools.cache
+def owners() -> dict[int, str]:
+    """Names of this machine's users by number. Ask once before a jail hides them: a note's author must not depend on who reads it."""
+    import pwd
+
+    found: dict[int, str] = {}
+    with suppress(OSError), open("/etc/passwd", encoding="utf-8", errors="replace") as table:
+        for line in table:
+            name, _, rest = line.partition(":")
+            with suppress(IndexError, ValueError):
+                found.setdefault(int(rest.split(":")[1]), name)
+    with suppress(KeyError):  # one whom only the network knows
+        found.setdefault(os.getuid(), pwd.getpwuid(os.getuid()).pw_name)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Renamed:
     """Result of a rename: the note, the notes whose links were rewritten, those that could not be."""
@@ -52,7 +69,6 @@ class Store:
         self.root = Path(root)
         self.locate = locate
         self.history = History(self.root / PRIVATE / "history")
-        self._owners: dict[int, str] = {}
         self._folders: dict[str, tuple[bool, float]] = {}
         self._lock = threading.RLock()
 
@@ -99,7 +115,7 @@ class Store:
                                     continue
                                 info = entry.stat()
                                 if stat_module.S_ISREG(info.st_mode):
-                                    yield FileStat(prefix + name, info.st_size, info.st_mtime_ns, info.st_ino)
+                                    yield FileStat.of(prefix + name, info)
                         except UnicodeEncodeError:
                             if faults is not None:
                                 faults.append(f"{prefix}{name!r}: the file name is not UTF-8; rename it")
@@ -118,7 +134,7 @@ class Store:
             return None
         if not stat_module.S_ISREG(info.st_mode) or not self._inside(full):
             return None
-        return FileStat(path, info.st_size, info.st_mtime_ns, info.st_ino)
+        return FileStat.of(path, info)
 
     def read(self, path: str) -> Record:
         """Read the note at a relative path. Raises NotFound, Unreadable."""
@@ -170,18 +186,11 @@ class Store:
         return [*guesses, id_]
 
     def _parse(self, path: str, data: bytes, info: os.stat_result) -> Record:
-        found = FileStat(path, info.st_size, info.st_mtime_ns, info.st_ino)
+        found = FileStat.of(path, info)
         return formats.parse(data, path, stat=found, author=self._owner(info.st_uid))
 
     def _owner(self, uid: int) -> str:
-        if uid not in self._owners:
-            import pwd
-
-            try:
-                self._owners[uid] = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                self._owners[uid] = str(uid)  # in a jail without /etc/passwd
-        return self._owners[uid]
+        return owners().get(uid) or str(uid)
 
     def _inside(self, full: str) -> bool:
         """Whether a path leads to something below the root, symbolic links followed. Folders are remembered for a second:
@@ -381,7 +390,8 @@ class Store:
         folder = os.path.dirname(full)
         try:
             with beside(full, data, seen) as temporary, self._only_writer():
-                if not same_file(os.stat(full), seen):
+                found = os.stat(full)
+                if not same_file(found, seen) or found.st_ctime_ns != seen.st_ctime_ns:
                     return False
                 if not exchange(temporary, full):
                     os.replace(temporary, full)

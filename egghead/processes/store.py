@@ -23,7 +23,7 @@ from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
 from records.notes import differences, linkers_of
-from records.store import Store
+from records.store import Store, owners
 from records.watch import Watcher
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event tol
 IN_FLIGHT = 4  # messages to the index at once: it works while the next files are read
 MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
 T = TypeVar("T")
+owners()  # read while the jail is not yet closed: in it there are no names of users
 
 
 def main(context: Context) -> None:
