@@ -60,6 +60,7 @@ TABLE: tuple[Row, ...] = (
         ("create", "update", "edit", "append", "trash", "restore", "rename", "undo", "purge"),
         "write notes, and so make agents and grant them rights",
     ),
+    Row("full", "call", "store", ("sync", "verify"), "have every file looked at"),
     Row("full", "call", "node", ("logs",), "`logs`"),
     Row("full", "call", "bus", ("guests", "stats"), "see who is connected, and figures"),
     Row("full", "monitor", "*", (), "see everybody come and go"),

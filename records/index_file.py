@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -164,6 +164,10 @@ class IndexFile:
                 raise
             finally:
                 self._memory.forget()
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """The connection, for who compares what it holds; not to write with. Raises IndexBroken in the block."""
+        return self._reading()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,7 +7,7 @@ without it, open with `read_only=True`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,9 +199,17 @@ class Notes:
             self._sync()
             return self.index.search(query, class_, tags, limit, since)
 
-    def verify(self) -> list[str]:
-        """Differences between index and files, as sentences; empty: they agree. Reads every file."""
-        return differences(self.store, self.index.entries())
+    def verify(self, progress: Callable[[int], object] = lambda _: None) -> list[str]:
+        """Differences between the index and one built now, as sentences; empty: they agree. Reads every file."""
+        from records.proof import prove
+
+        return prove(self.store, self.index, progress)
+
+    def rebuild(self, reason: str = "asked for") -> list[Change]:
+        """Throw the index away and build it from the files; no note is touched. Raises ReadOnly."""
+        self._writable()
+        self.index.rebuild(reason)
+        return self._sync()
 
 
 def read_upsert(store: Store, stat: FileStat) -> Record | dict[str, Any] | None:

