@@ -18,6 +18,7 @@ from ipc import Call, Refused
 from supervisor import Context
 
 MOST_LINES = 10_000
+MOST_FOLLOWERS = 32  # each looks at the file five times a second
 
 
 def main(context: Context) -> None:
@@ -37,6 +38,7 @@ class Desk:
         self._status = Path(files["status"])
         self._log = Path(files["log"])
         self._settings = settings
+        self._followers = 0
 
     async def info(self, call: Call) -> dict[str, Any]:
         """{version, records, pid, started_at}."""
@@ -65,6 +67,8 @@ class Desk:
         """A stream of lists of lines: the last `count`, then with `follow` those that are added."""
         if not isinstance(count, int) or not 0 <= count <= MOST_LINES:
             raise Refused("BadParameters", f"count must be 0 to {MOST_LINES}, not {count!r}")
+        if follow and self._followers >= MOST_FOLLOWERS:
+            raise Refused("Overloaded", f"{self._followers} clients follow the log, there may be no more")
         try:
             file = self._log.open(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -72,5 +76,9 @@ class Desk:
         with file:
             yield last_lines(file, count, process)
             if follow:
-                async for lines in following(self._log, file, process):
-                    yield lines
+                self._followers += 1
+                try:
+                    async for lines in following(self._log, file, process):
+                        yield lines
+                finally:
+                    self._followers -= 1

@@ -81,8 +81,6 @@ def test_the_first_contact_the_second_and_a_changed_key(pair: Pair) -> None:
         known = pair.guest.path / ".local/state/egghead/known_servers"
         assert known.stat().st_mode & 0o777 == 0o600
         assert "bus" in pair.guest.ok("tree", EGGHEAD_SERVER=pair.at)
-    down = pair.away("tree")
-    assert down.returncode == ExitCode.NO_NODE and "nobody answers" in down.stderr
     (pair.config / "server.key").unlink()
     before = pair.fingerprint
     with pair.serving():

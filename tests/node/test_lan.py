@@ -18,6 +18,7 @@ from egghead.rights import LEVELS, TABLE, Row
 from ipc.curve import new_keys, raw
 from ipc.rights import Rights
 from supervisor import load_tree
+from supervisor.spec import ChildSpec
 
 KEY = new_keys().public
 NONCE = bytes(range(16))
@@ -69,6 +70,20 @@ def test_the_edge_runs_only_with_a_door() -> None:
         door = lan.Door(listener, "127.0.0.1", 1, "x", new_keys())
         assert {spec.id for _, spec in lan.fit(tree, door).workers()} - without == {"node", "lan"}
         assert door.pair.secret not in str(door.beacon()) and door.pair.secret not in repr(door)
+
+
+def test_who_crashes_the_edge_does_not_stop_the_node() -> None:
+    """A process of the edge that dies as often as it can be started stays within the restarts that its supervisor has."""
+    tree = load_tree(default_tree(), dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp"))
+    edge = next(spec for _, spec in tree.supervisors() if spec.id == lan.EDGE)
+    restarts = 0
+    for child in edge.children:
+        assert isinstance(child, ChildSpec) and child.backoff.factor == 2
+        at, pause = 0.0, max(child.backoff.initial, 1.0)
+        while at < edge.period:
+            restarts += 1
+            at, pause = at + pause, min(pause * 2, child.backoff.max)
+    assert restarts <= edge.intensity
 
 
 def test_a_greeting_is_answered_with_the_key_and_less_than_was_asked() -> None:

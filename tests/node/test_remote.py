@@ -152,8 +152,10 @@ async def test_answers_that_are_none_are_passed_over() -> None:
         assert await remote.greet(keys.Place("127.0.0.1", port)) == key
 
 
-async def test_nobody_answers_within_a_few_seconds() -> None:
-    """Silence is told as such: unknown server by the greeting, known server by TCP, each with what to look at."""
+async def test_silence_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown server by the greeting, a known one by TCP, each with what to look at."""
+    monkeypatch.setattr(remote, "PATIENCE", 2.0)
+    monkeypatch.setattr(remote, "GREETING", (0.1, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = keys.Place("127.0.0.1", silent.getsockname()[1])
         with pytest.raises(NodeError, match="tells a key"):
