@@ -21,6 +21,7 @@ MEMORY_INTERVAL = 1.0
 MEMORY_SHARE = 0.002  # of one core, for looking at memory, however large the tree
 NOTEWORTHY = 1 << 18  # bytes of change that status is written for
 PSS_EACH_ROUND = 4  # PSS costs the kernel a walk over the whole process
+PSS_FIRST = 32  # so many that have none yet: else a page of `tree` shows two kinds of figures for a while
 
 
 class Sampler:
@@ -109,9 +110,11 @@ class Sampler:
             if limit is not None and process.memory > limit and process.stop is None:
                 used, most = process.memory >> 20, limit >> 20
                 self.root.children.kill(process, f"{used} MiB resident, more than max_memory {most} MiB")
-        for _ in range(min(PSS_EACH_ROUND, len(live))):
+        chosen = [process for process in live if not process.pss][:PSS_FIRST]
+        for _ in range(min(PSS_EACH_ROUND - len(chosen), len(live))):
             self._turn += 1
-            process = live[self._turn % len(live)]
+            chosen.append(live[self._turn % len(live)])
+        for process in chosen:
             process.pss = pss(process.pid)
         self._memory_timer = None
         if live:
