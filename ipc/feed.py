@@ -9,6 +9,8 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
+from ipc.errors import LocalProtocolError
+
 T = TypeVar("T")
 
 
@@ -55,12 +57,17 @@ class Feed(Generic[T]):
             self._waiter.set_result(None)
 
     async def take(self) -> T:
-        """The next item. Raises the error, or StopAsyncIteration at the end."""
+        """The next item. Raises the error, StopAsyncIteration at the end, LocalProtocolError when somebody waits already."""
         while not self._items:
             if self._error is not None:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
+            if self._waiter is not None:
+                # The second waiter would take the first one's place, and that one would wait for ever.
+                raise LocalProtocolError(
+                    "another task waits on this iterator already: one reader each, or share its items"
+                )
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from ipc import LocalProtocolError
 from ipc.testing import running_bus
 from tests.ipc.processes import ROOT, child
@@ -81,6 +83,25 @@ async def test_a_peer_cannot_be_used_from_another_thread_or_loop() -> None:
         thread.start()
         await asyncio.to_thread(thread.join)
         assert ["loop or thread" in str(error) for error in errors] == [True, True]
+
+
+async def test_an_iterator_has_one_reader() -> None:
+    """A second task that waits on the same subscription or monitor gets LocalProtocolError, and the first one goes on."""
+    async with running_bus() as bus:
+        a = await bus.peer("a")
+        read = await a.subscribe("t/")
+        watch = a.monitor("b")
+        assert (await anext(watch)).snapshot_end
+        for iterator in (read, watch):
+            waiting = asyncio.ensure_future(anext(iterator))
+            await a.call("bus", "ping")
+            with pytest.raises(LocalProtocolError, match="one reader"):
+                await anext(iterator)
+            if iterator is read:
+                await a.publish("t/", 1)
+            else:
+                await bus.peer("b")
+            await asyncio.wait_for(waiting, 5)
 
 
 async def test_closing_leaves_no_task_descriptor_or_thread() -> None:
