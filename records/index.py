@@ -180,6 +180,7 @@ class Index(IndexFile):
                 "skipped": db.execute("SELECT count(*) FROM skipped").fetchone()[0],
                 "index_bytes": self.path.stat().st_size,
                 "rebuilt": self.rebuilt,
+                "building": self.building,
             }
 
     def faults(self) -> Rows:

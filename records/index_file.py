@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -32,27 +32,54 @@ class IndexFile:
         self._memory = Memory()
         self._version = -1
         self._pid = os.getpid()
+        self._beside = Path(f"{self.path}.new")
+        self._file = self.path  # the one that is open
+        self._inode = 0
         self._db = self._open()
 
     # --- opening ---
 
+    @property
+    def building(self) -> bool:
+        """Whether what is written goes to a new file beside the old one, which answers until `complete`."""
+        return self._file != self.path
+
     def _open(self) -> sqlite3.Connection:
-        if self.read_only:
-            if not self.path.exists():
-                raise IndexBroken(f"there is no index at {str(self.path)!r} yet; open the notes for writing once")
-            try:
-                db = self._connect()
-                self._check(db)
-            except sqlite3.DatabaseError as error:
-                if _damaged(error):
-                    raise IndexBroken(f"the index is damaged: {error}") from error
+        return self._open_reader() if self.read_only else self._open_writer()
+
+    def _open_reader(self) -> sqlite3.Connection:
+        self._inode = _inode(self.path)
+        beside = self._beside.exists()
+        if not self._inode and not beside:
+            raise IndexBroken(f"there is no index at {str(self.path)!r} yet; open the notes for writing once")
+        try:
+            return self._opened(self.path)
+        except (sqlite3.DatabaseError, IndexBroken) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _damaged(error) and not beside:
                 raise
-            return db
-        fresh = not self.path.exists()
+            if not beside:
+                raise error if isinstance(error, IndexBroken) else _broken(error) from error
+        # A new one is being built: the old one answers as well as it can, else what there is of the new one.
+        if self._inode and _answers(self.path):
+            self._file = self.path
+            return self._connect()
+        return self._opened(self._beside)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._beside.exists():
+            # A rebuild did not come to its end: it goes on where it was.
+            with suppress(sqlite3.DatabaseError, IndexBroken):
+                db = self._opened(self._beside)
+                self.rebuilt = db.execute("SELECT value FROM about WHERE key = 'reason'").fetchone()[0]
+                return db
+            _remove(self._beside)
+        self._file = self.path
+        if not self.path.exists():
+            return self._made("")
         try:
             db = self._connect()
-            if fresh or not self._schema_of(db):
-                self._create(db)
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._create(db, "")
             else:
                 self._check(db)
             return db
@@ -62,9 +89,27 @@ class IndexFile:
             self.rebuilt = str(error)
         with suppress(UnboundLocalError, sqlite3.Error):
             db.close()
-        self._remove()
+        return self._again(self.rebuilt)
+
+    def _again(self, reason: str) -> sqlite3.Connection:
+        """An empty index: beside the old one as long as that can answer, else in its place."""
+        self._file = self._beside if _answers(self.path) else self.path
+        return self._made(reason)
+
+    def _made(self, reason: str) -> sqlite3.Connection:
+        _remove(self._file)
         db = self._connect()
-        self._create(db)
+        self._create(db, reason)
+        return db
+
+    def _opened(self, file: Path) -> sqlite3.Connection:
+        self._file = file
+        db = self._connect()
+        try:
+            self._check(db)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _connect(self) -> sqlite3.Connection:
@@ -77,7 +122,7 @@ class IndexFile:
                 db.close()
                 db = self._reader("immutable=1")
         else:
-            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=10)
+            db = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None, timeout=10)
             db.execute("PRAGMA journal_mode=WAL")
             # Derived data: a lost last transaction after a power cut is found by the scan at start.
             db.execute("PRAGMA synchronous=NORMAL")
@@ -87,22 +132,19 @@ class IndexFile:
         return db
 
     def _reader(self, how: str) -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}?{how}"
+        address = f"{self._file.absolute().as_uri()}?{how}"
         return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=10)
 
-    @staticmethod
-    def _schema_of(db: sqlite3.Connection) -> bool:
-        return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
-    def _create(self, db: sqlite3.Connection) -> None:
+    def _create(self, db: sqlite3.Connection, reason: str) -> None:
         db.executescript(index_sql.SCHEMA)
-        db.execute("INSERT INTO about VALUES('schema', ?)", (index_sql.SCHEMA_VERSION,))
+        about = {"schema": index_sql.SCHEMA_VERSION, "reason": reason}
+        db.executemany("INSERT INTO about VALUES(?, ?)", about.items())
 
     def _check(self, db: sqlite3.Connection) -> None:
         try:
             row = db.execute("SELECT value FROM about WHERE key = 'schema'").fetchone()
         except sqlite3.OperationalError as error:
-            raise IndexBroken(f"{str(self.path)!r} is not an index of this program ({error})") from None
+            raise IndexBroken(f"{str(self._file)!r} is not an index of this program ({error})") from None
         if row is None or row[0] != index_sql.SCHEMA_VERSION:
             raise IndexBroken(f"the index has schema {row and row[0]!r}, not {index_sql.SCHEMA_VERSION!r}")
         fault = db.execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() and not self.read_only else "ok"
@@ -111,22 +153,37 @@ class IndexFile:
 
     def _small(self) -> bool:
         """quick_check reads the whole file; of a large one, damage is found when it is met."""
-        return self.path.stat().st_size < 64 * 2**20
-
-    def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self.path}{suffix}")
+        return self._file.stat().st_size < 64 * 2**20
 
     def rebuild(self, reason: str) -> None:
-        """Throw everything away. The caller feeds it again from the files."""
+        """Begin an empty index, which the caller feeds from the files and ends with `complete`. Until then the old one answers
+        readers, if it still can, also after a kill."""
         with self._lock:
             self._db.close()
-            self._remove()
             self.rebuilt = reason
             self._memory.forget()
+            self._db = self._made(reason) if self.building else self._again(reason)
+
+    def complete(self) -> bool:
+        """The index has every file: when it was built beside the old one, it takes its place now, in one step."""
+        with self._lock:
+            if not self.building:
+                return False
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.close()
+            # First what belongs to the old one: SQLite would take an old log for one of the new file. What it holds goes
+            # into the old file, which still answers if we are killed here.
+            with suppress(sqlite3.Error), closing(sqlite3.connect(self.path, timeout=1)) as old:
+                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self.path}{suffix}")
+            os.replace(self._file, self.path)
+            _remove(self._beside)
+            self._file = self.path
+            self._memory.forget()
             self._db = self._connect()
-            self._create(self._db)
+            return True
 
     def close(self) -> None:
         """Close the file. Using the index afterwards raises."""
@@ -160,7 +217,7 @@ class IndexFile:
                 self._db.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 if _damaged(error):
-                    raise IndexBroken(f"the index is damaged: {error}") from error
+                    raise _broken(error) from error
                 raise
             finally:
                 self._memory.forget()
@@ -173,14 +230,65 @@ class IndexFile:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         self._mine()
         with self._lock:
+            if self.read_only and _inode(self.path) != self._inode:
+                self._follow()
             try:
                 yield self._db
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise IndexBroken(f"the index holds an impossible row: {error}") from error
             except sqlite3.DatabaseError as error:
                 if _damaged(error):
-                    raise IndexBroken(f"the index is damaged: {error}") from error
+                    raise _broken(error) from error
                 raise
+
+    def _follow(self) -> None:
+        """Another file has taken the place of the one that is open."""
+        old = self._db
+        with suppress(IndexBroken, sqlite3.DatabaseError):
+            # In between there may be none: what is open still answers.
+            self._db = self._open_reader()
+            self._memory, self._version = Memory(), -1
+            old.close()
+
+
+_PROBES = (
+    f"SELECT {', '.join(index_sql.COLUMNS)} FROM notes LIMIT 1",
+    "SELECT note, size, cut, body FROM texts LIMIT 1",
+    "SELECT source, kind, target, key, last, fragment, display, position FROM links LIMIT 1",
+    "SELECT key, rank, note FROM names LIMIT 1",
+    "SELECT rowid FROM fts WHERE fts MATCH '{title names headings tags body} : a' LIMIT 1",
+    "SELECT term, doc FROM terms LIMIT 1",
+)
+
+
+def _answers(path: Path) -> bool:
+    """Whether an index of another version, or a damaged one, has notes and the tables that questions are put to."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+            rows = [db.execute(probe).fetchone() for probe in _PROBES]
+    except sqlite3.Error:
+        return False
+    return rows[0] is not None
+
+
+def _inode(path: Path) -> int:
+    """0: there is no such file."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+
+
+def _broken(error: sqlite3.Error) -> IndexBroken:
+    return IndexBroken(f"the index is damaged: {error}")
 
 
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file is shorter than its own pages say

@@ -96,6 +96,7 @@ class Notes:
                 batch, removals, size = [], [], 0
         if batch or removals:
             self.index.apply(batch, removals)
+        self.index.complete()
         return changes
 
     def _put(self, record: Record, *gone: str) -> Record:

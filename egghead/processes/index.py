@@ -46,7 +46,7 @@ async def setup(service: Service) -> None:
     service.on_stop(server.aclose)
     await service.connect()
     if server.writer.rebuilt:
-        logger.warning("the index was rebuilt: %s", server.writer.rebuilt)
+        logger.warning("the index is built again: %s", server.writer.rebuilt)
     service.start(server.warm(), "warm", fatal=False)
     service.info.update(path=str(path), rebuilt=server.writer.rebuilt)
 
@@ -99,6 +99,7 @@ class IndexServer:
             "free": self.free,
             "apply": self.apply,
             "known": self.known,
+            "complete": self.complete,
         }
 
     async def search(
@@ -145,7 +146,7 @@ class IndexServer:
 
     async def stats(self, call: Call) -> dict[str, Any]:
         stats = await self._ask(lambda index: index.stats())
-        return {**stats, "rebuilt": self.writer.rebuilt}
+        return {**stats, "rebuilt": self.writer.rebuilt, "building": self.writer.building}
 
     async def faults(self, call: Call) -> Any:
         return await self._ask(lambda index: index.faults())
@@ -171,6 +172,14 @@ class IndexServer:
         files = [[entry.path, *entry.mark, entry.wanted, entry.class_, entry.revision] for entry in entries]
         return {"files": files, "more": len(files) == size}
 
+    async def complete(self, call: Call) -> bool:
+        """Everything is told: an index that was built beside the old one takes its place. Only `store` may."""
+        _only_store(call)
+        switched = await self._run(self._write, self.writer.complete)
+        if switched:
+            logger.warning("the index is rebuilt and answers from now on")
+        return switched
+
     async def warm(self) -> None:
         """Build the tables of words and open the readers now, not while the first question waits."""
         await asyncio.gather(
@@ -191,6 +200,9 @@ class IndexServer:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
         except IndexBroken as error:
+            if self.writer.building and pool is self._read:
+                # The old one could not answer this; the new one is on its way.
+                raise Refused("IndexBroken", f"{error}; a new index is being built") from None
             logger.error("the index is removed and built again: %s", error)
             self.writer.rebuild(str(error))
             self._service.fail(error)

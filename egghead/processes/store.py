@@ -78,6 +78,7 @@ class StoreServer:
         self._writing = asyncio.Lock()
         self._behind: set[str] = set()
         self._index_answers = True
+        self._completed = False
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._sending: set[asyncio.Task[None]] = set()
         self._watcher: Watcher | None = None
@@ -115,12 +116,23 @@ class StoreServer:
         # What changed while no node ran is published too: who listens already needs it, who does not reads later.
         await self._reconcile(None)
         await self._sent()
+        await self._complete()
         self._service.info["notes"] = len(self.keeper.catalog)
         if self._watcher.polling:
             self._service.info["polling"] = self._watcher.polling
         self._service.start(self._follow(self._watcher), "watch")
         self._service.start(self._repair(), "repair")
         self._service.start(self._look_again(), "look")
+
+    async def _complete(self) -> None:
+        """Say that the index has every file: one that was built beside the old one may take its place."""
+        if not self._completed and not self._behind:
+            try:
+                await self._peer.call("index", "complete", timeout=INDEX_TIMEOUT)
+            except IpcError as error:
+                logger.warning("the index was not told that it is complete and will be told again: %s", error)
+            else:
+                self._completed = True
 
     async def _known(self) -> list[Entry]:
         """What the index knows of the files."""
@@ -147,6 +159,7 @@ class StoreServer:
     async def _repair(self) -> None:
         while True:
             await asyncio.sleep(REPAIR_EVERY)
+            await self._complete()
             # One by one: a note that the index refuses must not keep the others from it.
             for path in sorted(self._behind):
                 step = await self._in_files(partial(self.keeper.again, [path]))

@@ -28,7 +28,7 @@ CUT = "SELECT rowid, title, snippet(fts, 1, '[', ']', '…', 24) FROM fts WHERE 
 def floor(folder: str, db_path: str) -> dict[str, Any]:
     import yaml
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     texts = []
     for below, _, names in os.walk(folder):
         for name in names:
@@ -51,9 +51,9 @@ def floor(folder: str, db_path: str) -> dict[str, Any]:
     db.execute("BEGIN")
     db.executemany("INSERT INTO fts(title, body, tags) VALUES(?, ?, ?)", rows)
     db.execute("COMMIT")
-    inserted = time.perf_counter() - began
+    inserted, spent = time.perf_counter() - began, time.process_time() - cpu
     db.close()
-    return {"read": read, "yaml": parsed, "insert": inserted, "wall": read + parsed + inserted}
+    return {"read": read, "yaml": parsed, "insert": inserted, "wall": read + parsed + inserted, "spent": spent}
 
 
 def ours(folder: str) -> dict[str, Any]:
