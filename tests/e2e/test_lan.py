@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 
 from egghead.cli import cli
@@ -235,6 +236,16 @@ def test_rights_and_their_end(pair: Pair) -> None:
         assert refused.returncode == ExitCode.REFUSED and "clients add" in refused.stderr
 
 
+def listening(node: Node) -> set[int]:
+    """The TCP ports on which any process of a node listens, as this machine's network shows them."""
+    return {
+        connection.laddr.port
+        for process in (psutil.Process(node.pid), *node.descendants())
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
 def test_the_bus_that_serves_the_network_has_none(pair: Pair) -> None:
     """The process with the port lives in an empty network namespace: all that it has of the network was handed to it."""
     with pair.serving() as node:
@@ -244,6 +255,7 @@ def test_the_bus_that_serves_the_network_has_none(pair: Pair) -> None:
         ours = os.readlink("/proc/self/ns/net")
         if json.loads(pair.away_ok("status", "--json"))["node"]["level"] == "full":
             assert ours not in (network["bus"], network["node"]) and network["lan"] == ours
+        assert listening(node) == {int(pair.at.rpartition(":")[2])}, "exactly one port"
         old = node.kill("bus")
         node.healed("bus", old)
         assert "bus" in pair.away_ok("tree"), "the port is open again with the next bus"
@@ -368,3 +380,11 @@ def test_a_person_is_asked_at_the_first_contact(pair: Pair, terminal: list[Termi
             asked.type(answer)
             asked.expect(said)
         assert "bus" in pair.away_ok("ps")
+
+
+def test_without_a_bind_nothing_listens(shared_node: Node) -> None:
+    """By default no process of a node has a TCP port, none of the edge runs, and nobody can be introduced to it."""
+    assert listening(shared_node) == set()
+    assert not {"lan", "node"} & shared_node.processes().keys()
+    assert "network" not in shared_node.ready_text
+    assert not list(shared_node.home.path.rglob("server.key"))
