@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -32,6 +34,7 @@ CALLS = 1500
 PACED = 400  # calls, one each millisecond
 FANOUT = 3000  # events
 LATENCY = 200  # events, one each two milliseconds, of which each reader notes how long they took
+CASTS = 30_000
 VICTIMS = 40
 CREDENTIAL = "c" * 32
 # A process for each reader would measure the scheduler of two cores.
@@ -47,6 +50,8 @@ def run() -> Iterator[dict[str, Any]]:
         yield from calls(directory)
         for readers in (10, 100):
             yield from events(directory, readers)
+        loads = [capacity(directory) for _ in range(ROUNDS)]
+        yield row("casts that the bus forwards in a second of its CPU", "rate", loads, unit="1/s", limit="40000")
         downs = [deaths(directory) for _ in range(ROUNDS)]
         yield row("PeerDown after SIGKILL with a call in flight, p50", "p50", downs, unit="ms", limit="50 ms")
         yield row("PeerDown after SIGKILL with a call in flight, p99", "p99", downs, unit="ms", limit="50 ms")
@@ -181,6 +186,19 @@ def fan(directory: str, middle: str, publisher: str, readers: int, reader: str) 
     }
 
 
+def capacity(directory: str) -> Figures:
+    """Messages for a second of CPU of both threads of the bus: what it could forward if others left it a core."""
+    with stage(directory) as start:
+        middle = psutil.Process(start("bus").pid)
+        start("echo")
+        process = start("hammer")
+        before = middle.cpu_times()
+        go(process)
+        assert heard(process) == "done"
+        after = middle.cpu_times()
+        return {"rate": CASTS / (after.user + after.system - before.user - before.system)}
+
+
 def deaths(directory: str) -> Figures:
     """How long after a SIGKILL a call in flight fails, in ms."""
     with stage(directory) as start:
@@ -240,7 +258,10 @@ async def echo(directory: str) -> None:
         for _ in range(n):
             yield chunk
 
-    peer.expose({"echo": echo_, "count": count})
+    async def note(call: Any, x: bytes) -> None:
+        pass
+
+    peer.expose({"echo": echo_, "count": count, "note": note})
     await peer.connect()
     say("ready")
     await peer.wait_closed()
@@ -266,6 +287,17 @@ async def caller(directory: str) -> None:
         result[f"stream {size}"] = rate if size == 50 else rate * size / 1e6
     say(json.dumps(result))
     await peer.close()
+
+
+async def hammer(directory: str) -> None:
+    peer = await join(directory, "caller")
+    await peer.connect()
+    await told_to_go()
+    data = bytes(PAYLOAD)
+    for _ in range(CASTS):
+        await peer.cast("echo", "note", x=data)
+    await peer.call("echo", "echo", x=b"")
+    say("done")
 
 
 async def publisher(directory: str, _readers: str) -> None:
