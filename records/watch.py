@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
-
 from records import ids
+from records.inotify import EVERYTHING, Inotify, NoWatchLeft
 
 logger = logging.getLogger("records.watch")
 
-STEP = 15  # ms without an event after which a batch is complete
-DEBOUNCE = 120  # ms after which it is complete anyway
-WAIT = 1000  # ms between looks at whether the directory itself is still the same
-AGAIN = 0.4  # seconds after which a new folder is looked at once more
+STEP = 0.015  # seconds without an event after which a batch is complete
+DEBOUNCE = 0.12  # seconds after which it is complete anyway
+WAIT = 1.0  # seconds between looks at whether the directory itself is still the same
+SHARE = 5  # while polling, the pause is at least this many times as long as the look at everything took
 _REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.", "virtiofs", "vboxsf", "afs", "ceph", "lustre", "gpfs", "davfs")
 
 
@@ -37,13 +35,11 @@ class Watcher:
         self.root = os.path.realpath(root)
         self.poll_every = poll_every
         self.polling: str | None = "asked for" if force_polling else _remote(self.root)
-        self._notify: RustNotify | None = None
-        self._stop = threading.Event()
+        self._notify: Inotify | None = None
         self._closed = asyncio.Event()
         self._identity: tuple[int, int] | None = None
         # Held open, so that a directory made anew cannot get the inode of the one that is gone and look like it.
         self._held = -1
-        self._again: dict[str, float] = {}
 
     async def __aenter__(self) -> Watcher:
         await asyncio.to_thread(self._begin)
@@ -54,11 +50,13 @@ class Watcher:
 
     def close(self) -> None:
         """End the stream; safe to call twice."""
-        self._stop.set()
         self._closed.set()
         self._release()
 
     def _release(self) -> None:
+        notify, self._notify = self._notify, None
+        if notify is not None:
+            notify.close()
         held, self._held = self._held, -1
         if held >= 0:
             os.close(held)
@@ -75,33 +73,48 @@ class Watcher:
         if self.polling is not None or self._identity is None:
             return
         try:
-            self._notify = RustNotify([self.root], False, False, 300, True, True)
-        except (OSError, WatchfilesRustInternalError) as error:
-            # inotify's limit of watches or instances (fs.inotify.max_user_watches), or none at all in this sandbox.
-            self.polling = f"the system gives no file events ({error}); raise fs.inotify.max_user_watches"
-            logger.warning("watching %s by polling every %.0f s: %s", self.root, self.poll_every, self.polling)
+            self._notify = Inotify(self.root)
+        except OSError as error:
+            self._poll(error)
+
+    def _poll(self, error: OSError) -> None:
+        """From now on a clock gives the hints: there are no events here, or no more of them."""
+        notify, self._notify = self._notify, None
+        if notify is not None:
+            notify.close()
+        remedy = "; raise fs.inotify.max_user_watches and max_user_instances" if isinstance(error, NoWatchLeft) else ""
+        self.polling = f"the system gives no file events ({error.strerror}){remedy}"
+        logger.warning("watching %s by polling every %.0f s: %s", self.root, self.poll_every, self.polling)
 
     async def __aiter__(self) -> AsyncIterator[frozenset[str]]:
         loop = asyncio.get_running_loop()
+        took = 0.0
         while not self._closed.is_set():
-            if self._notify is None:
-                await self._pause(self.poll_every if self._identity else WAIT / 1000)
+            notify = self._notify
+            if notify is None:
+                # A look at a large folder takes its time; polling must not become all that the machine does.
+                await self._pause(max(self.poll_every, SHARE * took) if self._identity else WAIT)
                 if not self._closed.is_set() and await asyncio.to_thread(self._lives):
-                    yield frozenset({""})
+                    before = loop.time()
+                    yield frozenset({EVERYTHING})
+                    took = loop.time() - before
                 continue
-            wait = WAIT if not self._again else int(AGAIN * 500)
-            raw = await asyncio.to_thread(self._notify.watch, DEBOUNCE, STEP, wait, self._stop)
-            if raw == "stop" or self._closed.is_set():
+            try:
+                raw = await asyncio.to_thread(notify.collect, WAIT, STEP, DEBOUNCE)
+            except OSError as error:
+                # New folders could not be watched: what lies in them would never be seen.
+                await asyncio.to_thread(self._poll, error)
+                yield frozenset({EVERYTHING})
+                continue
+            if raw is None or self._closed.is_set():
                 return
-            paths: set[str] = set()
-            if isinstance(raw, set):
-                paths = await asyncio.to_thread(self._relative, raw, loop.time())
-            due = [path for path, at in self._again.items() if at <= loop.time()]
-            for path in due:
-                del self._again[path]
-            paths.update(due)
-            if (not isinstance(raw, set) or not paths) and not await asyncio.to_thread(self._lives):
-                paths.add("")
+            paths = {path for path in raw if path != EVERYTHING and self._meant(path)}
+            if EVERYTHING in raw or not paths:
+                if not await asyncio.to_thread(self._lives):
+                    paths.add(EVERYTHING)
+                elif EVERYTHING in raw:
+                    logger.warning("file events of %s were dropped; looking at everything", self.root)
+                    paths = {EVERYTHING}
             if paths:
                 yield frozenset(paths)
 
@@ -122,38 +135,25 @@ class Watcher:
             if was is not None:
                 logger.warning("the records directory %s is gone", self.root)
             self._identity = None
-            self._notify = None
             self._release()
             return was is not None and self.polling is not None
-        self._notify = None
         self._begin()
         return self.polling is not None or was is None
 
-    def _relative(self, raw: set[tuple[int, str]], now: float) -> set[str]:
-        found = set()
-        prefix = self.root + os.sep
-        for _, full in raw:
-            if full == self.root:
-                continue
-            if not full.startswith(prefix):
-                continue
-            path = full[len(prefix) :]
-            if path.startswith(".") or "/." in path:
-                continue
-            try:
-                path.encode()
-            except UnicodeEncodeError:
-                continue
-            if ids.is_note(path):
-                found.add(path)
-            elif not ids.ignored(path.rpartition("/")[2]):
-                if os.path.isdir(full):
-                    # Files made in a new folder before its own watch was set give no event: look twice.
-                    found.add(path)
-                    self._again[path] = now + AGAIN
-                elif not os.path.lexists(full):
-                    found.add(path)  # it may have been a folder
-        return found
+    def _meant(self, path: str) -> bool:
+        """Whether a change there may be one of a note: a note's name, a folder, or what may have been one."""
+        if path.startswith(".") or "/." in path:
+            return False
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            return False  # a name that is not UTF-8 cannot be an id
+        if ids.is_note(path):
+            return True
+        if ids.ignored(path.rpartition("/")[2]):
+            return False
+        full = os.path.join(self.root, path)
+        return os.path.isdir(full) or not os.path.lexists(full)
 
 
 def _identity(root: str) -> tuple[int, int] | None:
