@@ -19,6 +19,7 @@ _CHECK_FAILED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _fill_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -36,6 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _fill_standard_streams() -> None:
+    """Put /dev/null where the caller closed 0, 1 or 2: else a file or socket of ours gets that number and is written to."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+        if getattr(sys, name) is None:  # what Python does for a closed one; it has no flush
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
 
 
 def _parser() -> argparse.ArgumentParser:

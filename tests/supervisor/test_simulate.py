@@ -353,15 +353,20 @@ def serve(context):
 
 def fail(context):
     raise SystemExit(3)
+
+def tell(context):
+    with open("up", "w"):
+        pass
+    serve(context)
 """
 
 
-def run_command(directory: Path, start: str) -> subprocess.Popen[str]:
-    """`run` on a tree of one child whose code is in `directory`."""
+def run_command(directory: Path, start: str, closed: str = "") -> subprocess.Popen[str]:
+    """`run` on a tree of one child whose code is in `directory`; `closed` is what a shell writes to close streams."""
     (directory / "program.py").write_text(PROGRAM, encoding="utf-8")
     (directory / "tree.yaml").write_text(json.dumps(tree_of(children=[{"id": "a", "start": f"program:{start}"}])))
     return subprocess.Popen(
-        [sys.executable, "-m", "supervisor", "run", "tree.yaml", "--status", "status.json"],
+        ["/bin/sh", "-c", f'exec "$0" -m supervisor run tree.yaml --status status.json {closed}', sys.executable],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -395,3 +400,17 @@ def test_command_run_bad_tree(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "write package.module:function" in said
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_command_run_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    """Where the caller closed 0, 1 or 2 the root has /dev/null, not a file of its own, and ends with 0 as ever."""
+    os.mkfifo(tmp_path / "up")
+    with run_command(tmp_path, "tell", closed) as process:
+        (tmp_path / "up").read_text()  # waits for the child
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{'<>2'.index(sign[0])}") for sign in closed.split()]
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert streams == ["/dev/null"] * len(streams)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
