@@ -50,7 +50,15 @@ def _environment(reader: Reader, node: Node) -> str:
     value = reader.scalar(node)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadValue(f"expected text, got {value!r}; put it in quotes")
+    if "\0" in str(value):
+        raise BadValue(f"{value!r} is not possible; remove the zero byte, which ends a value")
     return str(value)
+
+
+def _no_variable(name: str) -> str | None:
+    if name and "=" not in name and "\0" not in name:
+        return None
+    return "is no name of a variable; it must not be empty or contain '=' or a zero byte"
 
 
 def _rlimit(reader: Reader, node: Node) -> int:
@@ -126,7 +134,7 @@ _TEMPLATE: dict[str, Key[Any]] = {
     "heartbeat": Key(v.optional(v.seconds(above=True))),
     "max_memory": Key(v.optional(v.size)),
     "backoff": Key(_backoff),
-    "env": Key(v.mapping_of(_environment)),
+    "env": Key(v.mapping_of(_environment, refuse=_no_variable)),
     "rlimits": Key(v.mapping_of(_rlimit, _RLIMITS)),
     "confine": Key(_confine),
     "control": Key(_words),

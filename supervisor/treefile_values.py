@@ -44,6 +44,9 @@ class Reader:
         self.file = file
         self.variables = variables
         self.faults: list[Fault] = []
+        self._found: set[Fault] = (
+            set()
+        )  # the same: looking through the list takes minutes when all of a big file is wrong
         self._unknown: set[tuple[int, int]] = set()  # places of unknown variables
         self._pairs: dict[int, list[tuple[yaml.ScalarNode, Node]]] = {}  # by id of a node; the tree keeps nodes alive
 
@@ -55,7 +58,8 @@ class Reader:
         elif (line, column) in self._unknown:
             return  # what does not fit here is the name of the variable, not its value
         fault = Fault(line, column, message, path, self.file)
-        if fault not in self.faults:
+        if fault not in self._found:
+            self._found.add(fault)
             self.faults.append(fault)
 
     # ---- plain values ------------------------------------------------------------------------------------------
@@ -292,8 +296,10 @@ def mapping(reader: Reader, node: Node) -> dict[str, Any]:
     return value
 
 
-def mapping_of(read: Callable[[Reader, Node], T], known: Iterable[str] = ()) -> Callable[[Reader, Node], dict[str, T]]:
-    """A mapping whose values are all of one kind; with `known`, of these keys only."""
+def mapping_of(
+    read: Callable[[Reader, Node], T], known: Iterable[str] = (), refuse: Callable[[str], str | None] = lambda _: None
+) -> Callable[[Reader, Node], dict[str, T]]:
+    """A mapping whose values are all of one kind; with `known`, of these keys only; `refuse` says what is wrong with one."""
     names = tuple(known)
 
     def read_mapping(reader: Reader, node: Node) -> dict[str, T]:
@@ -301,6 +307,9 @@ def mapping_of(read: Callable[[Reader, Node], T], known: Iterable[str] = ()) -> 
         for key, value in reader.pairs(node):
             if names and key.value not in names:
                 reader.fault(key, f"unknown key {key.value!r}{nearest(key.value, names)}")
+                continue
+            if (wrong := refuse(key.value)) is not None:
+                reader.fault(key, f"{key.value!r} {wrong}")
                 continue
             try:
                 result[key.value] = read(reader, value)

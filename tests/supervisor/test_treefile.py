@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from supervisor import TreeError, load_tree, parse_tree
 from supervisor.spec import Backoff, ChildSpec, Files, Park, Profile, SupervisorSpec, Tree
 from supervisor.treefile import child_spec
+from supervisor.treefile_values import Reader
 
 WHOLE = """\
 id: demo
@@ -176,6 +177,9 @@ def test_all_faults_at_once() -> None:
         ("backoff: {intial: 1}", "6:15", "did you mean 'initial'?"),
         ("backoff: {factor: 0.5}", "6:23", "factor: expected a number of at least 1, got 0.5"),
         ("env: {A: true}", "6:14", "expected text, got True; put it in quotes"),
+        ("env: {'A=B': x}", "6:11", "'A=B' is no name of a variable; it must not be empty or contain '='"),
+        ("env: {'': x}", "6:11", "'' is no name of a variable"),
+        ('env: {A: "x\\0y"}', "6:14", "remove the zero byte"),
         ("rlimits: {nofiles: 1}", "6:15", "unknown key 'nofiles'; did you mean 'nofile'?"),
         ("observe: 1", "6:14", "expected true or false, got 1"),
         ("control: [demon]", "6:15", "no supervisor of this tree; did you mean 'demo'?"),
@@ -232,6 +236,14 @@ def test_fault_in_a_worker(lines: str, place: str, words: str) -> None:
 def test_fault_in_a_tree(text: str, words: str) -> None:
     """A fault in a supervisor or in the file as a whole says what would be right."""
     assert any(words in fault for fault in faults(text)), faults(text)
+
+
+def test_a_big_file_that_is_all_wrong() -> None:
+    """The time to collect faults grows with their number, not with its square: 50,000 take no minutes."""
+    reader = Reader(None, "big.yaml", None)
+    for number in [*range(50_000), *range(50_000)]:
+        reader.fault(None, f"fault {number}")
+    assert len(reader.faults) == 50_000
 
 
 def test_significant_permanent_refused() -> None:
