@@ -27,7 +27,7 @@ class Format:
     change: Callable[[frontmatter.Parts, Mapping[str, Any]], frontmatter.Parts]
     split: Callable[[bytes, str], frontmatter.Parts]
     retarget: Callable[[str, str, Collection[str], str, str, str, bool], str]
-    relink: Callable[[str, str, str], str]
+    relink: Callable[[str, str, str, Callable[[str], bool]], str]
 
 
 def parse(data: bytes, path: str, *, stat: FileStat | None = None, author: str = "") -> Record:

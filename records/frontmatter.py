@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -235,6 +235,21 @@ def with_keys(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     start = parts.head.index(parts.block) if parts.block else _open_end(parts.head)
     head = parts.head[:start] + block + parts.head[start + len(parts.block) :]
     return replace(parts, head=head, block=block)
+
+
+def with_values(parts: Parts, change: Callable[[str], str]) -> Parts:
+    """The same file with `change` applied to the texts in its frontmatter. Raises InvalidValue when that would break it."""
+    if not parts.block or parts.language != "yaml":
+        return parts
+    block = yaml_block.with_scalars(parts.block, change)
+    if block == parts.block:
+        return parts
+    if load(block)[1] is not None:
+        raise InvalidValue("a text in the frontmatter cannot be changed so; edit the file")
+    start = parts.head.index(parts.block)
+    return replace(
+        parts, head=parts.head[:start] + block + parts.head[start + len(parts.block) :], block=block
+    )  # fmt: skip
 
 
 def _open_end(head: str) -> int:

@@ -5,36 +5,77 @@ so that a note which appears, or takes an alias, needs no other row to change.
 from __future__ import annotations
 
 import json
+import posixpath
 import sqlite3
 from typing import Any
 
+from records.ids import key_of
 from records.index_sql import BY_ALIAS, BY_FOLDER, BY_ID, BY_LAST, BY_PATH, BY_TITLE, SUMMARY
-from records.markdown import clean
+from records.markdown import clean, listed
 
 FOLDER_NOTES = ("index", "readme")
+# Files of other kinds that Obsidian takes into a vault.
+ATTACHMENTS = tuple(
+    "." + kind
+    for kind in [
+        "avif",
+        "bmp",
+        "gif",
+        "jpeg",
+        "jpg",
+        "png",
+        "svg",
+        "webp",
+        "flac",
+        "m4a",
+        "mp3",
+        "ogg",
+        "wav",
+        "webm",
+        "3gp",
+        "mkv",
+        "mov",
+        "mp4",
+        "ogv",
+        "pdf",
+        "canvas",
+        "base",
+        "csv",
+        "txt",
+        "zip",
+        "html",
+        "docx",
+        "xlsx",
+    ]
+)
 MAX_NODES = 5000
 
 
 def name_keys(path: str, stem: str, wanted: str, title: str, aliases: list[str]) -> list[tuple[str, int]]:
     """Every key a link may use for a note, with the rank at which it is looked up."""
-    keys = [(wanted.casefold(), BY_ID)]
+    keys = [(key_of(wanted), BY_ID)]
     if wanted != stem:
-        keys.append((stem.casefold(), BY_PATH))
+        keys.append((key_of(stem), BY_PATH))
     folder, _, last = stem.rpartition("/")
-    keys.append((last.casefold(), BY_LAST))
+    keys.append((key_of(last), BY_LAST))
     if last.casefold() in FOLDER_NOTES and folder:
         # As Foam and Obsidian's folder notes: a link to a folder means its index.
-        keys.append((folder.casefold(), BY_FOLDER))
-        keys.append((folder.rpartition("/")[2].casefold(), BY_FOLDER))
-    keys += [(alias.casefold(), BY_ALIAS) for alias in aliases]
-    keys.append((title.casefold(), BY_TITLE))
+        keys.append((key_of(folder), BY_FOLDER))
+        keys.append((key_of(folder.rpartition("/")[2]), BY_FOLDER))
+    keys += [(key_of(alias), BY_ALIAS) for alias in aliases]
+    keys.append((key_of(title), BY_TITLE))
     return keys
 
 
-def candidates(db: sqlite3.Connection, target: str) -> list[tuple[int, str]]:
-    """(note, id) of the notes a target may mean: one when it resolves, none or several when it does not."""
+def candidates(db: sqlite3.Connection, target: str, folder: str | None = None) -> list[tuple[int, str]]:
+    """(note, id) of the notes a target may mean: one when it resolves, none or several when it does not.
+
+    `folder`: of the note that links, for targets such as `../x`; without it they mean nothing.
+    """
     name = clean(target)
-    key = name.casefold()
+    if name.startswith(("/", "./", "../")):
+        return _by_path(db, name, folder)
+    key = key_of(name)
     if not key:
         return []
     rows = db.execute(
@@ -50,10 +91,33 @@ def candidates(db: sqlite3.Connection, target: str) -> list[tuple[int, str]]:
             "SELECT ?, n.note, n.id, n.stem FROM names k JOIN notes n USING(note) WHERE k.key = ? AND k.rank = ?",
             (BY_LAST, last, BY_LAST),
         )
-        rows += [row for row in below if row[3].casefold().endswith("/" + key)]
+        rows += [row for row in below if key_of(row[3]).endswith("/" + key)]
         rows.sort(key=lambda row: (row[0], row[3]))
     for group in ((BY_ID, BY_PATH), (BY_LAST,), (BY_FOLDER,), (BY_ALIAS,), (BY_TITLE,)):
         found = {note: id_ for rank, note, id_, _ in rows if rank in group}
+        if found:
+            return sorted(found.items(), key=lambda item: item[1])
+    return []
+
+
+def _by_path(db: sqlite3.Connection, name: str, folder: str | None) -> list[tuple[int, str]]:
+    """What a path means: the note there, or the index of the folder there, and never a note elsewhere of that name."""
+    if name.startswith("."):
+        if folder is None:
+            return []
+        name = posixpath.normpath(posixpath.join(folder, name))
+        if name == ".." or name.startswith("../"):
+            return []
+    key = key_of(name.lstrip("/"))
+    rows = db.execute(
+        "SELECT k.rank, n.note, n.id, n.stem FROM names k JOIN notes n USING(note) WHERE k.key = ? AND k.rank IN (?, ?, ?)",
+        (key, BY_ID, BY_PATH, BY_FOLDER),
+    ).fetchall()
+    for group in ((BY_ID, BY_PATH), (BY_FOLDER,)):
+        found = {
+            note: id_ for rank, note, id_, stem in rows
+            if rank in group and (rank != BY_FOLDER or key_of(stem.rpartition("/")[0]) == key)
+        }  # fmt: skip
         if found:
             return sorted(found.items(), key=lambda item: item[1])
     return []
@@ -65,96 +129,126 @@ def resolve(db: sqlite3.Connection, target: str) -> str | None:
     return found[0][1] if len(found) == 1 else None
 
 
-def _resolve_link(
-    db: sqlite3.Connection, kind: str, target: str, cache: dict[tuple[bool, str], str | None]
-) -> str | None:
-    exact = kind == "markdown"
-    key = (exact, target)
+Cache = dict[tuple[str, str, str], list[str]]
+
+
+def meant(db: sqlite3.Connection, kind: str, target: str, source: str, cache: Cache) -> list[str]:
+    """Ids that a link may mean in the note at path `source`: one when it resolves."""
+    relative = kind == "markdown" or target.startswith(".")
+    href = f"markdown{source[-4:]}" if kind == "markdown" else ""
+    key = (href, target, posixpath.dirname(source) if relative else "")
     if key not in cache:
-        if exact:
-            row = db.execute("SELECT id FROM notes WHERE stem = ? ORDER BY path", (target,)).fetchone()
-            cache[key] = row[0] if row else None
+        if kind == "markdown":
+            cache[key] = _href_means(db, target, key[2], loose=not source.endswith(".org"))
         else:
-            cache[key] = resolve(db, target)
+            cache[key] = [id_ for _, id_ in candidates(db, listed(target) if kind == "listed" else target, key[2])]
     return cache[key]
+
+
+def _href_means(db: sqlite3.Connection, target: str, folder: str, loose: bool) -> list[str]:
+    """A path from the note's own folder; else (`loose`), as Obsidian writes Markdown links, one from the top or a unique name."""
+    row = db.execute("SELECT id FROM notes WHERE stem = ? ORDER BY path", (target,)).fetchone()
+    if row:
+        return [row[0]]
+    if not loose:
+        return []
+    found = _by_path(db, "/" + target, None)
+    below = target.removeprefix(folder + "/") if folder else target
+    if not found and not below.startswith("../") and (not folder or below != target):
+        found = _by_path(db, "/" + below, None) or _unique_end(db, below)
+    return [id_ for _, id_ in found]
+
+
+def _unique_end(db: sqlite3.Connection, name: str) -> list[tuple[int, str]]:
+    key = key_of(name)
+    rows = db.execute(
+        "SELECT n.note, n.id, n.stem FROM names k JOIN notes n USING(note) WHERE k.key = ? AND k.rank = ?",
+        (key.rpartition("/")[2], BY_LAST),
+    )
+    found = [(note, id_) for note, id_, stem in rows if ("/" + key_of(stem)).endswith("/" + key)]
+    return sorted(found, key=lambda item: item[1])
+
+
+def _one(found: list[str]) -> str | None:
+    return found[0] if len(found) == 1 else None
 
 
 def links(db: sqlite3.Connection, id_: str, depth: int = 1) -> list[dict[str, Any]]:
     """Links of a note, and of the notes these lead to, down to `depth` (at most 5). Each note is followed once."""
     found: list[dict[str, Any]] = []
-    cache: dict[tuple[bool, str], str | None] = {}
+    cache: Cache = {}
     level = [id_]
     seen = {id_}
     for step in range(1, max(1, min(depth, 5)) + 1):
         after = []
         for source in level:
             rows = db.execute(
-                "SELECT l.target, l.fragment, l.display, l.kind FROM links l JOIN notes n ON n.note = l.source "
+                "SELECT l.target, l.fragment, l.display, l.kind, n.path FROM links l JOIN notes n ON n.note = l.source "
                 "WHERE n.id = ? ORDER BY l.place",
                 (source,),
             ).fetchall()
             once = set()
-            for target, fragment, display, kind in rows:
+            for target, fragment, display, kind, path in rows:
                 if not target:
                     continue  # a link within the note
-                meant = _resolve_link(db, kind, target, cache)
-                mark = (meant or target.casefold(), fragment)
+                leads = _one(meant(db, kind, target, path, cache))
+                mark = (leads or target.casefold(), fragment)
                 if mark in once:
                     continue
                 once.add(mark)
                 found.append(
-                    {"source": source, "target": target, "id": meant, "fragment": fragment, "display": display,
+                    {"source": source, "target": target, "id": leads, "fragment": fragment, "display": display,
                      "kind": kind, "depth": step}
                 )  # fmt: skip
-                if meant is not None and meant not in seen:
-                    seen.add(meant)
-                    after.append(meant)
+                if leads is not None and leads not in seen:
+                    seen.add(leads)
+                    after.append(leads)
         level = after
     return found
 
 
-def backlinks(db: sqlite3.Connection, id_: str) -> list[dict[str, Any]]:
-    """Links of other notes that mean this one, by source id."""
+def backlinks(db: sqlite3.Connection, id_: str, own: bool = False) -> list[dict[str, Any]]:
+    """Links of other notes that mean this one, by source id; with `own` also those in the note itself."""
     row = db.execute("SELECT note, path, stem, wanted, title, aliases FROM notes WHERE id = ?", (id_,)).fetchone()
     if row is None:
         return []
     note, path, stem, wanted, title, aliases = row
     names = name_keys(path, stem, wanted, title, json.loads(aliases))
-    keyed = sorted({key for key, _ in names} | {stem.casefold()})
-    lasts = sorted({key for key, rank in names if rank == BY_LAST})
+    keyed = sorted({key for key, _ in names} | {key_of(stem)})
+    lasts = sorted({key.rpartition("/")[2] for key, rank in names if rank in (BY_LAST, BY_FOLDER)})
     rows = db.execute(
         f"SELECT DISTINCT n.id, n.title, n.path, l.target, l.fragment, l.display, l.kind FROM links l "
         f"JOIN notes n ON n.note = l.source WHERE (l.key IN ({', '.join('?' * len(keyed))}) "
         f"OR l.last IN ({', '.join('?' * len(lasts))})) AND l.source <> ? ORDER BY n.id, l.place",
-        (*keyed, *lasts, note),
+        (*keyed, *lasts, -1 if own else note),
     ).fetchall()
-    cache: dict[tuple[bool, str], str | None] = {}
+    cache: Cache = {}
     keys = ("id", "title", "path", "target", "fragment", "display", "kind")
-    return [dict(zip(keys, row, strict=True)) for row in rows if _resolve_link(db, row[6], row[3], cache) == id_]
+    return [
+        dict(zip(keys, row, strict=True))
+        for row in rows
+        if row[3] and _one(meant(db, row[6], row[3], row[2], cache)) == id_
+    ]
 
 
 def unresolved(db: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Links that mean no note or several, by source; `candidates` are the ids of the several."""
-    cache: dict[tuple[bool, str], list[str] | None] = {}
+    """Links that mean no note or several, by source; `candidates` are the ids of the several. Images and the like are no
+    notes: a link to one is not unresolved."""
+    cache: Cache = {}
     found = []
     once = set()
     rows = db.execute(
-        "SELECT n.id, l.target, l.kind FROM links l JOIN notes n ON n.note = l.source WHERE l.target <> '' "
+        "SELECT n.id, n.path, l.target, l.kind FROM links l JOIN notes n ON n.note = l.source WHERE l.target <> '' "
         "ORDER BY n.id, l.place"
     ).fetchall()
-    for source, target, kind in rows:
-        key = (kind == "markdown", target)
-        if key not in cache:
-            if kind == "markdown":
-                known = db.execute("SELECT 1 FROM notes WHERE stem = ?", (target,)).fetchone()
-                cache[key] = None if known else []
-            else:
-                several = candidates(db, target)
-                cache[key] = None if len(several) == 1 else [id_ for _, id_ in several]
-        several_ids = cache[key]
-        if several_ids is not None and (source, target.casefold()) not in once:
-            once.add((source, target.casefold()))
-            found.append({"source": source, "target": target, "candidates": several_ids})
+    for source, path, target, kind in rows:
+        several = meant(db, kind, target, path, cache)
+        if len(several) == 1 or (source, target.casefold()) in once:
+            continue
+        if not several and target.casefold().endswith(ATTACHMENTS):
+            continue
+        once.add((source, target.casefold()))
+        found.append({"source": source, "target": target, "candidates": several})
     return found
 
 
@@ -169,13 +263,13 @@ def orphans(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
 
 
 def _edges(db: sqlite3.Connection) -> set[tuple[str, str]]:
-    cache: dict[tuple[bool, str], str | None] = {}
-    rows = db.execute("SELECT n.id, l.target, l.kind FROM links l JOIN notes n ON n.note = l.source").fetchall()
+    cache: Cache = {}
+    rows = db.execute("SELECT n.id, n.path, l.target, l.kind FROM links l JOIN notes n ON n.note = l.source").fetchall()
     found = set()
-    for source, target, kind in rows:
-        meant = _resolve_link(db, kind, target, cache) if target else None
-        if meant is not None:
-            found.add((source, meant))
+    for source, path, target, kind in rows:
+        leads = _one(meant(db, kind, target, path, cache)) if target else None
+        if leads is not None:
+            found.add((source, leads))
     return found
 
 

@@ -26,6 +26,11 @@ def id_of(path: str) -> str:
     return match.group(1) if match else stem
 
 
+def key_of(name: str) -> str:
+    """What names are compared by: case does not count, nor how an accent is composed (macOS takes file names apart)."""
+    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+
+
 def is_note(path: str) -> bool:
     """Whether a relative path is one of a note: a known extension, no hidden or temporary segment."""
     name = path.rpartition("/")[2]
@@ -54,6 +59,8 @@ def check_id(id_: str) -> str:
             raise InvalidId(f"the id {id_!r} contains the invisible character {character!r}; remove it")
         if character in _AWKWARD:
             raise InvalidId(f"the id {id_!r} contains {character!r}, which not every disk can store; remove it")
+        if character in "[]#":
+            raise InvalidId(f"the id {id_!r} contains {character!r}, which no link can hold; remove it")
     for segment in id_.split("/"):
         if segment in ("", ".", ".."):
             raise InvalidId(

@@ -15,7 +15,7 @@ from typing import Any
 from records import graph, index_rows, index_sql, search
 from records.catalog import Entry
 from records.errors import InvalidValue
-from records.ids import id_of
+from records.ids import id_of, key_of
 from records.index_file import IndexFile
 from records.index_rows import Upsert
 from records.model import Hit
@@ -83,7 +83,7 @@ class Index(IndexFile):
         with self._reading() as db:
             row = db.execute(
                 "SELECT 1 FROM names k JOIN notes n USING(note) WHERE k.key = ? AND k.rank <= ? AND n.path <> ?",
-                (last.casefold(), index_sql.BY_LAST, but),
+                (key_of(last), index_sql.BY_LAST, but),
             ).fetchone()
             return row is None
 
@@ -210,10 +210,10 @@ class Index(IndexFile):
         with self._reading() as db:
             return graph.links(db, id_, depth)
 
-    def backlinks(self, id_: str) -> Rows:
-        """Links that mean a note: `{id, title, path, target, fragment, display, kind}`."""
+    def backlinks(self, id_: str, own: bool = False) -> Rows:
+        """Links that mean a note: `{id, title, path, target, fragment, display, kind}`; with `own` those in itself too."""
         with self._reading() as db:
-            return graph.backlinks(db, id_)
+            return graph.backlinks(db, id_, own)
 
     def unresolved(self) -> Rows:
         """Links that mean no note, or several: `{source, target, candidates}`."""

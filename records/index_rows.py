@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from records import graph, index_sql, ranking
 from records.catalog import effective
-from records.ids import id_of
+from records.ids import id_of, key_of
+from records.markdown import listed
 from records.model import Record
 from records.text import analyse, fold, folded_words
 
@@ -72,7 +73,9 @@ def row_of(data: Mapping[str, Any]) -> Row:
         for place, link in enumerate(data["wikilinks"])
     ]  # fmt: skip
     place = len(links)
-    links += [(place + n, "listed", target, *_keys(target), "", "", -1) for n, target in enumerate(data["links"])]
+    links += [
+        (place + n, "listed", target, *_keys(listed(target)), "", "", -1) for n, target in enumerate(data["links"])
+    ]
     return Row(
         path, stem, wanted, note, (len(body), terms[4], body), terms,
         graph.name_keys(path, stem, wanted, title, aliases), _words(title, aliases, tags, stem),
@@ -82,7 +85,7 @@ def row_of(data: Mapping[str, Any]) -> Row:
 
 def _keys(target: str) -> tuple[str, str]:
     """What a link's target is compared by: all of it, and its last part."""
-    key = target.casefold()
+    key = key_of(target)
     return key, key.rpartition("/")[2]
 
 

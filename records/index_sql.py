@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"10/{VERSION}"
+SCHEMA_VERSION = f"11/{VERSION}"
 
 SCHEMA = """
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;

@@ -10,6 +10,7 @@ import functools
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
@@ -29,11 +30,11 @@ _ATX = re.compile(
 )  # begins with a literal: `re` then jumps from line to line
 _CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
-_WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
-_INLINE = re.compile(  # begins with a literal too
+WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
+INLINE = re.compile(  # begins with a literal too
     r"\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
 )
-_DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
+DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
 # Each begins with a literal or one set of characters, which `re` looks for without trying the pattern at every place.
 _INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
 _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
@@ -55,6 +56,8 @@ def parse_markdown(
     masked = mask_code(body)
     outline = headings(body, masked)
     links = find_links(body, masked, path)
+    if parts.block is not None and "[[" in parts.block:
+        links = (*property_links(fields), *links)
     return assemble(
         fields, path=path, body=body, outline=outline, wikilinks=links, format_="markdown", error=error,
         revision=revision_of(data), stat=stat, author=author, created_ns=created_ns,
@@ -213,18 +216,18 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
         return ()
     found: list[Link] = []
     if "[[" in view:
-        for match in _WIKI.finditer(view):
-            target, fragment, display = match.groups()
+        for match in WIKI.finditer(view):
+            target, fragment, display = wiki_parts(match)
             embed = match.start() > 0 and view[match.start() - 1] == "!"
             if target.strip() or fragment:
                 found.append(
-                    Link(clean(target), (fragment or "").strip(), (display or "").strip(), match.start(),
+                    Link(clean(target), fragment.strip(), display.strip(), match.start(),
                          "embed" if embed else "wiki")
                 )  # fmt: skip
             if len(found) >= MAX_LINKS:
                 break
     if "](" in view:
-        for match in _INLINE.finditer(view):
+        for match in INLINE.finditer(view):
             display, angle, bare = match.groups()
             local = local_target(angle if angle is not None else bare, path)
             if local is not None and view[match.start() - 1 : match.start()] != "!":
@@ -232,7 +235,7 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
             if len(found) >= 2 * MAX_LINKS:
                 break
     if "]:" in view:
-        for match in _DEFINITION.finditer(view):
+        for match in DEFINITION.finditer(view):
             local = local_target(match.group(2) if match.group(2) is not None else match.group(3), path)
             if local is not None:
                 found.append(Link(local[0], local[1], match.group(1).strip(), match.start(), "markdown"))
@@ -242,22 +245,62 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
     return tuple(found[:MAX_LINKS])
 
 
+def wiki_parts(match: re.Match[str]) -> tuple[str, str, str]:
+    """(target, fragment, display) of a match of WIKI. In a table the bar is escaped: `[[target\\|display]]`."""
+    target, fragment, display = match.groups()
+    if display is not None:
+        if fragment is None:
+            target = target.removesuffix("\\")
+        else:
+            fragment = fragment.removesuffix("\\")
+    return target, fragment or "", display or ""
+
+
+def property_links(fields: Mapping[str, Any]) -> tuple[Link, ...]:
+    """Wikilinks in the values of frontmatter keys, as Obsidian takes them, but for `links`, which is a field. They have no
+    place in the body: their position is 0, their kind `property`."""
+    found: list[Link] = []
+    left = [value for key, value in fields.items() if key != "links"]
+    while left and len(found) < MAX_LINKS:
+        value = left.pop(0)
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and "[[" in value:
+            for match in WIKI.finditer(value):
+                target, fragment, display = wiki_parts(match)
+                if target.strip():
+                    found.append(Link(clean(target), fragment.strip(), display.strip(), 0, "property"))
+    return tuple(found[:MAX_LINKS])
+
+
+def listed(target: str) -> str:
+    """What an entry of the field `links` means: an id, or a wikilink around one."""
+    match = WIKI.fullmatch(target.strip())
+    return clean(wiki_parts(match)[0]) if match is not None else target
+
+
 def clean(target: str) -> str:
-    """A wikilink's target without surrounding space, a leading slash or a note's extension."""
-    target = target.strip().lstrip("/")
+    """A wikilink's target without surrounding space, a trailing slash or a note's extension."""
+    target = target.strip()
+    if target.endswith("/") and target.strip("/."):
+        target = target.rstrip("/")
     stem, dot, suffix = target.rpartition(".")
     return stem if dot and suffix.lower() in ("md", "org", "markdown") else target
 
 
 @functools.lru_cache(maxsize=4096)
 def local_target(href: str, path: str) -> tuple[str, str] | None:
-    """(path without extension, fragment) of a link to a note beside or below; None for anything else."""
-    if not href or href.startswith(("#", "/", "?")) or ":" in href.split("/", 1)[0]:
+    """(path without extension, fragment) of a link to a note, by a path from the one at `path` or, after `/`, from the
+    folder of all; None for anything else."""
+    if not href or href.startswith(("#", "?", "//")) or ":" in href.split("/", 1)[0]:
         return None
     target, _, fragment = href.partition("#")
     target = unquote(target.partition("?")[0])
     stem, suffix = os.path.splitext(target)
     if suffix.lower() not in (".md", ".org"):
         return None
-    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), stem))
+    folder = "" if stem.startswith("/") else posixpath.dirname(path)
+    joined = posixpath.normpath(posixpath.join(folder, stem.lstrip("/")))
     return None if joined.startswith("..") else (joined, unquote(fragment))

@@ -169,7 +169,10 @@ class Notes:
         """As `Store.rename`, with links as the index resolves them: `{record, rewritten, failed}` (paths)."""
         self._writable()
         path = self.store.path_of(old)
-        linkers, short = linkers_of(self.index.backlinks(old)), self.index.is_free(new.rpartition("/")[2], path)
+        linkers, short = (
+            linkers_of(self.index.backlinks(old, own=True)),
+            self.index.is_free(new.rpartition("/")[2], path),
+        )
         done = self.store.rename(old, new, linkers, short=short)
         for linker in done.rewritten:
             if linker != done.record.path:

@@ -16,9 +16,10 @@ from typing import Any
 from records import frontmatter
 from records.errors import InvalidValue
 from records.frontmatter import Parts
-from records.ids import id_of
+from records.ids import key_of
 from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
 from records.model import FileStat, Heading, Link, Record
+from records.relink import named
 from records.yaml_block import LINE
 
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
@@ -31,6 +32,8 @@ _BLOCK = re.compile(
     r"^[ \t]*#\+begin_(src|example|export|comment)\b[^\n]*$|^[ \t]*#\+end_(src|example|export|comment)[ \t]*$",
     re.M | re.I,
 )
+_INNER_ID = re.compile(r"^[ \t]*:(?:ID|id):[ \t]+(\S+)[ \t]*$", re.M)
+MAX_INNER = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{1,2}:\d{2}")
 _FIELD_OF = {"title": "title", "author": "author", "date": "created", "filetags": "tags", "tags": "tags"}
@@ -87,6 +90,9 @@ def parse_org(data: bytes, path: str, stat: FileStat | None = None, author: str 
         fields["aliases"] = re.findall(r'"([^"]+)"', fields["aliases"]) or words(fields["aliases"])
     body = parts.text
     masked = mask(body)
+    if ":ID:" in body or ":id:" in body:
+        # For org-roam a headline with an id is a node of its own: a link to it leads to the note that has it.
+        fields["aliases"] = [*fields.get("aliases", ()), *_INNER_ID.findall(masked)[:MAX_INNER]]
     return assemble(
         fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path), format_="org",
         error=parts.error, revision=revision_of(data), stat=stat, author=author, created_ns=None,
@@ -153,7 +159,7 @@ def links(masked: str, path: str) -> tuple[Link, ...]:
         kind, _, rest = target.partition(":")
         if target.startswith(("*", "#")):
             found.append(Link("", target[1:], display, match.start()))
-        elif kind == "id" and rest:
+        elif kind in ("id", "roam") and rest:
             name, _, fragment = rest.partition("::")
             found.append(Link(name, fragment.lstrip("*#"), display, match.start()))
         elif kind == "file" or (not rest and local_target(target.partition("::")[0], path)):
@@ -273,33 +279,27 @@ def retarget(
     text: str, source: str, targets: Collection[str], old_path: str, new_path: str, new_id: str, short: bool
 ) -> str:
     """As `records.relink.retarget`, for org links."""
-    old_id = id_of(old_path)
-    wanted = {target.casefold() for target in targets}
-    names = {old_id.casefold(), old_id.rpartition("/")[2].casefold()}
+    wanted = {key_of(target) for target in targets}
 
     def name_for(target: str) -> str | None:
         kind, _, rest = target.partition(":")
-        path, mark, fragment = (rest if kind in ("file", "id") else target).partition("::")
-        if kind == "file" or local_target(path, source):
-            return _moved_file(target, path, mark + fragment, source, old_path, new_path)
-        key = clean(path).casefold()
-        if key not in wanted or not (key in names or old_id.casefold().endswith("/" + key)):
+        path, mark, fragment = (rest if kind in ("file", "id", "roam") else target).partition("::")
+        local = local_target(path, source)
+        if kind == "file" or local is not None:
+            if local is None or (local[0] != os.path.splitext(old_path)[0] and local[0] not in targets):
+                return None
+            relative = posixpath.relpath(new_path, posixpath.dirname(source) or ".")
+            return ("file:" if kind == "file" else "") + relative + mark + fragment
+        if key_of(clean(path)) not in wanted:
             return None
-        name = new_id.rpartition("/")[2] if "/" not in path and short and kind != "id" else new_id
-        return ("id:" if kind == "id" else "") + name + mark + fragment
+        if kind in ("id", "roam"):
+            return f"{kind}:{new_id}{mark}{fragment}"
+        return named(clean(path), source, new_id, os.path.splitext(new_path)[0], short) + mark + fragment
 
     return _rewrite(text, name_for)
 
 
-def _moved_file(target: str, path: str, rest: str, source: str, old_path: str, new_path: str) -> str | None:
-    local = local_target(path, source)
-    if local is None or local[0] != os.path.splitext(old_path)[0]:
-        return None
-    relative = posixpath.relpath(new_path, posixpath.dirname(source) or ".")
-    return ("file:" if target.startswith("file:") else "") + relative + rest
-
-
-def relink(text: str, old_path: str, new_path: str) -> str:
+def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool] = lambda stem: True) -> str:
     """As `records.relink.relink`, for org links to files."""
     if posixpath.dirname(old_path) == posixpath.dirname(new_path):
         return text
@@ -307,7 +307,7 @@ def relink(text: str, old_path: str, new_path: str) -> str:
     def name_for(target: str) -> str | None:
         path, mark, fragment = target.removeprefix("file:").partition("::")
         local = local_target(path, old_path)
-        if local is None:
+        if local is None or path.startswith("/") or not known(local[0]):
             return None
         suffix = os.path.splitext(path)[1]
         relative = posixpath.relpath(local[0], posixpath.dirname(new_path) or ".") + suffix

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from urllib.parse import quote
 
-from records.ids import id_of
-from records.markdown import clean, local_target, mask_code
-
-_WIKI = re.compile(r"(!?\[\[)([^\[\]\n|#]*)((?:#[^\[\]\n|]*)?(?:\|[^\[\]\n]*)?\]\])")
-_INLINE = re.compile(r"(\]\(<?)([^()<>\s]+|(?<=<)[^<>\n]+)(>?[)\s])")
-_DEFINITION = re.compile(r"(^ {0,3}\[[^\[\]\n]+\]:[ \t]*<?)([^<>\s]+|(?<=<)[^<>\n]+)", re.M)
+from records.ids import key_of
+from records.markdown import DEFINITION, INLINE, WIKI, clean, local_target, mask_code, wiki_parts
 
 
 def retarget(
@@ -21,71 +16,108 @@ def retarget(
 ) -> str:
     """`text` of the note at `source`, with each link that meant the old note meaning the new one.
 
-    `targets`: wikilink targets (as `Link.target` has them) that meant it. A link by the last part only stays short
-    when `short`; links by title or alias are left alone: they still find the note.
+    `targets`: link targets (as `Link.target` has them) that meant it; one that still finds it by a title or alias is not
+    among them. A link by the last part only stays short when `short`.
     """
-    old_id = id_of(old_path)
-    wanted = {target.casefold() for target in targets}
-    names = {old_id.casefold(), old_id.rpartition("/")[2].casefold()}
     masked = mask_code(text)
-    edits: list[tuple[int, int, str]] = []
-    for match in _WIKI.finditer(masked):
-        target = clean(match.group(2))
-        key = target.casefold()
-        if key in wanted and (key in names or old_id.casefold().endswith("/" + key)):
-            name = new_id.rpartition("/")[2] if "/" not in target and short else new_id
-            suffix = os.path.splitext(match.group(2).strip())[1]
-            if suffix.lower() in (".md", ".org"):
-                name += os.path.splitext(new_path)[1]
-            edits.append((match.start(2), match.end(2), name))
-        elif key in wanted and key not in names:
-            continue
-    edits += _hrefs(masked, source, source, old_path, new_path)
-    return _apply(text, edits)
+    return _apply(text, [*_wikis(masked, source, targets, new_path, new_id, short),
+                         *_hrefs(masked, source, targets, old_path, new_path)])  # fmt: skip
 
 
-def relink(text: str, old_path: str, new_path: str) -> str:
-    """`text` of a note that moved: its relative links to other notes lead where they led."""
-    edits = []
-    masked = mask_code(text)
+def retarget_value(text: str, source: str, targets: Collection[str], new_path: str, new_id: str, short: bool) -> str:
+    """As `retarget`, for the wikilinks in a value of the frontmatter."""
+    return _apply(text, list(_wikis(text, source, targets, new_path, new_id, short)))
+
+
+def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool] = lambda stem: True) -> str:
+    """`text` of a note that moved: its relative links to other notes lead where they led. `known`: whether there is a note
+    with this path (without extension); a link that found its note in another way needs no change."""
     if posixpath.dirname(old_path) == posixpath.dirname(new_path):
         return text
+    edits = []
+    masked = mask_code(text)
     for start, end, href in _targets(masked):
         local = local_target(href, old_path)
-        if local is not None:
-            edits.append((start, end, _href(href, local[0], old_path, new_path)))
+        if local is not None and not href.startswith("/") and known(local[0]):
+            edits.append((start, end, _href(href, local[0], new_path)))
+    for match in WIKI.finditer(masked):
+        target = wiki_parts(match)[0]
+        if target.strip().startswith(("./", "../")):
+            stem = posixpath.normpath(posixpath.join(posixpath.dirname(old_path), target.strip()))
+            edits.append((match.start(1), match.start(1) + len(target), _dotted(stem, new_path)))
     return _apply(text, edits)
 
 
-def _hrefs(masked: str, old_source: str, source: str, old_path: str, new_path: str) -> list[tuple[int, int, str]]:
+def named(target: str, source: str, new_id: str, new_stem: str, short: bool) -> str:
+    """A wikilink's new target, in the manner of the old: from here, from the top, by the last part, or whole."""
+    if target.startswith(("./", "../")):
+        return _dotted(new_stem, source)
+    if target.startswith("/"):
+        return "/" + new_stem
+    return new_id.rpartition("/")[2] if "/" not in target and short else new_id
+
+
+def _wikis(
+    text: str, source: str, targets: Collection[str], new_path: str, new_id: str, short: bool
+) -> list[tuple[int, int, str]]:
+    wanted = {key_of(target) for target in targets}
+    edits = []
+    for match in WIKI.finditer(text):
+        written = wiki_parts(match)[0]
+        target = clean(written)
+        if target and key_of(target) in wanted:
+            name = named(target, source, new_id, os.path.splitext(new_path)[0], short)
+            if _is_note(os.path.splitext(written.strip())[1]):
+                name += os.path.splitext(new_path)[1]
+            edits.append((match.start(1), match.start(1) + len(written), name))
+    return edits
+
+
+def _is_note(suffix: str) -> bool:
+    return suffix.lower() in (".md", ".org", ".markdown")
+
+
+def _dotted(stem: str, source: str) -> str:
+    relative = posixpath.relpath(stem, posixpath.dirname(source) or ".")
+    return relative if relative.startswith("../") else "./" + relative
+
+
+def _hrefs(
+    masked: str, source: str, targets: Collection[str], old_path: str, new_path: str
+) -> list[tuple[int, int, str]]:
     stem, new_stem = os.path.splitext(old_path)[0], os.path.splitext(new_path)[0]
     edits = []
     for start, end, href in _targets(masked):
-        local = local_target(href, old_source)
-        if local is not None and local[0] == stem:
-            edits.append((start, end, _href(href, new_stem, old_source, source)))
+        local = local_target(href, source)
+        if local is not None and (local[0] == stem or local[0] in targets):
+            edits.append((start, end, _href(href, new_stem, source)))
     return edits
 
 
 def _targets(masked: str) -> list[tuple[int, int, str]]:
     found = []
-    for pattern in (_INLINE, _DEFINITION):
+    for pattern in (INLINE, DEFINITION):
         for match in pattern.finditer(masked):
-            found.append((match.start(2), match.end(2), match.group(2)))
+            group = 2 if match.group(2) is not None else 3
+            if match.group(group):
+                found.append((*match.span(group), match.group(group)))
     return found
 
 
-def _href(href: str, stem: str, old_source: str, source: str) -> str:
-    """The href, led from `source` to the note with path `stem` (no extension); its extension, fragment and style kept."""
-    del old_source
-    path, mark, fragment = href.partition("#")
-    suffix = os.path.splitext(path.partition("?")[0])[1]
-    relative = posixpath.relpath(stem, posixpath.dirname(source) or ".") + suffix
-    if path.startswith("./") and not relative.startswith("."):
-        relative = "./" + relative
+def _href(href: str, stem: str, source: str) -> str:
+    """The href, led from `source` to the note with path `stem` (no extension); extension, query, fragment, style kept."""
+    whole, mark, fragment = href.partition("#")
+    path, ask, query = whole.partition("?")
+    suffix = os.path.splitext(path)[1]
+    if path.startswith("/"):
+        relative = "/" + stem + suffix
+    else:
+        relative = posixpath.relpath(stem, posixpath.dirname(source) or ".") + suffix
+        if path.startswith("./") and not relative.startswith("."):
+            relative = "./" + relative
     if " " not in path:
         relative = quote(relative, safe="/.~!$&'*+,;=:@-_" + "".join(c for c in relative if ord(c) > 127))
-    return relative + mark + fragment
+    return relative + ask + query + mark + fragment
 
 
 def _apply(text: str, edits: list[tuple[int, int, str]]) -> str:

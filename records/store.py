@@ -11,6 +11,7 @@ import errno
 import functools
 import itertools
 import os
+import posixpath
 import stat as stat_module
 import threading
 import time
@@ -27,8 +28,10 @@ from records.disk import TEMPORARY, beside, confirm, exchange, lock, make_folder
 from records.errors import Conflict, Exists, InvalidValue, NotFound, ReadOnly, RecordError, Unreadable
 from records.fields import SETTABLE, check_fields
 from records.history import History, Version
-from records.markdown import clean, revision_of
+from records.ids import key_of
+from records.markdown import clean, listed, revision_of
 from records.model import FileStat, Record, stamp
+from records.relink import retarget_value
 from records.renaming import Renaming
 
 PRIVATE = ".egghead"
@@ -566,6 +569,7 @@ class Store:
                 raise Exists(f"the file {target!r} exists; choose another id")
             if linkers is None:
                 linkers = self._find_linkers(old, path)
+            linkers = _lost(linkers, record, path)
             intent = Renaming(path, target, new, short, record.revision, {k: sorted(v) for k, v in linkers.items()})
             try:
                 with renaming.begun(self.root / PRIVATE, intent):
@@ -592,7 +596,7 @@ class Store:
             kind = formats.of(intent.new)
             try:
                 self._rewrite(
-                    intent.id, lambda parts, _: frontmatter.with_body(parts, kind.relink(parts.text, intent.old, intent.new)),
+                    intent.id, lambda parts, _: frontmatter.with_body(parts, kind.relink(parts.text, intent.old, intent.new, self._known)),
                     "rename", path=intent.new,
                 )  # fmt: skip
             except RecordError:
@@ -605,6 +609,10 @@ class Store:
         """A note whose id stands in its frontmatter keeps its file; the key changes."""
         if linkers is None:
             linkers = self._find_linkers(old, path)
+        # The file stays where it is: only links that name the id are lost.
+        linkers = {
+            linker: {t for t in targets if key_of(listed(t)) == key_of(old)} for linker, targets in linkers.items()
+        }
         record = self._rewrite(
             old, lambda parts, rec: formats.change(rec.format, parts, {"id": new}), "rename", path=path
         )
@@ -628,17 +636,20 @@ class Store:
                 failed.append(source)
         return tuple(rewritten), tuple(failed)
 
+    def _known(self, stem: str) -> bool:
+        return any(os.path.exists(os.path.join(self.root, stem + suffix)) for suffix in ids.EXTENSIONS)
+
     def _find_linkers(self, old: str, path: str) -> dict[str, set[str]]:
-        last = old.rpartition("/")[2].casefold()
+        last = key_of(old.rpartition("/")[2])
         stats = list(self.scan())
-        unique = sum(1 for s in stats if ids.id_of(s.path).rpartition("/")[2].casefold() == last) == 1
-        wanted = {old.casefold(), ids.id_of(path).casefold()} | ({last} if unique else set())
+        unique = sum(1 for s in stats if key_of(ids.id_of(s.path).rpartition("/")[2]) == last) == 1
+        wanted = {key_of(old), key_of(ids.id_of(path))} | ({last} if unique else set())
         linkers: dict[str, set[str]] = {}
         for found in stats:
             with suppress(RecordError):
                 record = self.read(found.path)
                 named = [link.target for link in record.wikilinks] + list(record.links)
-                targets = {target for target in named if target.casefold() in wanted}
+                targets = {target for target in named if key_of(listed(target)) in wanted}
                 if targets:
                     linkers[found.path] = targets
         return linkers
@@ -690,13 +701,33 @@ def _retargeted(
     source: str, targets: set[str], old_path: str, new_path: str, new: str, short: bool, parts: frontmatter.Parts,
     record: Record,
 ) -> frontmatter.Parts:  # fmt: skip
-    """A note with its links to a note that moved leading there: those of the body, and those its author listed."""
+    """A note with its links to a note that moved leading there: those of the body, those its author listed, and wikilinks in
+    other keys."""
     kind = formats.of(source)
     parts = frontmatter.with_body(parts, kind.retarget(parts.text, source, targets, old_path, new_path, new, short))
-    old = ids.id_of(old_path)
-    meant = {old.casefold(), *({old.rpartition("/")[2].casefold()} & {target.casefold() for target in targets})}
-    links = [new if link in targets and clean(link).casefold() in meant else link for link in record.links]
-    return kind.change(parts, {"links": links}) if links != list(record.links) else parts
+
+    def moved(text: str) -> str:
+        return retarget_value(text, source, targets, new_path, new, short) if "[[" in text else text
+
+    parts = frontmatter.with_values(parts, moved)
+    links = [moved(link) for link in record.links]
+    wanted = {key_of(target) for target in targets}
+    plain = [new if "[[" not in link and key_of(clean(link)) in wanted else moved(link) for link in record.links]
+    return kind.change(parts, {"links": plain}) if plain != links else parts
+
+
+def _lost(linkers: Mapping[str, set[str]], record: Record, path: str) -> dict[str, set[str]]:
+    """The linkers with the targets that will not find the note at its new place; its title and aliases go with it."""
+    whole = key_of(ids.id_of(path))
+    ends = {whole[place:] for place in range(len(whole)) if place == 0 or whole[place - 1] == "/"}
+    if record.title == record.id:
+        stays = {key_of(alias) for alias in record.aliases} - ends
+    else:
+        stays = {key_of(name) for name in (*record.aliases, record.title)} - ends
+    folder = key_of(posixpath.dirname(path))
+    stays -= {folder, folder.rpartition("/")[2]}  # `index` in a folder is also found by the name of that
+    kept = {linker: {t for t in targets if key_of(listed(t)) not in stays} for linker, targets in linkers.items()}
+    return {linker: targets for linker, targets in kept.items() if targets}
 
 
 def _cannot(full: str) -> None:

@@ -13,7 +13,7 @@ import difflib
 import io
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -197,6 +197,39 @@ def changed(block: str, changes: Mapping[str, Any], newline: str) -> str:
         if fault is None and after == wanted and CLOSE.search(normal(new)) is None:
             return new
     raise InvalidValue(f"cannot set {sorted(changes)!r} without changing other keys of the frontmatter; edit the file")
+
+
+def with_scalars(block: str, change: Callable[[str], str]) -> str:
+    """The block with `change` applied to the source of each value and key that is text; all between them stays."""
+    if load(block)[1] is not None:
+        return block
+    text = normal(block)
+    spans: set[tuple[int, int, bool]] = set()
+    left: list[Any] = [yaml.compose(text, Loader=_Loader)]
+    seen: set[int] = set()
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            spans.add((node.start_mark.index, node.end_mark.index, node.style == "'"))
+        elif isinstance(node, yaml.MappingNode):
+            left += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
+    # Where a character of the normal text stands in the block: CRLF is two.
+    places = (
+        None if len(text) == len(block) else [n for n, c in enumerate(block) if c != "\n" or block[n - 1 : n] != "\r"]
+    )
+    for start, end, single in sorted(spans, reverse=True):
+        if places is not None:
+            start, end = places[start] if start < len(places) else len(block), places[end - 1] + 1 if end else 0
+        old = block[start:end]
+        new = "'" + change(old[1:-1].replace("''", "'")).replace("'", "''") + "'" if single else change(old)
+        if new != old and (not single or change(old[1:-1].replace("''", "'")) != old[1:-1].replace("''", "'")):
+            block = block[:start] + new + block[end:]
+    return block
 
 
 def rendered(changes: Mapping[str, Any]) -> str:

@@ -126,8 +126,8 @@ class IndexServer:
     async def links(self, call: Call, id: str, depth: int = 1) -> Any:
         return await self._ask(lambda index: index.links(id, depth))
 
-    async def backlinks(self, call: Call, id: str) -> Any:
-        return await self._ask(lambda index: index.backlinks(id))
+    async def backlinks(self, call: Call, id: str, own: bool = False) -> Any:
+        return await self._ask(lambda index: index.backlinks(id, own))
 
     async def unresolved(self, call: Call) -> Any:
         return await self._ask(lambda index: index.unresolved())

@@ -298,7 +298,7 @@ class StoreServer:
         return await _whole(self._rename(old, new))
 
     async def _rename(self, old: str, new: str) -> dict[str, Any]:
-        backlinks = await self._backlinks(old)
+        backlinks = await self._backlinks(old, own=True)
         linkers = linkers_of(backlinks) if backlinks is not None else None
         async with self._changing() as files:
             path = await files(lambda: self.store.path_of(old))
@@ -343,9 +343,9 @@ class StoreServer:
         await self._publish(step.changes)
         return {"record": _answer(record), "indexed": indexed}
 
-    async def _backlinks(self, id_: str) -> list[dict[str, Any]] | None:
+    async def _backlinks(self, id_: str, own: bool = False) -> list[dict[str, Any]] | None:
         try:
-            found: list[dict[str, Any]] = await self._peer.call("index", "backlinks", id=id_, timeout=5.0)
+            found: list[dict[str, Any]] = await self._peer.call("index", "backlinks", id=id_, own=own, timeout=5.0)
         except IpcError:
             return None
         return found

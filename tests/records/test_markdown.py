@@ -147,7 +147,7 @@ def test_a_slug_is_empty_or_an_allowed_id(title: str) -> None:
 def test_links_follow_a_renamed_note() -> None:
     """Each spelling of a link is rewritten in its own spelling; code, titles and other notes' links stay."""
     text = "[[a/old]] [[old]] ![[old#S|shown]] [[Old Title]] [t](../a/old.md#x) `[[old]]` [[folder/old]] [[other]]\n\n[r]: ../a/old.md\n"
-    new = retarget(text, "b/here.md", {"a/old", "old", "Old Title"}, "a/old.md", "c/new.md", "c/new", True)
+    new = retarget(text, "b/here.md", {"a/old", "old"}, "a/old.md", "c/new.md", "c/new", True)
     assert new == (
         "[[c/new]] [[new]] ![[new#S|shown]] [[Old Title]] [t](../c/new.md#x) `[[old]]` [[folder/old]] [[other]]\n\n[r]: ../c/new.md\n"
     )

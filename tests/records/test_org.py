@@ -49,7 +49,7 @@ def test_every_field_is_read() -> None:
         "org",
     )
     assert record.tags == ("house", "money") and record.created == "2024-05-06T10:30"
-    assert record.aliases == ("Second name", "Third")
+    assert record.aliases == ("Second name", "Third", "inner")  # the id of a headline: a node of org-roam
     assert record.links == ("77",) and record.meta["mood"] == "calm" and record.meta["startup"] == "overview"
     assert [(h.level, h.text) for h in record.outline] == [(1, "First *headline*"), (2, "Second =verbatim= note")]
     assert [(link.kind, link.target, link.fragment) for link in record.wikilinks] == [

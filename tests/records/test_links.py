@@ -1,0 +1,270 @@
+"""Links mean what they mean in Obsidian, Foam and org-roam, and still do after a rename. docs/records.md has this table."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from records import Notes
+from records.errors import RecordError
+
+O = "obsidian-help: Internal links"  # noqa: E741 - sources: github.com/obsidianmd/obsidian-help, en/Linking notes and files/…
+OA = "obsidian-help: Aliases"
+OE = "obsidian-help: Embed files"
+F = "foam: docs/user/features/wikilinks.md"  # also tests/samples/foam/notes/user/features/wikilinks.md
+FB = "foam: docs/user/features/block-anchors.md"
+OBS = "getFirstLinkpathDest of Obsidian 1.13.7: as observed in github.com/pvliesdonk/markdown-vault-mcp/pull/1380"
+R = "org-roam manual: doc/org-roam.org, The Org-roam Node"
+ORG = "Org manual: Hyperlinks"
+CM = "CommonMark 0.31: Links"
+SPEC = "the specification of this package"
+
+VAULT = {
+    "Three laws of motion.md": "# Laws\n\n## Second law\n\ntext ^quote\n",
+    "index.md": "root\n",
+    "todo.md": "the one at the top\n",
+    "work/todo.md": "work\n",
+    "projects/house/todo.md": "house\n",
+    "projects/index.md": "projects\n",
+    "people/README.md": "people\n",
+    "people.md": "the file wins over the folder\n",
+    "one/twin.md": "1\n",
+    "two/twin.md": "2\n",
+    "Grüße.md": "composed\n",
+    "a (b).md": "brackets\n",
+    "named.md": "---\ntitle: A Long Title\naliases: [Nick, Other Name]\n---\n",
+    "v1.2.md": "a dot in a name\n",
+    "deep/er/note.md": "deep\n",
+    "roam/node.org": ':PROPERTIES:\n:ID: 8f3c-1\n:ROAM_ALIASES: "Roam Alias"\n:END:\n#+title: A Node\n\n* Head\n:PROPERTIES:\n:ID: 8f3c-2\n:END:\n',
+    "roam/plain.org": "#+title: Plain\n\n* Head\n",
+}
+
+# (what is written, in which note, ids it leads to in order (None: nowhere), where this is said)
+CASES: list[tuple[str, str, list[str | None], str]] = [
+    ("[[Three laws of motion]]", "x.md", ["Three laws of motion"], O),
+    ("[x](Three%20laws%20of%20motion.md)", "x.md", ["Three laws of motion"], O),
+    ("[x](<Three laws of motion.md>)", "x.md", ["Three laws of motion"], CM),
+    ("[x](a%20%28b%29.md) [y](<a (b).md> 'title') [z](work/todo.md \"t\")", "x.md", ["a (b)", "a (b)", "work/todo"], CM),
+    ("[x][ref]\n\n[ref]: work/todo.md 'Title'\n", "x.md", ["work/todo"], CM),
+    ("[[three LAWS of motion]]", "x.md", ["Three laws of motion"], OBS),
+    ("[[Three laws of motion.md]]", "x.md", ["Three laws of motion"], O),
+    ("[[Three laws of motion#Second law]]", "x.md", ["Three laws of motion"], O),
+    ("[[Three laws of motion#Laws#Second law|shown]]", "x.md", ["Three laws of motion"], O),
+    ("[[Three laws of motion#^quote]]", "x.md", ["Three laws of motion"], O),
+    ("![[Three laws of motion#^quote|q]]", "x.md", ["Three laws of motion"], OE),
+    ("[[Three-laws-of-motion]]", "x.md", [None], F),
+    ("[[Three%20laws%20of%20motion]]", "x.md", [None], O),
+    ("| a | [[work/todo\\|shown]] |", "x.md", ["work/todo"], "obsidian-help: Advanced formatting syntax, Tables"),
+    ("[[#Own heading]]", "x.md", [], O),
+    ("![[picture.png|100x145]] ![[doc.pdf#page=3]]", "x.md", [None, None], OE),
+    ("[[todo]]", "work/x.md", ["todo"], OBS),
+    ("[[work/todo]] [[house/todo]] [[projects/house/todo]]", "x.md", ["work/todo", "projects/house/todo", "projects/house/todo"], F),
+    ("[[/work/todo]] [[/projects/house/todo]]", "deep/x.md", ["work/todo", "projects/house/todo"], F),
+    ("[[/house/todo]]", "x.md", [None], F),
+    ("[[./todo]] [[../todo]] [[../deep/er/note]]", "work/x.md", ["work/todo", "todo", "deep/er/note"], F),
+    ("[[./nothing]] [[../../out]]", "work/x.md", [None, None], F),
+    ("[[projects]] [[people]] [[people/]] [[/projects]]", "x.md", ["projects/index", "people", "people", "projects/index"], F),
+    ("[[index]]", "work/x.md", ["index"], OBS),
+    ("[[twin]]", "x.md", [None], SPEC + ": several are none. Obsidian takes the own folder, then the shortest path; Foam the first by path"),
+    ("[[two/twin]]", "x.md", ["two/twin"], F),
+    ("[[Nick]] [[other name]]", "x.md", ["named", "named"], SPEC + ": Obsidian only offers aliases while typing (" + OA + ")"),
+    ("[[A long title]]", "x.md", ["named"], SPEC),
+    ("[[Gru\u0308ße]] [[GRÜSSE]]", "x.md", ["Grüße", "Grüße"], "Unicode NFC: macOS takes names apart"),
+    ("[[v1.2]]", "x.md", ["v1.2"], O),
+    ("[x](todo.md) [y](../todo.md) [z](/work/todo.md)", "work/x.md", ["work/todo", "todo", "work/todo"], CM),
+    ("[x](note.md) [y](deep/er/note.md)", "work/x.md", ["deep/er/note", "deep/er/note"], "obsidian-help: Settings, New link format"),
+    ("`[[todo]]` ``[[todo]]``\n\n```\n[[todo]]\n```\n\n~~~\n[t](todo.md)\n~~~\n", "x.md", [], O),
+    ("<!-- [[todo]] [t](todo.md) -->", "x.md", [], "CommonMark 0.31: HTML blocks"),
+    ("[web](https://x.org/todo.md) [mail](mailto:a@b.md) ![image](todo.png)", "x.md", [], CM),
+    ("---\nup: '[[todo]]'\nmore:\n  - \"[[work/todo|w]]\"\n---\n", "x.md", ["todo", "work/todo"], "obsidian-help: Properties, Internal links"),
+    ("---\nlinks: ['[[todo]]', work/todo]\n---\n", "x.md", ["todo", "work/todo"], SPEC),
+    ("[[id:8f3c-1]] [[id:8f3c-1::*Head][shown]]", "x.org", ["8f3c-1", "8f3c-1"], R),
+    ("[[id:8f3c-2][a headline]]", "x.org", ["8f3c-1"], R),
+    ("[[file:roam/plain.org]] [[file:plain.org::*Head][h]] [[./plain.org]]", "roam/x.org", [None, "roam/plain", "roam/plain"], ORG),
+    ("[[roam:A Node]] [[roam:Roam Alias]] [[roam:Nobody]]", "x.org", ["8f3c-1", "8f3c-1", None], R),
+    ("=[[todo]]= ~[[todo]]~\n#+begin_src org\n[[todo]]\n#+end_src\n", "x.org", [], ORG),
+    ("[[https://x.org][web]] [[mailto:a@b.c]] [[*Head]]", "x.org", [], ORG),
+]  # fmt: skip
+
+
+def make(root: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text.encode())
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The notes above, opened once; each case adds its own note and takes it away."""
+    root = tmp_path_factory.mktemp("vault")
+    make(root, VAULT)
+    with Notes(root) as notes:
+        yield notes
+
+
+@pytest.mark.parametrize(("text", "path", "ids", "source"), CASES, ids=[case[0][:40] for case in CASES])
+def test_what_a_link_means(vault: Notes, text: str, path: str, ids: list[str | None], source: str) -> None:
+    """As the source says."""
+    file = vault.store.root / path
+    file.write_text(text)
+    try:
+        vault.sync()
+        found = [link["id"] for link in vault.index.links(path.rpartition(".")[0])]
+        wanted = list(dict.fromkeys(ids)) if len(found) != len(ids) else ids  # the same link twice is told once
+        assert found == wanted, source
+        for id_ in {id_ for id_ in ids if id_ is not None}:
+            assert path.rpartition(".")[0] in {link["id"] for link in vault.index.backlinks(id_)}, source
+        unresolved = {row["target"] for row in vault.index.unresolved() if row["source"] == path.rpartition(".")[0]}
+        assert bool(unresolved) == (None in ids and "png" not in text)
+    finally:
+        file.unlink()
+        vault.sync()
+
+
+def test_the_table_is_in_the_documentation() -> None:
+    """Every source that a case names is named in docs/records.md."""
+    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
+    for source in {case[3].split(":")[0].split(" (")[0] for case in CASES}:
+        assert source in text, source
+
+
+def test_foam_s_own_notes_have_no_dead_links_but_those_they_explain(foam: Path) -> None:
+    """The sample repository says of itself what resolves: what is left are examples of missing notes."""
+    with Notes(foam) as notes:
+        dead = {row["target"] for row in notes.index.unresolved()}
+    assert len(dead) <= 12, dead
+
+
+# --- rename ----------------------------------------------------------------------------------------------------------
+
+FORMS = [
+    "[[{last}]]", "[[{id}]]", "![[{last}#H1#H2|shown text]]", "[[{id}#^block]]", "[[/{id}]]", "[[{dotted}]]", "[x]({href})",
+    "[x](<{raw}> 'title')", "[x]({href}?q=1#part \"t\")", "[x][r]\n\n[r]: {href} 'T'\n", "| a | [[{last}\\|b]] |", "[[{last}.md]]", "[[ {last} ]]",
+    "[[The Title]]", "[[An Alias|x]]", "[[{upper}]]",
+]  # fmt: skip
+NOT = [
+    "`[[{last}]]`", "```\n[[{id}]]\n[x]({href})\n```", "<!-- [[{last}]] -->", "[[{last}ish]]", "[[x{last}]]", "[[other]]", "[w](https://x.org/{last}.md)",
+    "{last}.md", "[{last}](other.md)", "\\[[{last}", "[[other|{last}]]", "[[other#{last}]]",
+]  # fmt: skip
+STEMS = ["old", "sub/old", "a b/ö ld", "x/index", "v1.2", "sub/o'd (1)"]
+NEWS = ["new", "sub/new", "neu/näme mit (x)", "deep/er/index", "old2", "x y", "it's"]
+
+
+def spelled(form: str, stem: str, source: str) -> str:
+    import posixpath
+    from urllib.parse import quote
+
+    relative = posixpath.relpath(stem + ".md", posixpath.dirname(source) or ".")
+    dotted = posixpath.relpath(stem, posixpath.dirname(source) or ".")
+    return form.format(
+        last=stem.rpartition("/")[2], id=stem, upper=stem.upper(), raw=relative, href=quote(relative, safe="/.'"),
+        dotted=dotted if dotted.startswith("../") else "./" + dotted,
+    )  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(STEMS), st.sampled_from(NEWS), st.sampled_from(["l.md", "sub/l.md", "q/r/l.md"]),
+    st.lists(st.one_of(st.sampled_from(FORMS), st.sampled_from(NOT)), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "---\nup: \"[[{last}]]\" # c\n'k': ['[[{id}|x]]', z]\nlinks: [\"[[{last}]]\", other]\n---\n"]), st.booleans(),
+)  # fmt: skip
+def test_after_a_rename_every_link_still_leads_there(
+    tmp_path_factory: pytest.TempPathFactory,
+    old: str,
+    new: str,
+    source: str,
+    forms: list[str],
+    newline: str,
+    front: str,
+    own: bool,
+) -> None:
+    """What resolved to the note resolves to it, as many times; every other byte of every file is the same."""
+    root = tmp_path_factory.mktemp("n")
+    text = (spelled(front, old, source) + "\n\n".join(spelled(form, old, source) for form in forms)).replace(
+        "\n", newline
+    )
+    body = "---\ntitle: The Title\naliases: [An Alias]\n---\n" + (f"me: [[{old}#x]]\n" if own else "text\n")
+    make(root, {old + ".md": body, source: text, "other.md": "other\n", "far/else.md": "[[other]] [[old2ish]]\n"})
+    with Notes(root) as notes:
+        before = [(link["id"], link["fragment"], link["display"]) for link in notes.index.backlinks(old, own=True)]
+        done = notes.rename(old, new)
+        assert not done["failed"]
+        after = [(link["id"], link["fragment"], link["display"]) for link in notes.index.backlinks(new, own=True)]
+        assert set(after) == {(new if id_ == old else id_, *rest) for id_, *rest in before}
+        assert notes.verify() == []
+    assert (root / "far/else.md").read_bytes() == b"[[other]] [[old2ish]]\n"
+    # Taking the targets out of the links leaves the same text.
+    linker = (root / source).read_bytes().decode()
+    assert blank(linker) == blank(text), (text, linker)
+    for form in forms:
+        if form in NOT:
+            assert spelled(form, old, source).replace("\n", newline) in linker
+    shutil.rmtree(root)
+
+
+def blank(text: str) -> str:
+    """The text without what a rename may change: the target of a link."""
+    text = re.sub(r"\[\[[^\[\]|#\\\r\n]*", "[[", text)
+    text = re.sub(r"\]\(<[^>]*>", "](<>", text)
+    text = re.sub(r"\]\([^<>?#\s)]*(?:%29|\))?", "](", text)
+    return re.sub(r"(?m)^\[r\]: \S+", "[r]: ", text)
+
+
+def test_org_links_follow_a_rename(tmp_path: Path) -> None:
+    """Ids, files with a search, relative paths and roam links, in every block but the verbatim ones."""
+    make(tmp_path, {
+        "old.org": "text [[old][me]]\n",
+        "sub/l.org": "[[old]] [[file:../old.org::*H][x]] [[../old.org]] [[id:old]] [[roam:old]] =[[old]]= [[old2]]\n#+begin_src\n[[old]]\n#+end_src\n",
+        "m.md": "[[old|o]] [o](old.org#h)\n",
+    })  # fmt: skip
+    with Notes(tmp_path) as notes:
+        assert not notes.rename("old", "new/er")["failed"]
+        assert {link["id"] for link in notes.index.backlinks("new/er", own=True)} == {"new/er", "sub/l", "m"}
+        assert not [row for row in notes.index.unresolved() if row["target"] != "old2"]
+    assert (tmp_path / "sub/l.org").read_text() == (
+        "[[er]] [[file:../new/er.org::*H][x]] [[../new/er.org]] [[id:new/er]] [[roam:new/er]] =[[old]]= [[old2]]\n#+begin_src\n[[old]]\n#+end_src\n"
+    )
+    assert (tmp_path / "m.md").read_text() == "[[er|o]] [o](new/er.org#h)\n"
+    assert (tmp_path / "new/er.org").read_text() == "text [[er][me]]\n"
+
+
+def test_a_moved_note_s_own_links(tmp_path: Path) -> None:
+    """Relative links, with and without brackets, lead where they led; what finds its note by name is not touched."""
+    make(tmp_path, {
+        "a/l.md": "[[./s]] [[../r]] [x](s.md) [y](../r.md#f) [z](/a/s.md) [n](unique.md) [[unique]] [web](https://x/s.md)\n",
+        "a/s.md": "s\n", "r.md": "r\n", "far/unique.md": "u\n",
+    })  # fmt: skip
+    with Notes(tmp_path) as notes:
+        before = [link["id"] for link in notes.index.links("a/l")]
+        notes.rename("a/l", "b/c/l")
+        assert [link["id"] for link in notes.index.links("b/c/l")] == before
+    assert (tmp_path / "b/c/l.md").read_text() == (
+        "[[../../a/s]] [[../../r]] [x](../../a/s.md) [y](../../r.md#f) [z](/a/s.md) [n](unique.md) [[unique]] [web](https://x/s.md)\n"
+    )
+
+
+def test_a_claimed_id_is_renamed_in_place(tmp_path: Path) -> None:
+    """A note whose id stands in the file keeps its path; links by that id follow, links by the file's name stay."""
+    make(tmp_path, {"house/r.md": "---\nid: roof\n---\n", "l.md": "[[roof]] [[r]] [x](house/r.md)\n"})
+    with Notes(tmp_path) as notes:
+        notes.rename("roof", "top")
+        assert (tmp_path / "l.md").read_text() == "[[top]] [[r]] [x](house/r.md)\n"
+        assert [link["id"] for link in notes.index.links("l")] == ["top"] or {
+            link["id"] for link in notes.index.links("l")
+        } == {"top"}
+
+
+def test_a_name_with_a_bracket_is_refused_and_nothing_moves(tmp_path: Path) -> None:
+    """An id that a link cannot hold is no place for a note that has links."""
+    make(tmp_path, {"old.md": "x\n", "l.md": "[[old]]\n"})
+    with Notes(tmp_path) as notes:
+        for name in ("a]b", "a[b", "a#b"):
+            with pytest.raises(RecordError):
+                notes.rename("old", name)
+        assert (tmp_path / "l.md").read_text() == "[[old]]\n" and (tmp_path / "old.md").exists()
