@@ -9,6 +9,7 @@ import json
 import math
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 from records import index_sql, synonyms
 from records.model import Hit
@@ -25,6 +26,8 @@ ALL_OF = 4  # as many words are looked for together first
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
 _LARGE = 3000  # notes
+NAMED = 400  # notes whose names have what is typed
+AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
 
 
 def run(
@@ -50,6 +53,13 @@ def run(
     wanted = max(CANDIDATES, limit + limit // 2)
     many = sum(len(term.forms) for term in planned) > MANY
     notes: list[Candidate] = []
+    typed = planned[0] if query.unfinished and len(planned) == 1 and not phrases and not without else None
+    if typed is not None and total >= _LARGE and sum(_docs(db, form, frequency) for form in typed.forms) > AFFORDED:
+        # Somebody types a word that is, or begins, common ones. Names that have it are what can be meant by so little.
+        notes = _named(db, query, where, values, wanted, memory, many)
+        if len(notes) >= limit:
+            return _hits(db, best(notes, planned, limit), planned)
+        notes = []
     if 1 < len(planned) <= ALL_OF and total >= _LARGE:
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
         expression = index_sql.match([list(term.forms) for term in planned], phrases, without)
@@ -64,8 +74,7 @@ def run(
         return run(db, loose, class_, tags, limit, since, memory)
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
-    wanted_terms = _wanted(planned)
-    return [_hit(db, note, wanted_terms) for note in best(notes, planned, limit)]
+    return _hits(db, best(notes, planned, limit), planned)
 
 
 # --- plan ---
@@ -266,8 +275,16 @@ def _join_neighbours(
 
 def _finders(planned: list[Term], total: int) -> list[str]:
     """Index terms that fetch candidates. In a large store common words only rank, so that a query reads little."""
-    rare = [term for term in planned if total < _LARGE or term.docs <= _COMMON * total]
-    used = rare or sorted(planned, key=lambda term: term.docs)[:2]
+    used = planned
+    if total >= _LARGE:
+        by_docs = sorted(planned, key=lambda term: term.docs)
+        used, docs = by_docs[:2], sum(term.docs for term in by_docs[:2])
+        for term in by_docs[2:]:
+            docs += term.docs
+            if docs <= AFFORDED and term.docs <= _COMMON * total:
+                used.append(term)
+        if used[0].docs <= _COMMON * total:
+            used = [term for term in used if term.docs <= _COMMON * total]
     return list(dict.fromkeys(form for term in used for form in term.forms))
 
 
@@ -285,20 +302,41 @@ def _candidates(
         "ORDER BY value, rowid LIMIT ?) f JOIN notes n USING(note)",
         (expression, *values, wanted),
     ).fetchall()
-    cuts = {}
-    for note, _, _, _, _, path, revision in rows:
-        cut = memory.recall(path, revision, marked=many)
-        if cut is None:
-            title, tags, aliases, outline, size, text = db.execute(
-                f"SELECT n.title, n.tags, n.aliases, n.outline, t.size, substr(t.cut, 1, {2 * READ}) "
-                "FROM notes n JOIN texts t USING(note) WHERE n.note = ?",
-                (note,),
-            ).fetchone()
-            cut = cut_note(path, title, json.loads(tags), json.loads(aliases), json.loads(outline), size, text)
-            memory.keep(path, revision, cut)
-        cuts[note] = cut
+    return _met(db, rows, memory, many)
+
+
+def _named(
+    db: sqlite3.Connection, query: Query, where: str, values: list[str], wanted: int, memory: Memory, many: bool
+) -> list[Candidate]:
+    """Notes with a word in title, tags, aliases or path that is, or begins with, the one that is typed."""
+    word = fold(raw_words(query.text)[-1])
+    rows = db.execute(
+        "SELECT n.note, 0.0, n.id, n.class, n.updated, n.path, n.revision "
+        f"FROM (SELECT DISTINCT note FROM words WHERE word >= ? AND word < ? LIMIT {NAMED}) w JOIN notes n USING(note) "
+        f"WHERE {where} LIMIT ?",
+        (word, word + "\U0010ffff", *values, wanted),
+    ).fetchall()
+    return _met(db, rows, memory, many)
+
+
+def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) -> list[Candidate]:
+    """Rows (note, bm25, id, class, updated, path, revision) as candidates with their terms, in one look at the tables."""
+    cuts = {row[0]: memory.recall(row[5], row[6], marked=many) for row in rows}
+    missing = {row[0]: row for row in rows if cuts[row[0]] is None}
+    some = ", ".join("?" * len(missing))
+    for note, title, tags, aliases, outline, size, text in db.execute(
+        f"SELECT n.note, n.title, n.tags, n.aliases, n.outline, t.size, substr(t.cut, 1, {2 * READ}) "
+        f"FROM notes n JOIN texts t USING(note) WHERE n.note IN ({some})",
+        tuple(missing),
+    ):
+        path, revision = missing[note][5:7]
+        made = cut_note(path, title, json.loads(tags), json.loads(aliases), json.loads(outline), size, text)
+        memory.keep(path, revision, made)
+        cuts[note] = made
     return [
-        Candidate(note, id_, kind, updated, cuts[note], -float(value)) for note, value, id_, kind, updated, _, _ in rows
+        Candidate(note, id_, kind, updated, cut, -float(value))
+        for note, value, id_, kind, updated, _, _ in rows
+        if (cut := cuts[note]) is not None
     ]
 
 
@@ -327,16 +365,30 @@ def _wanted(planned: list[Term]) -> dict[str, float]:
     return wanted
 
 
-def _hit(db: sqlite3.Connection, note: Candidate, wanted: dict[str, float]) -> Hit:
-    start, end = note.span
-    text = _text(db, note.note, start, min(end, READ)) or _text(db, note.note, 0, 2000)
-    snippet, marks = excerpt(text, wanted)
-    return Hit(
-        note.id, note.cut.title, note.kind, note.cut.tags, snippet, round(min(1.0, note.score), 4), note.updated,
-        note.coverage, note.section, marks,
-    )  # fmt: skip
+def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -> list[Hit]:
+    wanted = _wanted(planned)
+    texts = _texts(db, [(note.note, note.span[0], min(note.span[1], READ)) for note in notes])
+    hits = []
+    for note in notes:
+        snippet, marks = excerpt(texts[note.note], wanted)
+        hits.append(
+            Hit(
+                note.id, note.cut.title, note.kind, note.cut.tags, snippet, round(min(1.0, note.score), 4), note.updated,
+                note.coverage, note.section, marks,
+            )
+        )  # fmt: skip
+    return hits
 
 
-def _text(db: sqlite3.Connection, note: int, start: int, end: int) -> str:
-    row = db.execute("SELECT substr(body, ?, ?) FROM texts WHERE note = ?", (start + 1, end - start, note)).fetchone()
-    return str(row[0])
+def _texts(db: sqlite3.Connection, places: list[tuple[int, int, int]]) -> dict[int, str]:
+    """(note, start, end) -> that part of its body; its beginning, when there is nothing."""
+    if not places:
+        return {}
+    rows = db.execute(
+        f"WITH p(note, start, size) AS (VALUES {', '.join(['(?, ?, ?)'] * len(places))}) "
+        "SELECT p.note, substr(t.body, p.start, p.size) FROM p JOIN texts t USING(note)",
+        [value for note, start, end in places for value in (note, start + 1, end - start)],
+    )
+    found = {int(note): str(text) for note, text in rows}
+    empty = [(note, 0, 2000) for note, text in found.items() if not text]
+    return found | _texts(db, [place for place in empty if (place[0], *place[1:]) not in places])

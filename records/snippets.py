@@ -24,11 +24,14 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
     ]
     best = -1.0
     start = 0
-    for place, line in enumerate(lines):
-        value = sum([wanted[term] for term in term_set(_said(line)) if term in wanted])
+    most = sum(wanted.values())
+    for place, line in enumerate(lines if len(lines) > 1 else ()):
+        value = sum([wanted[term] for term in term_set(_said(line)) & wanted.keys()])
         if value > best + 1e-9:
             best = value
             start = place
+            if value > most - 1e-9:
+                break  # no line says more
     shown = ""
     for line in lines[start : start + 12]:
         clean = _clean(line)
