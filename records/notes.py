@@ -23,13 +23,18 @@ BATCH_BYTES = 4 * 2**20
 
 
 class Notes:
-    """Notes under a directory. `Notes(root)` opens both parts and brings the index in step with the files."""
+    """Notes under a directory. `Notes(root)` opens both parts and brings the index in step with the files.
+
+    `progress`: called now and then with the number of files read and of those to read.
+    """
 
     def __init__(
-        self, store: Store | Path | str, index: Index | None = None, *, read_only: bool = False, sync: bool = True
-    ) -> None:
+        self, store: Store | Path | str, index: Index | None = None, *, read_only: bool = False, sync: bool = True,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> None:  # fmt: skip
         self.store = store if isinstance(store, Store) else Store(store)
         self.read_only = read_only
+        self._progress = progress
         if not read_only:
             self.store.prepare()
         self.index = index or Index(self.store.root / PRIVATE / "index.db", self.store.root, read_only=read_only)
@@ -80,7 +85,7 @@ class Notes:
         removals = list(difference.removed)
         batch: list[Record | dict[str, Any]] = []
         size = 0
-        for path in difference.changed:
+        for done, path in enumerate(difference.changed):
             upsert = read_upsert(self.store, seen[path])
             if upsert is None:
                 continue
@@ -94,6 +99,7 @@ class Notes:
             if len(batch) >= BATCH_NOTES or size >= BATCH_BYTES:
                 self.index.apply(batch, removals)
                 batch, removals, size = [], [], 0
+                self._progress(done + 1, len(difference.changed))
         if batch or removals:
             self.index.apply(batch, removals)
         self.index.complete()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,7 +40,7 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
             raise
         lock = None
     try:
-        local = LocalNotes(root, read_only=lock is None)
+        local = LocalNotes(root, read_only=lock is None, progress=Meter())
         try:
             yield local
         finally:
@@ -46,6 +48,18 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
     finally:
         if lock is not None:
             lock.close()
+
+
+class Meter:
+    """What a person sees of a first index: files read, on a terminal, from the second second on."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty() and (time.monotonic() - self._began > 1.0 or done == total):
+            left = f"\r{done} of {total} notes indexed" if done < total else "\r\x1b[K"
+            click.echo(left, nl=False, err=True)
 
 
 async def resolve(port: NotesPort, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`egghead records verify` and `purge`: whether the index can be trusted, and what leaves for good."""
+"""`egghead records verify`, `stats` and `purge`: whether the index can be trusted, how much there is, what leaves for good."""
 
 from __future__ import annotations
 
@@ -102,4 +102,30 @@ async def purge(id_: str | None, older_than: float | None, as_json: bool) -> Non
         click.echo(f"removed {name} for good")
 
 
-COMMANDS = (verify, purge)
+@click.command()
+@records_option
+@json_option
+@asynchronous
+async def stats(as_json: bool) -> None:
+    """How many notes, tags and links there are, how large they and the index are, and whether it is being built."""
+    async with notes() as port:
+        counts = await port.index("stats")
+    if as_json:
+        print_json(counts)
+        return
+    classes = ", ".join(f"{count} {kind}" for kind, count in counts["classes"].items())
+    click.echo(f"notes    {counts['notes']}" + (f"  ({classes})" if classes else ""))
+    click.echo(f"size     {_mib(counts['bytes'])}, index {_mib(counts['index_bytes'])}")
+    click.echo(f"tags     {counts['tags']}\nlinks    {counts['links']}")
+    click.echo(f"faults   {counts['errors']} notes with an error, {counts['skipped']} files skipped")
+    if counts["building"]:
+        click.echo("a new index is being built; until it is complete the old one answers")
+    if counts["rebuilt"]:
+        click.echo(f"the index was built anew: {counts['rebuilt']}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+COMMANDS = (verify, purge, stats)

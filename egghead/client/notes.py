@@ -34,14 +34,16 @@ class NodeNotes:
 class LocalNotes:
     """No node runs: the folder itself. The caller holds the node's lock, so that a node cannot start under a write.
 
-    `read_only`: the lock is somebody else's; the index is read as it is, and every write is refused.
+    `progress`: see `records.Notes`. `read_only`: the lock is somebody else's; the index is read as it is, and every write is refused.
     """
 
-    def __init__(self, records: Path, read_only: bool = False) -> None:
+    def __init__(
+        self, records: Path, read_only: bool = False, progress: Callable[[int, int], object] = lambda done, total: None
+    ) -> None:
         from records import Notes, RecordError
 
         try:
-            self._notes = Notes(records, read_only=read_only)
+            self._notes = Notes(records, read_only=read_only, progress=progress)
         except RecordError as error:
             raise EggheadError(str(error)) from error
 

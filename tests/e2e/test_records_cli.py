@@ -180,6 +180,15 @@ def test_verify_names_what_differs_and_rebuild_mends_it(folder: Path) -> None:
     assert mended.stdout == "the index was built anew: asked for\n6 notes; the index is as the files are\n"
 
 
+def test_stats_count_what_there_is(folder: Path) -> None:
+    """Notes by class, sizes, tags, links and faults; as JSON with the same counts."""
+    counts = json.loads(ran(folder, "stats --json").stdout)
+    lines = ran(folder, "stats").stdout.splitlines()
+    assert counts["notes"] == 6 and counts["building"] is False
+    assert lines[0].startswith("notes    6  (") and f"tags     {counts['tags']}" in lines
+    assert f"links    {counts['links']}" in lines and lines[1].endswith(" MiB")
+
+
 def test_what_is_purged_is_gone_for_good(folder: Path) -> None:
     """One trashed note by its id, or all that are there long enough; never a note that is not in the trash."""
     for id_ in ("a", "one/twin", "sea"):

@@ -142,3 +142,14 @@ async def test_a_node_answers_from_the_index_of_an_older_version_while_it_builds
         assert not (await node.index("stats"))["building"]
         assert (await node.index("stats"))["notes"] == COUNT
     assert not Path(f"{place(folder)}.new").exists()
+
+
+def test_who_waits_for_a_first_index_is_told_how_far_it_is(tmp_path: Path) -> None:
+    """Numbers of files read and to read, rising, during a first index; none when there is nothing to do."""
+    for number in range(1200):
+        (tmp_path / f"n{number}.md").write_text("x")
+    told: list[tuple[int, int]] = []
+    Notes(tmp_path, progress=lambda done, total: told.append((done, total))).close()
+    assert told == [(500, 1200), (1000, 1200)]
+    Notes(tmp_path, progress=lambda done, total: told.append((done, total))).close()
+    assert len(told) == 2
