@@ -90,7 +90,8 @@ class Calls:
             try:
                 return await self._once(target, method, max(0.0, until - loop.time()), payload, attempt)
             except PeerDown as down:
-                failure = down
+                if failure is None or down.sent:  # once it may have run, "it was not sent" is no longer the whole truth
+                    failure = down
                 attempt += down.sent  # what was never given to anybody was no attempt
             except RemoteError as error:
                 if error.type == NOT_IDEMPOTENT and failure is not None:

@@ -90,6 +90,7 @@ async def test_guessing_is_slow_and_disturbs_nobody() -> None:
         bus.register("victim")
         answered = 0
         context = zmq.Context()
+        began = time.monotonic()
         try:
             guesses, watches = [], []
             for n in range(300):
@@ -99,10 +100,10 @@ async def test_guessing_is_slow_and_disturbs_nobody() -> None:
                 guesses.append(guess)
                 watches.append(guess.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH))
                 guess.connect(bus.address.bus)
-            began = time.monotonic()
+            asked = time.monotonic()
             a = await bus.peer("a", {"echo": echo})
             assert (await a.call("a", "echo", x=1))[0] == 1
-            let_in = time.monotonic() - began
+            let_in = time.monotonic() - asked
             poller = zmq.Poller()
             for watch in watches:
                 poller.register(watch, zmq.POLLIN)
@@ -113,8 +114,8 @@ async def test_guessing_is_slow_and_disturbs_nobody() -> None:
             took = time.monotonic() - began
         finally:
             await asyncio.to_thread(context.destroy, 0)
-        assert took >= 0.3 and let_in < 3.0, (took, let_in)
-        assert answered < 60 + 20 * took, (answered, took)
+        assert took >= 0.4 and let_in < 5.0, (took, let_in)
+        assert answered <= 51 + 20 * took, (answered, took)
 
 
 @pytest.mark.parametrize("known", ["", "0", "5" * 63, "5" * 65, "5" * 63 + "é"])
