@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ ALL_OF = 4  # as many words are looked for together first
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
 _LARGE = 3000  # notes
+_WITHOUT_KEY = re.compile(r"([aou])e")
 NAMED = 400  # notes whose names have what is typed
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
 
@@ -149,8 +151,12 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
     for other in sorted(synonyms.table().get(term, ())):
         if _docs(db, other, frequency):
             found.forms.setdefault(other, SYNONYM)
+    if not found.forms and "e" in word[1:]:
+        _respelled(db, found, word, frequency)
     if not found.forms and len(word) >= 4 and not word.isdigit():
         _typos(db, found, word, total, frequency)
+    if not found.forms and len(word) >= 5:
+        _hyphened(db, found, word, frequency)
     if not found.forms and len(word) >= 7:
         _halves(db, found, word, frequency)
     if not found.docs:
@@ -231,6 +237,7 @@ def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency:
                 near[stem(known)] = min(near.get(stem(known), 9), steps)
     if not near and total <= 20_000:
         short = stem(word)
+        most = 1 if len(short) < 7 else 2  # two slips in a stem of four letters make any other word
         for known in _range(db, word[0], 50_000, frequency):
             if abs(len(known) - len(short)) <= most:
                 steps = distance(short, known, most)
@@ -240,6 +247,27 @@ def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency:
     for form in sorted(near, key=lambda form: (near[form], -_docs(db, form, frequency), form))[:4]:
         if near[form] == best and _docs(db, form, frequency):
             term.forms[form] = 0.8 - 0.15 * best
+
+
+def _respelled(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Ue for ü, as people write who have no such key: the note has the letter, which is folded to u."""
+    other = _WITHOUT_KEY.sub(r"\1", word)
+    if other == word:
+        return
+    short = stem(other)
+    if _docs(db, short, frequency):
+        term.forms[short] = 0.95
+    elif len(short) >= 4:
+        _inflections(db, term, short, frequency)
+
+
+def _hyphened(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """`email`, `cooperate`, `obrien`, where the notes write e-mail, co-operate, O'Brien: the longer part stands for it."""
+    for cut in (1, 2):
+        tail = stem(word[cut:])
+        if len(tail) >= 4 and _docs(db, word[:cut], frequency) and _docs(db, tail, frequency):
+            term.forms[tail] = 0.7
+            return
 
 
 def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
