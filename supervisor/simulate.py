@@ -298,7 +298,7 @@ def _check(position: int, event: object) -> dict[str, Any]:
     event = {key: value for key, value in event.items() if value is not None}  # null: not given
     verbs = [verb for verb in _VERBS if verb in event]
     if len(verbs) != 1:
-        near = "".join(filter(None, [nearest(key, _VERBS) for key in event if key != "at"][:1]))
+        near = "" if verbs else "".join(filter(None, [nearest(key, _VERBS) for key in event if key != "at"][:1]))
         raise EventsError(f"event {position}: needs exactly one of {', '.join(_VERBS)}{near}; got {dict(event)!r}")
     verb = verbs[0]
     allowed = ("at", verb, *_VERBS[verb])

@@ -64,7 +64,11 @@ def _no_variable(name: str) -> str | None:
 def _rlimit(reader: Reader, node: Node) -> int:
     if reader.scalar(node) in ("unlimited", -1):
         return -1
-    return 0 if reader.scalar(node) == 0 else v.size(reader, node)
+    try:
+        return 0 if reader.scalar(node) == 0 else v.size(reader, node)
+    except BadValue:  # not all of them are bytes
+        value = reader.scalar(node)
+        raise BadValue(f"expected a whole number, a size as 300MiB, or unlimited; got {value!r}") from None
 
 
 _BACKOFF = {"initial": Key(v.number(0)), "factor": Key(v.number(1)), "max": Key(v.number(0))}
@@ -249,7 +253,7 @@ class _Builder:
 
     def tree(self, node: Node) -> Tree:
         self._read_profiles(node)
-        values = self.reader.keys(node, _ROOT, "the root supervisor", {})
+        values = self.reader.keys(node, _ROOT, "the root supervisor", _only(_WORKER, "a worker"))
         root = self._supervisor(node, values)
         self._check_controls()
         self._finish()

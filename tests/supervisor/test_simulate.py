@@ -259,6 +259,7 @@ def test_backoff_takes_its_time() -> None:
     [
         ([7], "expected an object, got 7"),
         ([{"at": 1}], "needs exactly one of exit,"),
+        ([{"at": 1, "exit": "demo/a", "release": "demo/a"}], "call, reload; got {"),
         ([{"at": 1, "exti": "demo/a"}], "did you mean 'exit'?"),
         ([{"at": 1, "exit": "demo/a", "reasn": "crash"}], "did you mean 'reason'?"),
         ([{"at": 1, "exit": "demo/a", "reason": "crashed"}], "did you mean 'crash'?"),

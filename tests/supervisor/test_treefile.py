@@ -181,6 +181,7 @@ def test_all_faults_at_once() -> None:
         ("env: {'': x}", "6:11", "'' is no name of a variable"),
         ('env: {A: "x\\0y"}', "6:14", "remove the zero byte"),
         ("rlimits: {nofiles: 1}", "6:15", "unknown key 'nofiles'; did you mean 'nofile'?"),
+        ("rlimits: {nofile: many}", "6:23", "expected a whole number, a size as 300MiB, or unlimited; got 'many'"),
         ("observe: 1", "6:14", "expected true or false, got 1"),
         ("control: [demon]", "6:15", "no supervisor of this tree; did you mean 'demo'?"),
         ("control: demo", "6:14", "expected a list, not 'demo'"),
@@ -212,6 +213,10 @@ def test_fault_in_a_worker(lines: str, place: str, words: str) -> None:
     [
         ("{id: a b, strategy: one_for_one}", "'a b' is not possible; an id is made of letters"),
         ("{id: no, strategy: one_for_one}", "expected text, got False; put it in quotes"),
+        (
+            "{id: d, strategy: one_for_one, start: 'm:f'}",
+            "unknown key 'start' in the root supervisor; that is a key of",
+        ),
         ("{id: d, strategy: one_for_al}", "did you mean 'one_for_all'?"),
         ("{id: d, strategy: one_for_one, intensity: -1}", "at least 0, got -1"),
         ("{id: d, strategy: one_for_one, period: 0}", "at least 1, got 0"),
