@@ -192,7 +192,7 @@ def links(db: sqlite3.Connection, id_: str, depth: int = 1) -> list[dict[str, An
                 if not target:
                     continue  # a link within the note
                 leads = _one(meant(db, kind, target, path, cache))
-                mark = (leads or target.casefold(), fragment)
+                mark = (leads, target.casefold() if leads is None else "", fragment)
                 if mark in once:
                     continue
                 once.add(mark)

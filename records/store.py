@@ -77,10 +77,20 @@ class Store:
 
     # --- looking ---
 
-    def prepare(self) -> None:
-        """Make `.egghead/` with its own `.gitignore`; nothing else is touched. Raises ReadOnly."""
+    def _there(self) -> None:
         if not self.root.is_dir():
             raise ReadOnly(f"the records directory {str(self.root)!r} is not there; create it or set records_dir")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One write at a time. A folder that is gone as a whole (an unmounted disk) is not made anew, empty, by a write."""
+        with self._lock:
+            self._there()
+            yield
+
+    def prepare(self) -> None:
+        """Make `.egghead/` with its own `.gitignore`; nothing else is touched. Raises ReadOnly."""
+        self._there()
         private = self.root / PRIVATE
         try:
             private.mkdir(exist_ok=True)
@@ -246,7 +256,7 @@ class Store:
             if key in SETTABLE and key != "aliases":
                 raise InvalidValue(f"meta cannot hold {key!r}, which is a field of its own; pass it as such")
             keys[key] = value
-        with self._lock:
+        with self._changing():
             given = id is not None
             name = ids.check_id(id) if id is not None else self._name(title, class_, now)
             count = 1
@@ -339,7 +349,7 @@ class Store:
         self, id_: str, change: Callable[[frontmatter.Parts, Record], frontmatter.Parts], action: str,
         revision: str | None = None, path: str | None = None,
     ) -> Record:  # fmt: skip
-        with self._lock:
+        with self._changing():
             path = self.path_of(id_) if path is None else path
             full = self._target(path)
             for _ in range(8):
@@ -445,7 +455,7 @@ class Store:
 
     def trash(self, id_: str) -> Record:
         """Move a note to `.trash/` under the same path; the record as it was. Raises NotFound, ReadOnly."""
-        with self._lock:
+        with self._changing():
             path = self.path_of(id_)
             record = replace(self.read(path), id=id_)
             target = self.root / TRASH / path
@@ -470,7 +480,7 @@ class Store:
         Their kept versions stay until they are too old. Raises NotFound, ReadOnly.
         """
         base = self.root / TRASH
-        with self._lock:
+        with self._changing():
             paths = [self._in_trash(id_)] if id_ is not None else self._trash_paths()
             gone = []
             for path in paths:
@@ -505,7 +515,7 @@ class Store:
 
     def restore(self, id_: str) -> Record:
         """Bring a note back from the trash. Raises NotFound, Exists, ReadOnly."""
-        with self._lock:
+        with self._changing():
             path = self._in_trash(id_)
             if os.path.lexists(self.root / path):
                 raise Exists(f"a note {id_!r} exists again; rename it before the old one is restored")
@@ -556,7 +566,7 @@ class Store:
         them. None: every file is read and a target that spells the old id or its unique last part is taken. `short`:
         a link that named only the last part may do so again (the new last part is unique).
         """
-        with self._lock:
+        with self._changing():
             path = self.path_of(old)
             ids.check_id(new)
             if self._taken(new):
@@ -676,7 +686,7 @@ class Store:
 
     def undo(self, id_: str, version: str | None = None) -> Record:
         """Put a kept version (default: the newest) back. What it replaces is kept in turn. Raises NotFound, ReadOnly."""
-        with self._lock:
+        with self._changing():
             path = self.path_of(id_)
             name = version or self._newest(id_, path)
             old = self.history.read(path, name)
