@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Files that are new or changed, and paths that are gone. `moved`: new path -> old path with the same inode."""
+    """Files that are new or changed, and paths that are gone. `moved`: new path -> old path with the same inode and size."""
 
     changed: tuple[str, ...]
     removed: tuple[str, ...]
@@ -108,7 +108,10 @@ class Catalog:
         moved = {}
         for path in changed:
             old = by_inode.get(found[path].inode)
-            if old is not None and path not in self._files and found[path].inode:
+            # An inode is given to the next new file; one that only moved has its size too, and its bytes: see who reads it.
+            if old is None or path in self._files or not found[path].inode:
+                continue
+            if self._files[old].mark[0] == found[path].size:
                 moved[path] = old
         return Difference(tuple(sorted(changed)), tuple(sorted(removed)), moved)
 

@@ -6,8 +6,10 @@ returns. The one rule: a step looks at the disk again before it acts on a hint, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from records.catalog import Catalog, Entry
@@ -57,6 +59,10 @@ class Keeper:
             return []
         seen = [stat for scope in scopes for stat in self.store.scan(scope, faults)]
         self.faults = faults
+        if scopes == [""] and not seen and len(self.catalog) and not _inhabited(self.store.root):
+            # An empty folder where notes were: the place of a disk that is not mounted, or just being put back.
+            self.faults = [f"the records directory {str(self.store.root)!r} is empty; is its disk mounted?"]
+            return []
         difference = self.catalog.compare(seen, None if scopes == [""] else scopes)
         size = {stat.path: stat.size for stat in seen}
         pieces: list[list[str]] = []
@@ -99,6 +105,8 @@ class Keeper:
                 step, size = Step(), 0
                 steps.append(step)
             size += stat.size
+            if source is not None and not (isinstance(upsert, Record) and upsert.revision == source.revision):
+                source = None  # a new file that got the inode of one that was removed
             before = source or known
             change = self._remember(upsert, before, source, stat)
             step.upserts.append(wire(upsert))
@@ -181,6 +189,15 @@ class Keeper:
             else:
                 step.upserts.append(wire(upsert))
         return step
+
+
+def _inhabited(root: Path) -> bool:
+    """Whether there is anything in a folder, be it hidden: `.egghead` is where notes were ever kept."""
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def wire(upsert: Record | dict[str, Any]) -> dict[str, Any]:

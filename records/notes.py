@@ -77,11 +77,7 @@ class Notes:
         self.indexed = True
         difference = catalog.compare(seen.values())
         changes = []
-        for path in difference.removed:
-            entry = catalog.get(path)
-            assert entry is not None
-            if path not in difference.moved.values():
-                changes.append(Change("removed", catalog.id_at(path), path, entry.class_, entry.class_))
+        moved: set[str] = set()
         removals = list(difference.removed)
         batch: list[Record | dict[str, Any]] = []
         size = 0
@@ -92,8 +88,13 @@ class Notes:
             batch.append(upsert)
             size += seen[path].size
             if isinstance(upsert, Record):
-                known = catalog.get(path) or catalog.get(difference.moved.get(path, ""))
-                kind = "renamed" if path in difference.moved else "updated" if known else "created"
+                source = catalog.get(difference.moved.get(path, ""))
+                if source is not None and source.revision == upsert.revision:
+                    moved.add(source.path)
+                else:
+                    source = None  # a new file that got the inode of one that was removed
+                known = catalog.get(path) or source
+                kind = "renamed" if source else "updated" if known else "created"
                 previous = known.class_ if known else None
                 changes.append(Change(kind, upsert.id, path, upsert.class_, previous, upsert.revision))
             if len(batch) >= BATCH_NOTES or size >= BATCH_BYTES:
@@ -103,7 +104,8 @@ class Notes:
         if batch or removals:
             self.index.apply(batch, removals)
         self.index.complete()
-        return changes
+        gone = [entry for path in difference.removed if path not in moved and (entry := catalog.get(path)) is not None]
+        return [Change("removed", catalog.id_at(e.path), e.path, e.class_, e.class_) for e in gone] + changes
 
     def _put(self, record: Record, *gone: str) -> Record:
         # Read again: the record may carry the id that it was asked for by, the index wants the one that it claims.

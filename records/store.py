@@ -415,6 +415,10 @@ class Store:
                     exchange(temporary, full)
                     return False
                 confirm([folder], lambda: exchange(temporary, full))  # refused means that the old file is there
+                if not same_file(os.stat(temporary), seen):
+                    # Written meanwhile through a descriptor that was open before: those bytes go on top again.
+                    exchange(temporary, full)
+                    return False
         except FileNotFoundError:
             raise NotFound(f"{path!r} was removed while it was being changed") from None
         except OSError as error:

@@ -231,7 +231,9 @@ async def faults(as_json: bool) -> None:
     """What is wrong with files: broken frontmatter, not text, an id that another has, a folder that cannot be read."""
     async with notes() as port:
         rows = await port.index("faults")
-        rows += [{"path": None, "id": None, "error": text} for text in (await port.store("faults"))["faults"]]
+        store = await port.store("faults")
+    texts = store["faults"] + ([f"changes are found by polling: {store['polling']}"] if store["polling"] else [])
+    rows += [{"path": None, "id": None, "error": text} for text in texts]
     if as_json:
         print_json(rows)
         return

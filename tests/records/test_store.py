@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -324,3 +325,75 @@ def test_unreadable_things_are_said(store: Store) -> None:
         store.read("b.md")
     with pytest.raises(NotFound):
         store.read("none.md")
+
+
+def test_what_an_editor_writes_through_an_open_file_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor that opened the note before the exchange and writes after it has its text on top, and the agent's in it."""
+    from records import store as module
+
+    store.create(id="n", body="a\nb\n")
+    path = store.root / "n.md"
+    texts = iter(["saved now\nb\n"])
+    real = module.confirm
+    with path.open("r+") as editor:
+
+        def slow(folders: list[str], undo: Callable[[], object]) -> None:
+            text = next(texts, None)
+            if text is not None:
+                editor.truncate(0)
+                editor.write(text)
+                editor.flush()
+            real(folders, undo)
+
+        monkeypatch.setattr(module, "confirm", slow)
+        store.edit("n", "b", "c")
+    assert path.read_text() == "saved now\nc\n"
+
+
+WRITER = """
+import sys
+from records import Conflict, Store
+store, name = Store(sys.argv[1]), sys.argv[2]
+for turn in range(6):
+    while True:
+        note = store.get("n")
+        try:
+            store.update("n", {"body": note.body.replace("END", f"{name}-{turn}\\nEND")}, revision=note.revision)
+            break
+        except Conflict:
+            continue
+"""
+
+
+def test_ten_processes_and_an_editor_on_one_note_lose_no_line(store: Store) -> None:
+    """Ten writers with revisions and an editor that renames over the note: every line of everybody is there at the end."""
+    store.create(id="n", body="start\nEND\n")
+    path = store.root / "n.md"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(store.root), f"w{number}"], stderr=subprocess.PIPE)
+        for number in range(10)
+    ]
+    try:
+        saved = 0
+        while saved < 6:
+            # As an editor that warns of a changed file does: it saves only over what it has read.
+            text = path.read_bytes()
+            temporary = path.with_name(".n.md.saving")
+            temporary.write_bytes(text.replace(b"END", b"editor-%d\nEND" % saved))
+            with store._only_writer():
+                if path.read_bytes() == text:
+                    temporary.replace(path)
+                    saved += 1
+        for writer in writers:
+            _, errors = writer.communicate(timeout=50)
+            assert writer.returncode == 0, errors.decode()
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            assert writer.stderr is not None
+            writer.stderr.close()
+    lines = store.get("n").body.split()
+    wanted = {f"w{number}-{turn}" for number in range(10) for turn in range(6)} | {f"editor-{n}" for n in range(6)}
+    assert wanted <= set(lines) and len(lines) == len(wanted) + 2
+    assert not [name for name in os.listdir(store.root) if name.startswith(".egghead-")]
