@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class IndexFile:
         self._beside = Path(f"{self.path}.new")
         self._file = self.path  # the one that is open
         self._inode = 0
+        self._own = 0  # of a writer: the file that it writes to
         self._db = self._open()
 
     # --- opening ---
@@ -129,6 +131,8 @@ class IndexFile:
         db.isolation_level = None
         db.execute("PRAGMA cache_size=-16000")
         db.execute("PRAGMA temp_store=MEMORY")
+        if not self.read_only:
+            self._own = _inode(self._file)
         return db
 
     def _reader(self, how: str) -> sqlite3.Connection:
@@ -147,6 +151,9 @@ class IndexFile:
             raise IndexBroken(f"{str(self._file)!r} is not an index of this program ({error})") from None
         if row is None or row[0] != index_sql.SCHEMA_VERSION:
             raise IndexBroken(f"the index has schema {row and row[0]!r}, not {index_sql.SCHEMA_VERSION!r}")
+        missing = _TABLES - {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if missing:
+            raise IndexBroken(f"the index has no table {min(missing)!r}")
         fault = db.execute("PRAGMA quick_check(1)").fetchone()[0] if self._small() and not self.read_only else "ok"
         if fault != "ok":
             raise IndexBroken(f"the index is damaged: {fault}")
@@ -207,6 +214,9 @@ class IndexFile:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._mine()
         with self._lock:
+            if _inode(self._file) != self._own and self._file.parent.is_dir():
+                # What goes into a file without a name is gone at the next start, and no reader sees it.
+                raise IndexBroken(f"the index at {str(self._file)!r} was removed or replaced while it was open")
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
@@ -251,6 +261,7 @@ class IndexFile:
             old.close()
 
 
+_TABLES = set(re.findall(r"CREATE (?:VIRTUAL )?TABLE (\w+)", index_sql.SCHEMA))
 _PROBES = (
     f"SELECT {', '.join(index_sql.COLUMNS)} FROM notes LIMIT 1",
     "SELECT note, size, cut, body FROM texts LIMIT 1",
@@ -299,4 +310,4 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
     if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == _SHORT_READ:
         return True
     # Tables are made in the same step as the file; one that is missing has been overwritten.
-    return any(sign in str(error) for sign in ("malformed", "no such table", "no such column"))
+    return any(sign in str(error) for sign in ("malformed", "no such table", "no such column", "Could not decode"))
