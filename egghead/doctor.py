@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import time
@@ -95,9 +96,12 @@ def _notes(p: Patient) -> Iterator[Finding]:
     if p.records is None:
         return
     from egghead.agents.record import load
-    from records import RecordError, Store
+    from records import CLASSES, RecordError, Store
+    from records.catalog import Catalog, Entry
 
     store, count = Store(p.records), 0
+    catalog = Catalog()
+    spelled: dict[str, str] = {}
     unread: list[str] = []
     faults = []
     for stat in store.scan(faults=unread):
@@ -110,9 +114,30 @@ def _notes(p: Patient) -> Iterator[Finding]:
         path = p.records / stat.path
         if record.error:
             faults.append(Finding("notes", "warn", f"{path}: {record.error}", _cure(record.error, path)))
+        if "class" in record.meta:
+            near = difflib.get_close_matches(str(record.meta["class"]), CLASSES, 1)
+            faults.append(
+                Finding("notes", "warn", f"{path}: there is no class {record.meta['class']!r}; it is read as {record.class_!r}",
+                        f"class: {near[0]}" if near else f"one of: {', '.join(CLASSES)}")
+            )  # fmt: skip
+        catalog.put(Entry(stat.path, stat.mark, record.id, record.class_))
+        other = spelled.setdefault(stat.path.casefold(), stat.path)
+        if other != stat.path:
+            faults.append(
+                Finding("notes", "warn", f"{path} and {other!r} differ in case only: a Mac or Windows keeps one of them",
+                        f"egghead records rename {record.id} NEW")
+            )  # fmt: skip
         if record.class_ == "agent":
             for problem in load(record.to_dict()).problems:
                 faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
+    for entry in catalog:
+        has = catalog.id_at(entry.path)
+        if has != entry.wanted:
+            holder = catalog.path_of(entry.wanted)
+            faults.append(
+                Finding("notes", "warn", f"{p.records / entry.path}: the id {entry.wanted!r} belongs to {holder!r}; this is {has!r}",
+                        "give one of them another id")
+            )  # fmt: skip
     faults += [Finding("notes", "warn", fault, "check that file") for fault in unread]
     yield from faults
     if not faults:
@@ -120,6 +145,8 @@ def _notes(p: Patient) -> Iterator[Finding]:
 
 
 def _cure(error: str, path: Path) -> str:
+    if "UTF-16" in error:
+        return f"save it as UTF-8: iconv -f utf-16 -t utf-8 {str(path)!r} (into another file, then over it)"
     if "UTF-8" in error:
         return f"save it as UTF-8: iconv -f latin1 -t utf-8 {str(path)!r} (into another file, then over it)"
     return f"correct the frontmatter of {path}"

@@ -199,3 +199,26 @@ def test_what_is_purged_is_gone_for_good(folder: Path) -> None:
     assert ran(folder, "purge").exit_code == 2
     assert ran(folder, "purge --older-than 0").stdout == "removed one/twin for good\nremoved sea for good\n"
     assert not list((folder / ".trash").rglob("*.md"))
+
+
+def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and line of broken frontmatter, the nearest class, who holds an id, names that differ in case only, encodings."""
+    home = Home(short_dir / "home")
+    for variable in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, home.env[variable])
+    notes = short_dir / "notes"
+    notes.mkdir()
+    files = {
+        "broken.md": b"---\na: [1\n---\n", "class.md": b"---\nclass: agnet\n---\n", "one.md": b"---\nid: x\n---\n", "two.md": b"---\nid: x\n---\n",
+        "Case.md": b"a\n", "case.md": b"b\n", "latin.md": b"caf\xe9 text\n", "wide.md": b"\xff\xfe" + "x\n".encode("utf-16-le"), "program.md": bytes(range(32)) * 20,
+    }  # fmt: skip
+    for name, data in files.items():
+        (notes / name).write_bytes(data)
+    done = CliRunner().invoke(cli, ["doctor", "--json", "--records", str(notes)])
+    told = [f"{row['why']} -> {row['fix']}" for row in json.loads(done.stdout) if row["check"] == "notes"]
+    for parts in (
+        ("broken.md", "line 3"), ("class.md", "'agnet'", "class: agent"), ("two.md", "'x' belongs to 'one.md'", "'two'"), ("case.md", "case only"),
+        ("latin.md", "Latin-1", "iconv -f latin1"), ("wide.md", "UTF-16", "iconv -f utf-16"), ("program.md", "not text"),
+    ):  # fmt: skip
+        assert any(all(part in line for part in parts) for line in told), (parts, told)
+    assert {name: (notes / name).read_bytes() for name in files} == files
