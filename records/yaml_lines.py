@@ -1,4 +1,4 @@
-"""Frontmatter that needs no YAML parser: keys with plain words, quoted text, whole numbers, dates and lists of words.
+"""Frontmatter that needs no YAML parser: keys with plain words, quoted text, whole numbers, dates and lists of words, and comments.
 
 Nearly all notes have no other. `read` gives exactly what libyaml gives, five times faster, or None: then the parser must
 look. Whoever widens a pattern here proves it against libyaml (tests/records/test_frontmatter.py).
@@ -16,15 +16,16 @@ _INNER = r"\w .()/+-"
 _PLAIN = rf"[^\W\d_](?:[{_INNER},]*[\w.()/+,-])?"
 _ITEM = rf"[^\W\d_](?:[{_INNER}]*[\w.()/+-])?"
 _QUOTED = r"[\w ,.()/+:#!?&;@*=<>\[\]{}|%$~^-]*"
+_END = r"(?: +#[\w ,.()/+:!?;'\"-]*)? *"  # a comment
 _LINE = re.compile(
     rf"(?P<key>[A-Za-z][A-Za-z0-9_-]{{0,60}}):(?: +(?:(?P<plain>{_PLAIN})"
-    rf"|\[ *(?P<flow>{_ITEM}(?: *, *{_ITEM})*)? *\]"
+    rf"|(?P<flow>\[ *(?:{_ITEM}(?: *, *{_ITEM})*)? *\])"
     r"|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"|(?P<number>0|[1-9][0-9]{0,17})"
     rf'|"(?P<double>{_QUOTED}\'?{_QUOTED})"'
     rf"|'(?P<single>{_QUOTED}\"?{_QUOTED})'"
-    r"))? *"
-    rf"|(?P<indent> *)- +(?P<item>{_ITEM}) *"
+    rf"))?{_END}"
+    rf"|(?P<indent> *)- +(?P<item>{_ITEM}){_END}"
 )
 # Words that YAML 1.1 takes for something else than text.
 _OTHER = frozenset(("yes", "no", "on", "off", "true", "false", "null"))
@@ -59,13 +60,14 @@ def read(text: str, as_text: Container[str] = ()) -> dict[str, Any] | None:
         key = match["key"]
         if key.lower() in _OTHER or key in found:
             return None
-        value: Any = match[kind] if kind is not None else None
+        value: Any = match[kind] if kind and kind != "key" else None
         open_key = ""
         if kind == "plain":
             if value.lower() in _OTHER:
                 return None
         elif kind == "flow":
-            value = [item.strip() for item in value.split(",")]
+            inside = value[1:-1].strip()
+            value = [item.strip() for item in inside.split(",")] if inside else []
             if not _OTHER.isdisjoint(map(str.lower, value)):
                 return None
         elif kind == "number":
@@ -76,10 +78,6 @@ def read(text: str, as_text: Container[str] = ()) -> dict[str, Any] | None:
             except ValueError:
                 return None
         elif kind == "key":
-            value = None
-            if line.rstrip().endswith("]"):
-                value = []
-            else:
-                open_key = key
+            open_key = key
         found[key] = value
     return found
