@@ -397,3 +397,60 @@ def test_ten_processes_and_an_editor_on_one_note_lose_no_line(store: Store) -> N
     wanted = {f"w{number}-{turn}" for number in range(10) for turn in range(6)} | {f"editor-{n}" for n in range(6)}
     assert wanted <= set(lines) and len(lines) == len(wanted) + 2
     assert not [name for name in os.listdir(store.root) if name.startswith(".egghead-")]
+
+
+def test_the_trash_keeps_every_namesake_and_gives_each_back(store: Store) -> None:
+    """Three notes of one name trashed: all three are there, each comes back under a name of its own, none over another."""
+    for text in ("one", "two", "three"):
+        store.create(id="n", body=text)
+        os.utime(store.root / "n.md", (1, 1))  # one time for all: their names must differ all the same
+        store.trash("n")
+    trashed = store.trashed()
+    assert len(trashed) == 3 and "n" in trashed
+    bodies = set()
+    for id_ in trashed:
+        record = store.restore(id_)
+        bodies.add(record.body.strip())
+        with pytest.raises(NotFound):
+            store.restore(id_)
+    assert bodies == {"one", "two", "three"} and store.trashed() == []
+    store.trash("n")
+    store.create(id="n", body="four")
+    with pytest.raises(Exists):
+        store.restore("n")
+    assert store.get("n").body == "four\n" and store.purge("n") == ["n"] and store.purge(older_than=0) == []
+
+
+def test_a_restore_never_replaces_what_appears_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another program makes between the look and the move stays, and the trashed one too."""
+    from records import store as module
+
+    store.create(id="n", body="mine")
+    store.trash("n")
+    real = module.move_new
+
+    def late(old: str, new: str) -> None:
+        Path(new).write_text("theirs")
+        real(old, new)
+
+    monkeypatch.setattr(module, "move_new", late)
+    with pytest.raises(Exists):
+        store.restore("n")
+    assert (store.root / "n.md").read_text() == "theirs" and store.trashed() == ["n"]
+
+
+def test_history_is_bounded_without_a_node(store: Store) -> None:
+    """Kept versions are pruned as they grow and at a start once a day; the newest of a note always stays."""
+    store.history.max_bytes = 40_000
+    store.create(id="n", body="x")
+    for number in range(60):
+        store.update("n", {"body": f"{number} " + "y" * 2_000})
+    held = store.versions("n")
+    assert sum(version.size for version in held) < 50_000 and held[0].size > 2_000
+    old = store.history.directory / "n.md" / "20200101T000000.000000Z-abc-update"
+    old.write_text("too old")
+    store.recover()
+    assert old.exists()  # pruned today already
+    os.utime(store.history.directory / "pruned", (1, 1))
+    store.recover()
+    assert not old.exists() and store.versions("n")
