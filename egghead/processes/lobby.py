@@ -321,8 +321,10 @@ class Lobby:
         folder = os.path.join(self.directory, DROPPED)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         stem = file_name(room).removesuffix(".jsonl")
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(self._path(room), os.path.join(folder, f"{time.time_ns()}-{stem}.jsonl"))
+        now = time.time_ns()
+        for part in ("", ".damaged"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self._path(room) + part, os.path.join(folder, f"{now}-{stem}.jsonl{part}"))
         for old in sorted(os.listdir(folder))[:-KEPT_DROPPED]:
             os.unlink(os.path.join(folder, old))
 

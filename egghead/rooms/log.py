@@ -29,6 +29,7 @@ STRIDE = 256  # entries between two remembered offsets
 REMEMBERED = 4096  # ids for which an append twice is one entry
 PAGE_BYTES = 1 << 20  # of one page of `read`; a bus frame holds 16 MiB
 _CHUNK = 1 << 18
+_MOST_ASIDE = 64 * 2**20  # bytes of older damage that are kept beside a log
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -303,6 +304,8 @@ class RoomLog:
     def _set_aside(self, start: int, end: int, why: str) -> None:
         aside = f"{self.path}.damaged"
         with open(aside, "ab") as file:
+            if file.tell() > _MOST_ASIDE:
+                file.truncate(0)  # a disk that damages log after log must not be filled by what it damaged
             for at in range(start, end, _CHUNK):
                 file.write(os.pread(self._fd, min(_CHUNK, end - at), at))
             file.flush()

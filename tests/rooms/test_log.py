@@ -118,6 +118,17 @@ def test_damage_in_the_middle_is_kept_beside_the_log(tmp_path: Path) -> None:
     log.close()
 
 
+def test_what_damage_left_is_bounded(tmp_path: Path) -> None:
+    """Past 64 MiB of older damage beside a log, only the newest is kept."""
+    path = tmp_path / "r.jsonl"
+    with (tmp_path / "r.jsonl.damaged").open("wb") as older:
+        older.truncate(65 * 2**20)
+    path.write_bytes(encode([[entry(1)]]) + b"broken\n" + encode([[entry(3)]]))
+    RoomLog(str(path)).close()
+    kept = (tmp_path / "r.jsonl.damaged").read_bytes()
+    assert len(kept) < 1000 and b'"e3"' in kept
+
+
 def test_kill_in_mid_append_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """A writer killed with SIGKILL again and again leaves every acknowledged entry and only whole batches."""
     path = tmp_path / "r.jsonl"
