@@ -222,3 +222,48 @@ def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypa
     ):  # fmt: skip
         assert any(all(part in line for part in parts) for line in told), (parts, told)
     assert {name: (notes / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize(
+    ("editor", "code", "said", "left"),
+    [
+        ("sed -i s/old/new/", 0, "changed a", "# Ay\n\nnew\n"),
+        ("true", 0, "nothing changed", "# Ay\n\nold\n"),
+        ("false", 1, "nothing was changed", "# Ay\n\nold\n"),
+        ("nosucheditor", 1, "nothing was changed", "# Ay\n\nold\n"),
+        ("meanwhile", 1, "Your text is in", "# Ay\n\ntheirs\n"),
+    ],
+)
+def test_a_note_in_the_editor(short_dir: Path, editor: str, code: int, said: str, left: str) -> None:
+    """The text is written back when it changed, and kept in a named file when the note is another by then."""
+    import os
+    import pty
+    import subprocess
+
+    from tests.e2e.node import COMMAND
+
+    home, notes = Home(short_dir / "home"), short_dir / "notes"
+    notes.mkdir()
+    (notes / "a.md").write_text("# Ay\n\nold\n")
+    if editor == "meanwhile":
+        script = short_dir / "meanwhile"
+        script.write_text(f"#!/bin/sh\nsed -i s/old/theirs/ {notes}/a.md\nsed -i s/old/mine/ $1\n")
+        script.chmod(0o755)
+        editor = str(script)
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*COMMAND, "records", "edit", "a", "--records", str(notes)], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, timeout=60,
+            env=home.env | {"EDITOR": editor, "VISUAL": ""},
+        )  # fmt: skip
+        os.close(theirs)
+        shown = os.read(ours, 65536).decode() if code == 0 and said != "nothing changed" else ""
+    finally:
+        os.close(ours)
+    assert done.returncode == code, done.stderr
+    assert said in shown + done.stderr.decode()
+    assert (notes / "a.md").read_text() == left
+    kept = sorted((short_dir / "t").glob("egghead-*.md"))
+    assert bool(kept) == (code != 0)
+    if "theirs" in left:
+        assert "mine" in kept[0].read_text()
