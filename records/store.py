@@ -103,6 +103,8 @@ class Store:
     def scan(self, under: str = "", faults: list[str] | None = None) -> Iterator[FileStat]:
         """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`."""
         top = os.path.join(self.root, under) if under else os.fspath(self.root)
+        if under and os.path.isdir(top) and self._through_link(top):
+            return
         if under and not os.path.isdir(top):
             found = self.stat(under)
             if found is not None and ids.is_note(under):
@@ -145,7 +147,7 @@ class Store:
             info = os.stat(full)
         except (OSError, ValueError):
             return None
-        if not stat_module.S_ISREG(info.st_mode) or not self._inside(full):
+        if not stat_module.S_ISREG(info.st_mode) or not self._inside(full) or self._through_link(os.path.dirname(full)):
             return None
         return FileStat.of(path, info)
 
@@ -218,6 +220,11 @@ class Store:
                 self._folders.clear()
             known = self._folders[folder] = (self._below(os.path.realpath(folder)), now)
         return known[0]
+
+    def _through_link(self, folder: str) -> bool:
+        """Whether a folder is reached by a symbolic link. A scan enters none, so a hint must not either: loops, notes twice."""
+        inside = os.path.relpath(folder, self.root)
+        return os.path.realpath(folder) != os.path.normpath(os.path.join(os.path.realpath(self.root), inside))
 
     def _below(self, real: str) -> bool:
         base = os.path.realpath(self.root)

@@ -25,7 +25,7 @@ Files = dict[str, bytes]
 
 
 States = dict[tuple[tuple[str, bytes], ...], None]  # in the order of the steps
-SOME = 10**6 if os.environ.get("EGGHEAD_POWERCUTS") == "all" else 60  # states of a write that are tried
+SOME = 10**6 if os.environ.get("EGGHEAD_POWERCUTS") == "all" else 24  # states and steps of a write that are tried
 
 
 def thinned(states: States) -> list[tuple[tuple[str, bytes], ...]]:
@@ -148,7 +148,8 @@ class Case:
             (place for place, step in enumerate(powercut.read_log(self.log, self.root)) if "index.db" in step[1]),
             self.steps,
         )
-        return [step for step in range(1, self.steps + 1) if step <= own + 4 or step % 6 == 0]
+        steps = [step for step in range(1, self.steps + 1) if step <= own + 2 or step % 12 == 0]
+        return steps[:: -(-len(steps) // SOME)]
 
     def check(self, op: str, files: Files) -> None:
         """The notes are those of before or those of after, and what is no more is kept."""
