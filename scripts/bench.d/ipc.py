@@ -48,7 +48,7 @@ def run() -> Iterator[dict[str, Any]]:
     size = parser.parse_args(sys.argv[1:]).size or "full"
     os.environ["BENCH_IPC"] = size
     plan = PLANS[size]
-    with nothing_left(), tempfile.TemporaryDirectory(prefix="eb-", dir="/tmp") as directory:
+    with nothing_left(), tempfile.TemporaryDirectory(prefix="eb-", dir=tempfile.gettempdir()) as directory:
         yield load("before")
         yield from calls(directory, plan)
         for readers in plan.readers:

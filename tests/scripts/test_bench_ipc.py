@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -84,9 +85,9 @@ def test_curve_stands_beside_plain_and_erlang_is_told_and_nothing_stays(tmp_path
 def test_without_erlang_a_row_says_so_and_a_killed_bench_leaves_nothing(tmp_path: Path) -> None:
     """Where `erl` is missing a row says that and what to install; after a SIGKILL all that was started ends by itself."""
     mark = uuid.uuid4().hex
-    with subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, text=True, env=os.environ | {MARK: mark, "PATH": str(tmp_path)}
-    ) as bench:
+    short = tempfile.mkdtemp(prefix="eb-", dir="/tmp")  # what is killed cannot tidy up; short: it holds unix sockets
+    environment = os.environ | {MARK: mark, "PATH": str(tmp_path), "TMPDIR": short}
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, env=environment) as bench:
         assert bench.stdout is not None
         row = next(row for row in map(json.loads, bench.stdout) if "Erlang" in row["name"])
         deadline = time.monotonic() + 20
@@ -98,3 +99,4 @@ def test_without_erlang_a_row_says_so_and_a_killed_bench_leaves_nothing(tmp_path
     while left := strays(mark):
         assert time.monotonic() < deadline, left
         select.select([], [], [], 0.05)
+    shutil.rmtree(short)
