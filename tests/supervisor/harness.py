@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -147,15 +146,6 @@ class Node:
     def launcher(self) -> int:
         """The pid of the zygote."""
         return int(self.until(lambda: self.status()["node"]["launcher"]["pid"], "a zygote"))
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A short, world-readable directory: unix socket paths are limited to 107 bytes, and an ordinary user reads it."""
-    path = Path(tempfile.mkdtemp(prefix="eg-", dir="/tmp"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import NO_USERNS, NOBODY, NOTHING, ROOT, USER, World, directory, running, worlds
-
-__all__ = ["directory"]
+from tests.supervisor.harness import NO_USERNS, NOBODY, NOTHING, ROOT, USER, World, running, worlds
 
 pytestmark = pytest.mark.kernel
 

@@ -25,12 +25,9 @@ from tests.supervisor.harness import (
     ROOT_NO_USERNS,
     USER,
     World,
-    directory,
     running,
     worlds,
 )
-
-__all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
 

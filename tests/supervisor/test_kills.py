@@ -16,14 +16,11 @@ from tests.supervisor.harness import (
     USER,
     Node,
     World,
-    directory,
     misbehaving,
     running,
     strays,
     wait_until,
 )
-
-__all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import Node, directory, misbehaving, running, strays
-
-__all__ = ["directory"]
+from tests.supervisor.harness import Node, misbehaving, running, strays
 
 pytestmark = pytest.mark.kernel
 

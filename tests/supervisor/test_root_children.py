@@ -19,16 +19,12 @@ from tests.supervisor.harness import (
     USER,
     World,
     alive,
-    directory,
     misbehaving,
     one_for_one,
     running,
     strays,
     worlds,
 )
-
-__all__ = ["directory"]
-
 
 # ---- stopping ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from tests.supervisor.harness import (
     USER,
     World,
     alive,
-    directory,
     misbehaving,
     one_for_one,
     running,
@@ -25,8 +24,6 @@ from tests.supervisor.harness import (
     wait_until,
     worlds,
 )
-
-__all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
 

@@ -17,9 +17,7 @@ import pytest
 from supervisor.spec import AnySpec, ChildSpec, SupervisorSpec, Tree
 from supervisor.terminal import Terminal
 from tests.supervisor.edits import edited
-from tests.supervisor.harness import NO_USERNS, ROOT, Node, World, directory, misbehaving, running, worlds
-
-__all__ = ["directory"]  # a fixture
+from tests.supervisor.harness import NO_USERNS, ROOT, Node, World, misbehaving, running, worlds
 
 LISTENS = (["ignore", "SIGTERM"], "ready", "listen")  # reads that it is to stop, and does not
 NONE = {"filesystem": "none", "network": "none"}

@@ -19,9 +19,7 @@ from typing import Any
 import pytest
 
 from supervisor.writer import Writer
-from tests.supervisor.harness import Node, World, directory, misbehaving, one_for_one, running, wait_until
-
-__all__ = ["directory"]
+from tests.supervisor.harness import Node, World, misbehaving, one_for_one, running, wait_until
 
 pytestmark = pytest.mark.kernel
 

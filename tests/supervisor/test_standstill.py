@@ -18,7 +18,6 @@ from tests.supervisor.harness import (
     Node,
     World,
     alive,
-    directory,
     misbehaving,
     one_for_one,
     running,
@@ -26,8 +25,6 @@ from tests.supervisor.harness import (
     wait_until,
     worlds,
 )
-
-__all__ = ["directory"]
 
 pytestmark = pytest.mark.kernel
 
