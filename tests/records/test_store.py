@@ -117,7 +117,7 @@ def test_an_editor_that_saves_at_the_last_moment_is_not_overwritten(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A save between the last look and the exchange comes back; the write is repeated on top of it."""
-    from records import store as module
+    from records import writing as module
 
     store.create(id="n", body="a\nb\n")
     path = store.root / "n.md"
@@ -329,7 +329,7 @@ def test_unreadable_things_are_said(store: Store) -> None:
 
 def test_what_an_editor_writes_through_an_open_file_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An editor that opened the note before the exchange and writes after it has its text on top, and the agent's in it."""
-    from records import store as module
+    from records import writing as module
 
     store.create(id="n", body="a\nb\n")
     path = store.root / "n.md"
@@ -380,7 +380,7 @@ def test_ten_processes_and_an_editor_on_one_note_lose_no_line(store: Store) -> N
             text = path.read_bytes()
             temporary = path.with_name(".n.md.saving")
             temporary.write_bytes(text.replace(b"END", b"editor-%d\nEND" % saved))
-            with store._only_writer():
+            with store.only_writer():
                 if path.read_bytes() == text:
                     temporary.replace(path)
                     saved += 1
@@ -423,7 +423,7 @@ def test_the_trash_keeps_every_namesake_and_gives_each_back(store: Store) -> Non
 
 def test_a_restore_never_replaces_what_appears_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that another program makes between the look and the move stays, and the trashed one too."""
-    from records import store as module
+    from records import writing as module
 
     store.create(id="n", body="mine")
     store.trash("n")
