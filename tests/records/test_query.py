@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from records import search_query
 from records.query import Query
-from records.text import analyse, distance, stem, terms
+from records.text import analyse, distance, raw_words, stem, term_set, terms
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,25 @@ def test_scripts_without_spaces_fall_into_pieces() -> None:
     assert set(terms("노트를")) >= {"노트"}
     assert set(terms("ภาษาไทย")) & set(terms("เรียนภาษาไทยวันนี้"))
     assert terms("iPhoneの画面")[0] == "iphon" and "画面" in terms("iPhoneの画面")
+
+
+def test_long_sentences_without_spaces_fall_into_pieces_too() -> None:
+    """A sentence of a script without spaces has no limit of length, while a hash or base64 is one short term."""
+    assert terms("ภาษาไทย" * 20)[-1] == "ไทย"
+    assert len(terms("山水" * 100)) == 199
+    assert terms("0123456789abcdef" * 10) == ["0123456789abcdef" * 4]
+    assert terms("A" + "x" * 70 + "山水") == ["a" + "x" * 63, "山水"]
+
+
+@given(
+    st.lists(st.text(st.sampled_from("aBé\u0301 _.-\u00a0\u2028\u2000\n山ไ'1"), max_size=30), max_size=5),
+    st.sampled_from(" \n\u3000"),
+)
+def test_a_text_has_the_terms_of_its_words(pieces: list[str], space: str) -> None:
+    """Cutting a text at white space first, which is what makes it fast, changes none of its terms."""
+    text = space.join(pieces)
+    assert terms(text) == [term for word in raw_words(text) for term in terms(word)]
+    assert term_set(text) == set(terms(text))
 
 
 @given(st.text("abc", max_size=7), st.text("abc", max_size=7))
