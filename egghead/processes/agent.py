@@ -1,6 +1,6 @@
 """Process `agents/<id>`: one agent in all its rooms, one session a room, turns of different rooms at once.
 
-Follows `log/` for turns given to it (its name and its incarnation), folds the room up to them, and takes them through
+Follows `turns/<id>/` for turns given to it (its name and its incarnation), folds the room up to them, and takes them through
 `egghead.agents.turn`. Asks `tools` and `llm`, appends to rooms, publishes `text/<room>/`. It decides nothing about who
 speaks, and holds nothing that the log does not hold: killed at any moment, its successor folds the same.
 """
@@ -78,6 +78,7 @@ class AgentProcess:
         self.spec = spec
         self.grace = grace
         self.incarnation = service.incarnation
+        self.topic = f"turns/{spec.id}/"
         self.seats: dict[str, Seat] = {}
         self.closing = False
         self.lost = asyncio.Event()
@@ -88,8 +89,8 @@ class AgentProcess:
         self.service.expose({"about": self.about})
         await self.service.connect()
         # Before anybody can see us: a turn given in the moment we are announced must not be missed.
-        subscription = await self.peer.subscribe("log/")
-        self.service.start(self._follow(subscription), "log")
+        subscription = await self.peer.subscribe(self.topic)
+        self.service.start(self._follow(subscription), "turns")
         self.service.start(self._watch_gaps(), "gaps")
         self.service.start(self._watch_rooms(), "rooms")
         self.service.on_stop(self.finish)
@@ -109,12 +110,14 @@ class AgentProcess:
                 self._hear(event)
 
     def _hear(self, event: Event) -> None:
-        entry, room = event.data, event.topic.removeprefix("log/").removesuffix("/")
+        entry, room = event.data.get("entry"), event.data.get("room")
+        if event.topic != self.topic or not entry or not room:
+            return  # of an agent whose id begins with ours and a slash; or no event of a room (warm.py rehearses with one)
         kind = entry.get("kind")
         if kind == "turn_started":
             if entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation:
                 self._poke(room)
-        elif kind in ("halted", "turn_ended", "kicked"):
+        elif kind in ("halted", "turn_ended"):
             self._interrupt(room, entry)
 
     def _interrupt(self, room: str, entry: Mapping[str, Any]) -> None:

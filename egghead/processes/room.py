@@ -1,6 +1,7 @@
 """A room: one append-only log, its only writer, and a publisher. Policy is elsewhere: this is what must not fail.
 
-args: `{room: id}`. Exposes append, since, info. Publishes `log/<room>/` after the entry is on disk.
+args: `{room: id}`. Exposes append, since, info. Publishes `log/<room>/` after the entry is on disk, and `turns/<agent>/` to
+the agents whose turn an entry begins, ends or halts: a thousand agents sleep while one of them speaks.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from egghead.processes.common import Service, run
 from egghead.rooms.entries import EntryError
 from egghead.rooms.gate import TurnClosed
-from egghead.rooms.keeper import Conflict, Keeper
+from egghead.rooms.keeper import Conflict, Keeper, Publish
 from egghead.rooms.log import LogBroken, LogFull, RoomLog
 from egghead.rooms.names import check_room, file_name
 from ipc import Call, IpcError, Refused, shielded
@@ -50,17 +51,19 @@ async def _setup(service: Service, room: str) -> None:
         # The life before may have died between writing an entry and publishing it. Who has it drops it, who has not
         # sees that something is missing and reads.
         for entry in keeper.since(log.last - 1, service.name, 1)["entries"]:
-            await publish(entry)
+            await publish(entry, log.gate.concerned(entry))
     service.start(keeper.run(), "commits")
     service.on_stop(keeper.settled)
 
 
-def _publisher(service: Service, room: str) -> Callable[[dict[str, Any]], Awaitable[None]]:
+def _publisher(service: Service, room: str) -> Publish:
     topic = f"log/{room}/"
 
-    async def publish(entry: dict[str, Any]) -> None:
+    async def publish(entry: dict[str, Any], concerned: tuple[str, ...]) -> None:
         try:
             await service.peer.publish(topic, entry)
+            for agent in concerned:
+                await service.peer.publish(f"turns/{agent}/", {"room": room, "entry": entry})
         except IpcError as error:
             # The log has it. Readers see the gap in the bus's numbers, or the new epoch, and read it from here.
             logger.info("entry %d was not published: %s", entry["seq"], error)

@@ -49,6 +49,16 @@ class Gate:
             return self
         return Gate(MappingProxyType(turns))
 
+    def concerned(self, entry: Entry) -> tuple[str, ...]:
+        """The agents that must hear of this entry at once: whose turn begins or ends, and on a halt all that are in a
+        turn. Everybody else reads it when its own turn comes."""
+        kind = entry.get("kind")
+        if kind in ("turn_started", "turn_ended"):
+            return (entry["agent"],)
+        if kind == "halted":
+            return tuple(sorted({agent for agent, _, _ in self.turns.values()}))
+        return ()
+
     def admit(self, entries: Iterable[Entry], caller: str, incarnation: int) -> Gate:
         """The gate after this batch of valid entries; raises TurnClosed naming the first that may not come in."""
         gate = self

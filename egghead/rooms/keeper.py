@@ -23,7 +23,8 @@ from egghead.rooms.ulid import ulid
 MAX_GROUP = 256  # appends in one write
 MAX_PAGE = 5000
 
-Publish = Callable[[dict[str, Any]], Awaitable[None]]
+# publish(entry as everybody may see it, the agents that must hear of it at once)
+Publish = Callable[[dict[str, Any], tuple[str, ...]], Awaitable[None]]
 _encoder = msgspec.json.Encoder()
 
 
@@ -150,7 +151,8 @@ class Keeper:
                 self._idle.set()
 
     async def _commit(self, requests: list[_Request]) -> None:
-        group = _Group(self.log.last, self.log.gate)
+        before = self.log.gate
+        group = _Group(self.log.last, before)
         for request in requests:
             try:
                 group.answers.append((request, self._admit(group, request)))
@@ -168,7 +170,9 @@ class Keeper:
                 request.answer.set_result(stored)
         for batch in group.batches:
             for entry in batch:
-                await self._publish(public(entry))
+                # A turn that began or ended in the same write as a halt is in one of the two gates.
+                concerned = dict.fromkeys((*before.concerned(entry), *group.gate.concerned(entry)))
+                await self._publish(public(entry), tuple(concerned))
 
     async def _write(self, group: _Group) -> None:
         if not group.batches:

@@ -202,7 +202,7 @@ class Agent:
     async def start(self) -> Agent:
         """Come up under a new incarnation."""
         self.peer = await self.stage.bus.peer(f"agents/{self.name}", announce=False)
-        subscription = await self.peer.subscribe("log/")
+        subscription = await self.peer.subscribe(f"turns/{self.name}/")
         self._spawn(self._watch(subscription, self.peer))
         await self.peer.announce()
         return self
@@ -228,9 +228,9 @@ class Agent:
         tails = {"default": Tail("default")}
         async for event in subscription:
             if event.data is not None:
-                room = event.topic.split("/", 1)[1].removesuffix("/")
+                room = event.data["room"]
                 tails.setdefault(room, Tail(room))
-                self._consider(room, event.data, peer)
+                self._consider(room, event.data["entry"], peer)
             if event.gap:
                 for tail in tails.values():
                     async for entry in catch_up(peer, tail):

@@ -41,12 +41,14 @@ class Kept:
 
     def __init__(self, path: str) -> None:
         self.published: list[dict[str, Any]] = []
+        self.told: list[tuple[str, tuple[str, ...]]] = []  # kind, the agents that must hear of it
         self.log = RoomLog(path)
         self.keeper = Keeper("lab", self.log, self._publish)
         self.task = asyncio.create_task(self.keeper.run())
 
-    async def _publish(self, entry: dict[str, Any]) -> None:
+    async def _publish(self, entry: dict[str, Any], concerned: tuple[str, ...]) -> None:
         self.published.append(entry)
+        self.told.append((entry["kind"], concerned))
 
 
 @contextlib.asynccontextmanager
@@ -69,6 +71,28 @@ async def test_appends_at_the_same_time_are_one_order_for_everybody(tmp_path: Pa
         assert all(result["entries"][1]["seq"] == result["entries"][0]["seq"] + 1 for result in results)
         assert [one["seq"] for one in k.published] == list(range(1, 201))
         assert k.log.read(0, 500) == k.published
+
+
+async def test_only_agents_whose_turn_it_is_are_woken(tmp_path: Path) -> None:
+    """A turn's begin and end concern its agent, a halt those in a turn, all else nobody; also within one write."""
+    async with kept(tmp_path) as k:
+        other = {**turn(2), "agent": "nib"}
+        for entries, by in (
+            ([say("hello")], ADA),
+            ([turn(1), other], "coordinator"),
+            ([{"kind": "halted"}], ADA),
+            ([{"kind": "turn_ended", "turn": "r.2", "agent": "nib", "outcome": "halted"}], "coordinator"),
+            ([{"kind": "halted"}], ADA),
+        ):
+            await k.keeper.append(entries, by)
+        assert k.told == [
+            ("message", ()),
+            ("turn_started", ("scout",)),
+            ("turn_started", ("nib",)),
+            ("halted", ("nib", "scout")),
+            ("turn_ended", ("nib",)),
+            ("halted", ("scout",)),
+        ]
 
 
 async def test_the_same_append_twice_is_one_entry(tmp_path: Path) -> None:
