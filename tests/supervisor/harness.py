@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,38 +19,10 @@ from typing import Any
 
 import pytest
 
+from tests.supervisor.worlds import ROOT, World
+
 PROGRAMS = Path(__file__).parent / "programs"
 MISBEHAVING = Path(__file__).parents[1] / "children" / "misbehaving.py"
-NOBODY = 65534
-
-
-@dataclass(frozen=True)
-class World:
-    """Who runs the root, and what the kernel refuses there."""
-
-    name: str
-    user: int
-    refuse: tuple[str, ...] = ()
-    level: str = "full"
-
-    @property
-    def isolated(self) -> bool:
-        """The zygote can be PID 1 of a namespace of its own."""
-        return "userns" not in self.refuse
-
-
-ROOT = World("root", 0)
-USER = World("user", NOBODY)
-NO_USERNS = World("no-userns", NOBODY, ("userns",), "strong")
-NOTHING = World("nothing", NOBODY, ("userns", "landlock"), "none")
-NO_LANDLOCK = World("no-landlock", NOBODY, ("landlock",), "strong")
-ROOT_NO_USERNS = World("root-no-userns", 0, ("userns",), "strong")
-ROOT_NO_LANDLOCK = World("root-no-landlock", 0, ("landlock",), "strong")
-
-
-def worlds(*chosen: World) -> pytest.MarkDecorator:
-    """Parametrize a test by world."""
-    return pytest.mark.parametrize("world", chosen, ids=lambda world: world.name)
 
 
 def one_for_one(*children: dict[str, Any], **keys: Any) -> dict[str, Any]:
@@ -218,6 +191,17 @@ def strays(directory: Path) -> list[int]:
             with contextlib.suppress(OSError):
                 if mark in Path(f"/proc/{name}/environ").read_bytes():
                     found.append(int(name))
+    return found
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """What a process has open, counted by kind."""
+    found: Counter[str] = Counter()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[os.readlink(f"/proc/{pid}/fd/{name}").partition(":")[0]] += 1
+        except FileNotFoundError:
+            continue  # open only while we looked
     return found
 
 

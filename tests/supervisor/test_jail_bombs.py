@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import NO_USERNS, NOBODY, NOTHING, ROOT, USER, World, running, worlds
+from tests.supervisor.harness import running
+from tests.supervisor.worlds import NO_USERNS, NOBODY, NOTHING, ROOT, USER, World, worlds
 
 pytestmark = pytest.mark.kernel
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.supervisor import escape_table
-from tests.supervisor.harness import (
+from tests.supervisor.harness import running
+from tests.supervisor.worlds import (
     NO_LANDLOCK,
     NO_USERNS,
     NOBODY,
@@ -25,7 +26,6 @@ from tests.supervisor.harness import (
     ROOT_NO_USERNS,
     USER,
     World,
-    running,
     worlds,
 )
 

@@ -9,17 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import (
-    NO_LANDLOCK,
-    NO_USERNS,
-    ROOT,
-    ROOT_NO_LANDLOCK,
-    ROOT_NO_USERNS,
-    USER,
-    World,
-    running,
-    worlds,
-)
+from tests.supervisor.harness import running
+from tests.supervisor.worlds import NO_LANDLOCK, NO_USERNS, ROOT, ROOT_NO_LANDLOCK, ROOT_NO_USERNS, USER, World, worlds
 
 pytestmark = pytest.mark.kernel
 

@@ -10,17 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import (
-    NO_USERNS,
-    ROOT,
-    USER,
-    Node,
-    World,
-    misbehaving,
-    running,
-    strays,
-    wait_until,
-)
+from tests.supervisor.harness import Node, misbehaving, running, strays, wait_until
+from tests.supervisor.worlds import NO_USERNS, ROOT, USER, World
 
 pytestmark = pytest.mark.kernel
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import Node, misbehaving, running, strays
+from tests.supervisor.harness import Node, descriptors, misbehaving, running, strays
 
 pytestmark = pytest.mark.kernel
 
@@ -22,16 +22,6 @@ def private(pid: int) -> int:
     """Bytes that belong to this process alone."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
-
-
-def descriptors(pid: int) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found[os.readlink(f"/proc/{pid}/fd/{name}").partition(":")[0]] += 1
-        except FileNotFoundError:
-            continue  # open only while we looked
-    return found
 
 
 def pool(id: str, start: str, **template: Any) -> dict[str, Any]:

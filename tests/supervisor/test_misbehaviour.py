@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import Node, misbehaving, running, strays
+from tests.supervisor.harness import Node, descriptors, misbehaving, running, strays
 
 pytestmark = pytest.mark.kernel
 
@@ -197,17 +197,6 @@ class Outcome:
     strays: tuple[set[int], set[int]]
     zombies: list[int]
     code: int
-
-
-def descriptors(pid: int) -> Counter[str]:
-    """What a process has open, counted by kind."""
-    found: Counter[str] = Counter()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found[os.readlink(f"/proc/{pid}/fd/{name}").partition(":")[0]] += 1
-        except FileNotFoundError:
-            continue  # open only while we looked
-    return found
 
 
 def zombies(of: set[int]) -> list[int]:

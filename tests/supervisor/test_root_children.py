@@ -13,18 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import (
-    PROGRAMS,
-    ROOT,
-    USER,
-    World,
-    alive,
-    misbehaving,
-    one_for_one,
-    running,
-    strays,
-    worlds,
-)
+from tests.supervisor.harness import PROGRAMS, alive, misbehaving, one_for_one, running, strays
+from tests.supervisor.worlds import ROOT, USER, World, worlds
 
 # ---- stopping ----------------------------------------------------------------------------------------------------
 

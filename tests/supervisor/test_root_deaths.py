@@ -11,19 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor.harness import (
-    NO_USERNS,
-    ROOT,
-    USER,
-    World,
-    alive,
-    misbehaving,
-    one_for_one,
-    running,
-    strays,
-    wait_until,
-    worlds,
-)
+from tests.supervisor.harness import alive, misbehaving, one_for_one, running, strays, wait_until
+from tests.supervisor.worlds import NO_USERNS, ROOT, USER, World, worlds
 
 pytestmark = pytest.mark.kernel
 

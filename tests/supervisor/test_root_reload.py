@@ -17,7 +17,8 @@ import pytest
 from supervisor.spec import AnySpec, ChildSpec, SupervisorSpec, Tree
 from supervisor.terminal import Terminal
 from tests.supervisor.edits import edited
-from tests.supervisor.harness import NO_USERNS, ROOT, Node, World, misbehaving, running, worlds
+from tests.supervisor.harness import Node, misbehaving, running
+from tests.supervisor.worlds import NO_USERNS, ROOT, World, worlds
 
 LISTENS = (["ignore", "SIGTERM"], "ready", "listen")  # reads that it is to stop, and does not
 NONE = {"filesystem": "none", "network": "none"}

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from supervisor.writer import Writer
-from tests.supervisor.harness import Node, World, misbehaving, one_for_one, running, wait_until
+from tests.supervisor.harness import Node, misbehaving, one_for_one, running, wait_until
+from tests.supervisor.worlds import World
 
 pytestmark = pytest.mark.kernel
 

@@ -12,19 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.harness import (
-    ROOT,
-    USER,
-    Node,
-    World,
-    alive,
-    misbehaving,
-    one_for_one,
-    running,
-    strays,
-    wait_until,
-    worlds,
-)
+from tests.supervisor.harness import Node, alive, misbehaving, one_for_one, running, strays, wait_until
+from tests.supervisor.worlds import ROOT, USER, World, worlds
 
 pytestmark = pytest.mark.kernel
 

@@ -116,31 +116,22 @@ def xattr_foreign_file(given):
 
 @attempt("set an extended attribute of a file opened for reading", "EROFS", "EPERM")
 def xattr_of_open_file(given):
-    fd = os.open(given["read"] + "/note", os.O_RDONLY)
-    try:
-        return os.setxattr(fd, "user.eg", b"x")
-    finally:
-        os.close(fd)
+    with open(given["read"] + "/note", "rb") as file:
+        return os.setxattr(file, "user.eg", b"x")
 
 
 @attempt("fchmod(2) a file opened for reading, in a profile that may write elsewhere", "EROFS", "reached")
 def mode_of_open_file(given):
-    fd = os.open(given["read"] + "/note", os.O_RDONLY)
-    try:
-        return os.fchmod(fd, 0o666)
-    finally:
-        os.close(fd)
+    with open(given["read"] + "/note", "rb") as file:
+        return os.fchmod(file.fileno(), 0o666)
 
 
 @attempt("set the flags (chattr) of a file opened for reading", "EROFS|EPERM", "EPERM")
 def flags_of_open_file(given):
     import fcntl
 
-    fd = os.open(given["read"] + "/note", os.O_RDONLY)
-    try:
-        return fcntl.ioctl(fd, 0x40086602, struct.pack("l", 0x80))  # FS_IOC_SETFLAGS, no atime
-    finally:
-        os.close(fd)
+    with open(given["read"] + "/note", "rb") as file:
+        return fcntl.ioctl(file, 0x40086602, struct.pack("l", 0x80))  # FS_IOC_SETFLAGS, no atime
 
 
 @attempt("delete a file outside", "ENOENT", "EACCES")

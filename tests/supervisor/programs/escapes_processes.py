@@ -51,34 +51,30 @@ def open_pidfd(given):
     return first_of(given, lambda pid: raw(434, 434, pid, 0))
 
 
-@attempt("make another process the receiver of SIGIO, and that SIGKILL", "EPERM")
-def signal_by_owner(given):
+def own_a_pipe(given, action):
+    """`action(pipe, pid)` on one of the others after the other, with a pipe whose signals they are to receive."""
     read, write = os.pipe()
     try:
-        return first_of(given, lambda pid: fcntl.fcntl(read, fcntl.F_SETOWN, pid))
+        return first_of(given, lambda pid: action(read, pid))
     finally:
         os.close(read)
         os.close(write)
+
+
+@attempt("make another process the receiver of SIGIO, and that SIGKILL", "EPERM")
+def signal_by_owner(given):
+    return own_a_pipe(given, lambda pipe, pid: fcntl.fcntl(pipe, fcntl.F_SETOWN, pid))
 
 
 @attempt("the same by F_SETOWN_EX", "EPERM")
 def signal_by_owner_ex(given):
-    read, write = os.pipe()
-    try:
-        return first_of(given, lambda pid: fcntl.fcntl(read, 15, struct.pack("2i", 1, pid)))
-    finally:
-        os.close(read)
-        os.close(write)
+    return own_a_pipe(given, lambda pipe, pid: fcntl.fcntl(pipe, 15, struct.pack("2i", 1, pid)))
 
 
 @attempt("the same by ioctl(FIOSETOWN)", "EPERM")
 def signal_by_ioctl(given):
-    read, write = os.pipe()
-    try:
-        return first_of(given, lambda pid: fcntl.ioctl(3, 0x8901, struct.pack("i", pid)))
-    finally:
-        os.close(read)
-        os.close(write)
+    control = 3  # the child's own channel: only sockets know this call
+    return first_of(given, lambda pid: fcntl.ioctl(control, 0x8901, struct.pack("i", pid)))
 
 
 @attempt("ptrace(2)", "EPERM")
