@@ -117,7 +117,7 @@ def xattr_foreign_file(given):
 @attempt("set an extended attribute of a file opened for reading", "EROFS", "EPERM")
 def xattr_of_open_file(given):
     with open(given["read"] + "/note", "rb") as file:
-        return os.setxattr(file, "user.eg", b"x")
+        return os.setxattr(file.fileno(), "user.eg", b"x")
 
 
 @attempt("fchmod(2) a file opened for reading, in a profile that may write elsewhere", "EROFS", "reached")
