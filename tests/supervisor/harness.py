@@ -107,6 +107,10 @@ class Node:
 
         return int(self.until(running, f"{name} running"))
 
+    def pids(self) -> dict[str, Any]:
+        """The pid of every worker, or None."""
+        return {name: worker["pid"] for name, worker in self.workers().items()}
+
     def wait(self, seconds: float = 20) -> int:
         """Wait for the root's own end; gives its exit code."""
         self.until(lambda: self.process.poll() is not None, "the root's end", seconds)

@@ -40,6 +40,17 @@ def test_children_are_stopped_in_reverse(directory: Path) -> None:
         assert ends["c"] < ends["b"] < ends["a"]
 
 
+def test_children_finish_what_they_are_at(directory: Path) -> None:
+    """SIGTERM drains: each child has its shutdown time to finish, the last started first."""
+    children = [{"id": id, "start": "children:finishes", "shutdown": 10} for id in "ab"]
+    with running(one_for_one(*children), directory) as node:
+        node.ready()
+        node.process.send_signal(signal.SIGTERM)
+        assert node.wait() == 0
+        assert node.output.index("[b] finished") < node.output.index("[a] finished")
+        assert [node.workers()[id]["last_exit"]["step"] for id in "ab"] == ["asked", "asked"]
+
+
 @worlds(ROOT, USER)
 def test_children_that_were_forked_ahead_enter_the_same_jail(world: World, directory: Path) -> None:
     """Confined children that follow one another come from processes forked before they were asked for; none is refused."""
