@@ -63,6 +63,8 @@ class WorldView:
         self._lives: dict[str, Presence] = {}
         self._cards: dict[str, Card] = {}
         self._parked: dict[str, str] = {}
+        self._leaving: dict[str, tuple[int, float]] = {}
+        self._exits: dict[str, tuple[float, ...]] = {}
         self._corpus = Corpus()
         self._world: World | None = None
 
@@ -74,6 +76,17 @@ class WorldView:
         elif not isinstance(current, Present) or current.incarnation <= incarnation:
             self._lives[agent] = Absent(now)
         self._world = None
+
+    def exited_as_planned(self, agent: str, now: float) -> None:
+        """One more exit that the supervisor does not count as a crash, as long as there are few."""
+        self._exits[agent] = (*self._exits.get(agent, ()), now)[-self._policy.planned_exits :]
+        self._world = None
+
+    def hands_off(self, agent: str, incarnation: int, now: float) -> None:
+        """This life has handed off in some room and is on its way out of all of them."""
+        if incarnation > self._leaving.get(agent, (0, 0.0))[0]:
+            self._leaving[agent] = (incarnation, now)
+            self._world = None
 
     def cards_changed(self, cards: list[dict[str, Any]]) -> None:
         """The roster says who its agents are."""
@@ -100,6 +113,8 @@ class WorldView:
                 cards=MappingProxyType(dict(self._cards)),
                 corpus=self._corpus,
                 policy=self._policy,
+                leaving=MappingProxyType(dict(self._leaving)),
+                exits=MappingProxyType(dict(self._exits)),
                 since=self._since,
             )
         return self._world
@@ -178,6 +193,7 @@ class Coordinator:
                     driver.feed(None)
                 continue
             room = event.topic.removeprefix("log/").removesuffix("/")
+            self._note_handoff(event.data)
             driver_of = self.drivers.get(room)
             if driver_of is None:
                 self.open(room)
@@ -185,6 +201,11 @@ class Coordinator:
             if event.gap:
                 driver_of[0].feed(None)
             driver_of[0].feed(event.data)
+
+    def _note_handoff(self, entry: Mapping[str, Any]) -> None:
+        agent = agent_of(str(entry.get("by", "")))
+        if entry.get("kind") == "handoff" and agent is not None:
+            self.view.hands_off(agent, int(entry.get("incarnation", 0)), time.monotonic())
 
     async def watch_agents(self) -> None:
         """Presence of agents."""
@@ -196,6 +217,8 @@ class Coordinator:
             agent = agent_of(change.name)
             if agent is not None:
                 self.view.agent_changed(agent, change.incarnation, change.up, time.monotonic())
+                if change.planned and not change.up:
+                    self.view.exited_as_planned(agent, time.monotonic())
                 if self.snapshot.is_set():
                     self._poke()
 

@@ -43,6 +43,9 @@ class Policy:
     absent_limit: float = 30.0
     halt_grace: float = 3.0
     join_grace: float = 3.0
+    handoff_limit: float = 300.0  # how long an agent gets no turn because it is writing its hand-off
+    planned_exits: int = 3  # of one agent in `planned_period`; the supervisor counts the next one as a crash
+    planned_period: float = 61.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ from typing import Any
 
 from egghead.rooms.activation import Card, Plan, Policy, plan_message
 from egghead.rooms.entries import MAX_BATCH
-from egghead.rooms.fold import Member, RoomState, Round, Turn, Waiting, fold
+from egghead.rooms.fold import Handoff, Member, RoomState, Round, Turn, Waiting, default_title, fold
 from egghead.rooms.relevance import Corpus
 
 Proposed = dict[str, Any]  # an entry before the room has stamped it
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
+MAX_HANDOFFS = 3  # lives that may die over one handoff before it is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ Presence = Present | Absent | Parked
 class World:
     """What the coordinator knows besides the log.
 
-    `seen`: seq -> when this coordinator first saw that entry; what it has not seen counts from `since`, its own start.
+    `leaving`: agent -> the life that has handed off in any room and is on its way out, and when that was seen;
+    `exits`: agent -> its last planned exits. `seen`: seq -> when this coordinator first saw that entry; what it has not seen counts from `since`, its own start.
     An agent without presence is absent since it came into the room, or since the coordinator began.
     """
 
@@ -62,6 +64,8 @@ class World:
     cards: Mapping[str, Card] = field(default_factory=lambda: _NOTHING)
     corpus: Corpus = field(default_factory=Corpus)
     policy: Policy = field(default_factory=Policy)
+    leaving: Mapping[str, tuple[int, float]] = field(default_factory=lambda: _NOTHING)
+    exits: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: _NOTHING)
     seen: Mapping[int, float] = field(default_factory=lambda: _NOTHING)
     since: float = 0.0
 
@@ -111,6 +115,10 @@ def decide(state: RoomState, world: World, now: float) -> Decision:
 
 
 def _step(state: RoomState, world: World, now: float) -> Decision:
+    handoffs = [_handoff(state, handoff, world, now) for handoff in state.handoffs.values()]
+    due = tuple(entry for decision in handoffs for entry in decision.entries)
+    if due:
+        return Decision(due)
     turns = [_turn(state, turn, world, now) for turn in state.turns.values()]
     due = tuple(entry for decision in turns for entry in decision.entries)
     if due:
@@ -118,12 +126,80 @@ def _step(state: RoomState, world: World, now: float) -> Decision:
     round_ = _round(state, world, now)
     if round_.entries:
         return round_
-    return Decision((), earliest([*(one.wake_at for one in turns), round_.wake_at]))
+    return Decision((), earliest([*(one.wake_at for one in (*handoffs, *turns)), round_.wake_at]))
 
 
 def earliest(times: Iterable[float | None]) -> float | None:
     """The first of some times, None when there is none."""
     return min((time for time in times if time is not None), default=None)
+
+
+# -- handoffs ------------------------------------------------------------------------------------------------------
+
+
+def _handoff(state: RoomState, handoff: Handoff, world: World, now: float) -> Decision:
+    """Begin a handoff when the agent's turn here is over, again for its next life when it died, and say when it is
+    back. Each life that hands off exits, so they are spaced as the supervisor lets planned exits pass."""
+    presence = world.of(state, handoff.agent)
+    if not isinstance(presence, Present):
+        return Decision()
+    if handoff.left:
+        return _back(state, handoff) if presence.incarnation > handoff.left else Decision()
+    if handoff.attempt and presence.incarnation <= handoff.incarnation:
+        return Decision()
+    if handoff.attempt >= MAX_HANDOFFS:
+        title = _title(state, handoff.agent)
+        return _over(handoff, "failed", f"{title} died {MAX_HANDOFFS} times over its hand-off and goes on without one.")
+    if any(turn.agent == handoff.agent and turn.id != handoff.turn for turn in state.turns.values()):
+        return Decision()
+    due = _may_leave(world, handoff.agent)
+    if now < due:
+        return Decision(wake_at=due)
+    entry: Proposed = {
+        "id": f"{handoff.id}.h{handoff.attempt + 1}",
+        "kind": "handoff_started",
+        "agent": handoff.agent,
+        "handoff": handoff.id,
+        "record": handoff.record,
+        "attempt": handoff.attempt + 1,
+        "incarnation": presence.incarnation,
+        "reason": handoff.reason,
+        "text": _begins(state, handoff),
+    }
+    return Decision((entry,))
+
+
+def _begins(state: RoomState, handoff: Handoff) -> str:
+    why = f" ({handoff.text})" if handoff.text else ""
+    again = " again: it died over it" if handoff.attempt else ""
+    return f"{_title(state, handoff.agent)} writes its hand-off note and starts afresh{why}{again}."
+
+
+def _back(state: RoomState, handoff: Handoff) -> Decision:
+    return _over(handoff, "back", f"{_title(state, handoff.agent)} is back, with its notes in [[{handoff.record}]].")
+
+
+def _over(handoff: Handoff, outcome: str, text: str) -> Decision:
+    entry: Proposed = {
+        "id": f"{handoff.id}.he",
+        "kind": "handoff_ended",
+        "agent": handoff.agent,
+        "record": handoff.record,
+        "outcome": outcome,
+        "text": text,
+    }
+    return Decision((entry,))
+
+
+def _title(state: RoomState, agent: str) -> str:
+    member = state.members.get(agent)
+    return default_title(agent) if member is None else member.title
+
+
+def _may_leave(world: World, agent: str) -> float:
+    """From when on one more planned exit of this agent is none too many."""
+    exits = sorted(world.exits.get(agent, ()))[-world.policy.planned_exits :]
+    return exits[0] + world.policy.planned_period if len(exits) >= world.policy.planned_exits else world.since
 
 
 # -- turns in progress ---------------------------------------------------------------------------------------------
@@ -147,6 +223,9 @@ def _turn(state: RoomState, turn: Turn, world: World, now: float) -> Decision:
     if isinstance(presence, Parked):
         return _end(turn, "failed", f"{turn.agent} is parked: {presence.reason}")
     if isinstance(presence, Present):
+        handoff = state.handoffs.get(turn.agent)
+        if handoff is not None and handoff.turn == turn.id and not handoff.left:
+            return Decision()  # it did not fit; given again before the handoff it would not fit again
         if turn.attempt > 1:
             return _end(turn, "failed", f"{turn.agent} crashed in this turn twice")
         return Decision(
@@ -244,7 +323,7 @@ def _give(state: RoomState, round_: Round, agent: str, world: World, now: float,
     presence = world.of(state, agent)
     member = state.members.get(agent)
     if isinstance(presence, Present):
-        leaving = _leaving_until(member, presence, world)
+        leaving = _leaving_until(state, agent, presence, world)
         if leaving is not None and now < leaving:
             return Decision(wake_at=leaving)
         return Decision((_started(turn, round_.id, agent, 1, presence.incarnation, round_.mode, nudge),))
@@ -270,11 +349,18 @@ def _give(state: RoomState, round_: Round, agent: str, world: World, now: float,
     return Decision((started, failed))
 
 
-def _leaving_until(member: Member | None, presence: Present, world: World) -> float | None:
-    """Until when an incarnation that has handed off is given time to leave; None when it has not."""
-    if member is None or not member.handed_off or presence.incarnation > member.handed_off:
-        return None
-    return world.seen_at(member.handed_off_seq) + world.policy.absent_limit
+def _leaving_until(state: RoomState, agent: str, presence: Present, world: World) -> float | None:
+    """Until when a life that hands off, here or in another room, gets no new turn; None when it does not."""
+    times: list[float] = []
+    handoff = state.handoffs.get(agent)
+    if handoff is not None and presence.incarnation <= handoff.left:
+        times.append(world.seen_at(handoff.left_seq) + world.policy.absent_limit)
+    elif handoff is not None and handoff.attempt and not handoff.left and presence.incarnation <= handoff.incarnation:
+        times.append(world.seen_at(handoff.given_seq) + world.policy.handoff_limit)
+    life, since = world.leaving.get(agent, (0, 0.0))
+    if presence.incarnation <= life:
+        times.append(since + world.policy.absent_limit)
+    return max(times) if times else None
 
 
 def _exhausted(state: RoomState) -> Decision:

@@ -18,7 +18,7 @@ from egghead.rooms.fold import RoomState, empty, fold
 logger = logging.getLogger("egghead.rooms.driver")
 
 TIMED = frozenset(
-    {"message", "continued", "halted", "handoff", "joined", "invited"}
+    {"message", "continued", "halted", "handoff_started", "handoff", "joined", "invited"}
 )  # kinds whose age a decision may ask for
 KEPT_TIMES = 256
 
@@ -125,8 +125,9 @@ class Driver:
     def _times(self) -> Mapping[int, float]:
         if len(self._seen) > self._most_times:
             members = self.state.members.values()
-            needed = {one.seq for one in self.state.inbox} | {one.handed_off_seq for one in members}
-            needed |= {one.joined_seq for one in members}
+            needed = {one.seq for one in self.state.inbox} | {one.joined_seq for one in members}
+            for handoff in self.state.handoffs.values():
+                needed |= {handoff.given_seq, handoff.left_seq}
             if self.state.round is not None:
                 needed.add(self.state.round.halted_seq)
             self._seen = {seq: at for seq, at in self._seen.items() if seq in needed}

@@ -22,6 +22,7 @@ OUTCOMES = ("spoke", "passed", "failed", "halted")
 TOOL_OUTCOMES = ("ok", "error", "denied", "unknown")
 ACTIONS = ("passed", "failed", "note")
 ENDING_ACTIONS = ("passed", "failed")
+HANDOFF_REASONS = ("asked", "context", "overflow")
 
 MAX_TEXT = 256 * 1024  # characters of one text; a tool result is capped at 120 kB before it comes here
 MAX_ENTRY = 1024 * 1024  # bytes of one entry as JSON
@@ -143,6 +144,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     ("budget_set", "client"): {"budget": need(_number(0, MAX_BUDGET)), "author": may(_name)},
     ("continued", "client"): {"author": may(_name)},
     ("halted", "client"): {"author": may(_name)},
+    ("handoff_asked", "client"): _AGENT_BY_PERSON,
     ("tool_started", "agent"): {
         "turn": need(_name),
         "attempt": need(_number(1, 2)),
@@ -160,7 +162,34 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
         "summary": need(_text),
     },
     ("action", "agent"): {"turn": need(_name), "action": need(_one_of(*ACTIONS)), "text": may(_text)},
-    ("handoff", "agent"): {"turn": may(_name), "record": need(_name), "incarnation": may(_INCARNATION)},
+    ("handoff_asked", "agent"): {
+        "reason": need(_one_of("context", "overflow")),
+        "turn": may(_name),
+        "text": may(_text),
+    },
+    ("handoff_started", "coordinator"): {
+        "agent": need(_name),
+        "handoff": need(_name),
+        "record": need(_name),
+        "attempt": need(_number(1, 3)),
+        "incarnation": need(_INCARNATION),
+        "reason": need(_one_of(*HANDOFF_REASONS)),
+        "text": need(_text),
+    },
+    ("handoff", "agent"): {
+        "turn": may(_name),
+        "record": need(_name),
+        "incarnation": may(_INCARNATION),
+        "note": Field(_text, required=False, private=True),
+        "keep": may(_number(0, 1 << 30)),
+    },
+    ("handoff_ended", "agent"): {"outcome": need(_one_of("failed")), "text": need(_text)},
+    ("handoff_ended", "coordinator"): {
+        "agent": need(_name),
+        "record": need(_name),
+        "outcome": need(_one_of("back", "failed")),
+        "text": need(_text),
+    },
     ("round_planned", "coordinator"): {
         "round": need(_name),
         "message": need(_name),

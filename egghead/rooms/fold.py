@@ -13,6 +13,7 @@ in its place (an old log, another version) changes nothing but `last`.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 
 from egghead.rooms.addressing import mentions
 from egghead.rooms.entries import ENDING_ACTIONS, Entry
-from egghead.rooms.names import agent_of, agent_of_room
+from egghead.rooms.names import agent_of, agent_of_room, deliberation_id
 
 RECENT = 6  # messages that count as "the last few"
 LOWEST_BUDGET, HIGHEST_BUDGET = 6, 21
@@ -38,8 +39,24 @@ class Member:
     joined_seq: int = 0
     spoke: int = 0
     parked: str | None = None
-    handed_off: int = 0  # the incarnation that is leaving after a handoff; 0: none
-    handed_off_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """A handoff that was asked for and is not over. `id`: made from the entry that asked; `turn`: the open turn that cannot go
+    on without it; `incarnation`: the life it was given to last, `left`: the life that has done it and is leaving."""
+
+    id: str
+    agent: str
+    record: str
+    reason: str
+    text: str = ""
+    turn: str | None = None
+    attempt: int = 0  # 0: not begun
+    incarnation: int = 0
+    given_seq: int = 0
+    left: int = 0  # 0: not done
+    left_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,7 @@ class RoomState:
     queue: tuple[Activation, ...] = ()
     round: Round | None = None
     turns: Mapping[str, Turn] = field(default_factory=lambda: _NOTHING)
+    handoffs: Mapping[str, Handoff] = field(default_factory=lambda: _NOTHING)  # by agent
     started: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # agent -> seq of its last turn's start
     recent: tuple[str, ...] = ()  # agents of the last messages, newest last; "" for a person who named nobody
 
@@ -272,15 +290,57 @@ def _tool_ended(state: RoomState, entry: Entry) -> RoomState:
     return replace(state, turns=_with(state.turns, turn.id, turn))
 
 
+def _name(entry: Entry) -> str:
+    """What a handoff is called: made from the entry that asked, whose id may be as long as an id can be."""
+    return f"h{entry['seq']}-{zlib.crc32(entry['id'].encode()):08x}"
+
+
+def _handoff_asked(state: RoomState, entry: Entry) -> RoomState:
+    by = agent_of(entry["by"])
+    agent = by or entry["agent"]
+    if agent not in state.members:
+        return state
+    turn = entry.get("turn")
+    before = state.handoffs.get(agent)
+    if before is not None and not before.left:
+        if turn is None:
+            return state  # asked twice is asked once
+        # Its turn cannot wait for the handoff that was asked for: now it waits for it.
+        found = replace(before, turn=turn, reason=entry["reason"], text=entry.get("text", ""))
+    elif before is not None and by is None:
+        return state  # it is leaving this very moment
+    else:
+        record = deliberation_id(agent, state.room, entry["at"])
+        found = Handoff(_name(entry), agent, record, entry.get("reason", "asked"), entry.get("text", ""), turn)
+    return replace(state, handoffs=_with(state.handoffs, agent, found))
+
+
+def _handoff_started(state: RoomState, entry: Entry) -> RoomState:
+    found = state.handoffs.get(entry["agent"])
+    if found is None or found.id != entry["handoff"] or found.left:
+        return state
+    found = replace(found, attempt=entry["attempt"], incarnation=entry["incarnation"], given_seq=entry["seq"])
+    return replace(state, handoffs=_with(state.handoffs, found.agent, found))
+
+
 def _handoff(state: RoomState, entry: Entry) -> RoomState:
     agent = agent_of(entry["by"])
-    member = state.members.get(agent or "")
-    if agent is None or member is None:
+    life = entry.get("incarnation", 0)
+    if agent is None or agent not in state.members or not life:
         return state
-    member = replace(
-        member, handed_off=max(member.handed_off, entry.get("incarnation", 0)), handed_off_seq=entry["seq"]
-    )
-    return replace(state, members=_with(state.members, agent, member))
+    found = state.handoffs.get(agent) or Handoff(_name(entry), agent, entry["record"], "context")
+    if found.record != entry["record"]:
+        return state  # of an earlier one
+    found = replace(found, left=max(found.left, life), left_seq=entry["seq"])
+    return replace(state, handoffs=_with(state.handoffs, agent, found))
+
+
+def _handoff_ended(state: RoomState, entry: Entry) -> RoomState:
+    by = agent_of(entry["by"])
+    found = state.handoffs.get(by or entry["agent"])
+    if found is None or (by is not None and found.left):
+        return state
+    return replace(state, handoffs=_without(state.handoffs, found.agent))
 
 
 def _round_planned(state: RoomState, entry: Entry) -> RoomState:
@@ -346,6 +406,9 @@ def _turn_ended(state: RoomState, entry: Entry) -> RoomState:
         return state
     spoke = entry["outcome"] == "spoke"
     state = replace(state, turns=_without(state.turns, turn.id), spent=state.spent + spoke)
+    waiting = state.handoffs.get(turn.agent)
+    if waiting is not None and waiting.turn == turn.id:
+        state = replace(state, handoffs=_with(state.handoffs, turn.agent, replace(waiting, turn=None)))
     round_ = state.round
     nudge = (
         entry["outcome"] == "passed"
@@ -420,6 +483,7 @@ def _removed(state: RoomState, agent: str) -> RoomState:
     return replace(
         state,
         members=_without(state.members, agent),
+        handoffs=_without(state.handoffs, agent),
         round=round_,
         peers=_drop(state.peers, (agent,)),
         queue=_drop(state.queue, (agent,)),
@@ -480,7 +544,10 @@ _STEPS: Mapping[str, Callable[[RoomState, Entry], RoomState]] = {
     "action": _action,
     "tool_started": _tool_started,
     "tool_ended": _tool_ended,
+    "handoff_asked": _handoff_asked,
+    "handoff_started": _handoff_started,
     "handoff": _handoff,
+    "handoff_ended": _handoff_ended,
     "round_planned": _round_planned,
     "turn_started": _turn_started,
     "turn_ended": _turn_ended,

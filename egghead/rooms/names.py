@@ -57,3 +57,10 @@ def room_of_file(name: str) -> str | None:
         return check_room(name.removesuffix(_SUFFIX).replace("~", "/"))
     except RoomNameError:
         return None
+
+
+def deliberation_id(agent: str, room: str, at: str) -> str:
+    """The record of one handoff: `deliberations/<agent>/<room>/<UTC time>`, the time as a file may have it in its name.
+    `at` is the stamp of the entry that asked, so that whoever writes the record writes the same one."""
+    time = re.sub(r"[^0-9TZ]+", "-", at).strip("-") or "0"
+    return f"deliberations/{agent}/{room}/{time}"

@@ -70,7 +70,8 @@ class Script:
     passes: frozenset[str] = frozenset()
     says: dict[str, str] | None = None
     budget: int | None = None
-    handoffs: frozenset[str] = frozenset()  # agents that hand off and leave after the first turn of their first life
+    handoffs: frozenset[str] = frozenset()  # agents whose first turn of their first life fills their context
+    overflows: frozenset[str] = frozenset()  # agents whose first attempt of a first turn does not fit
 
 
 class Broken(AssertionError):
@@ -188,12 +189,13 @@ class Model:
             return s
         if answer == "refused":
             return s._replace(agents=_set(s.agents, number, _idle(agent)))
-        follows = {"started": "run", "run": "ended", "ended": "answer", "unknown": "answer", "answer": "idle"}
         if waiting_for == "handoff":
-            return s._replace(agents=_set(s.agents, number, Agent(DOWN, agent.lives)))
-        stage = follows[waiting_for]
-        if waiting_for == "answer" and agent.incarnation == 1 and self.script.agents[number] in self.script.handoffs:
-            stage = "handoff"
+            stored = next(entry for entry in map(json.loads, s.log) if entry["id"] == json.loads(message.body)[0]["id"])
+            # What a life before it has written is over: only the life of the entry leaves.
+            after = Agent(DOWN, agent.lives) if stored["incarnation"] == agent.incarnation else _idle(agent)
+            return s._replace(agents=_set(s.agents, number, after))
+        follows = {"started": "run", "run": "ended", "ended": "answer", "unknown": "answer"}
+        stage = follows.get(waiting_for, "idle")
         after = _idle(agent) if stage == "idle" else agent._replace(stage=stage)
         return s._replace(agents=_set(s.agents, number, after))
 
@@ -209,11 +211,17 @@ class Model:
         if agent.stage.startswith("wait"):
             yield from self._agent_waits(s, number)
         elif agent.stage == "idle":
+            handoff = self.state(s.log)[0].handoffs.get(name)
+            if handoff is not None and handoff.incarnation == agent.incarnation and not handoff.left:
+                begun = agent._replace(stage="handoff", turn=f"{handoff.id} {handoff.record}")
+                yield f"{name} hands off", False, s._replace(agents=_set(s.agents, number, begun))
             for turn in self.state(s.log)[0].turns.values():
                 mine = turn.agent == name and turn.incarnation == agent.incarnation and turn.answer is None
                 if mine and turn.id not in agent.done:
                     stage = "begin" if name in self.script.tools else "answer"
-                    if turn.calls:
+                    if name in self.script.overflows and turn.attempt == 1 and turn.id.startswith("r2-"):
+                        stage = "overflow"
+                    elif turn.calls:
                         stage = "unknown"
                     elif any(_is(entry, "tool_ended", turn.id) for entry in s.log):
                         stage = "answer"
@@ -270,12 +278,17 @@ class Model:
                 }
             ]
         elif stage == "handoff":
-            entries = [{"id": f"h.{name}.{agent.incarnation}", "kind": "handoff", "record": "deliberations/x"}]
+            id, record = turn.split()
+            entries = [{"id": f"{id}.h", "kind": "handoff", "record": record}]
+        elif stage == "overflow":
+            entries = [{"id": f"{turn}.o", "kind": "handoff_asked", "reason": "overflow", "turn": turn}]
         elif name in self.script.passes:
             entries = [{"id": f"{turn}.m", "kind": "action", "turn": turn, "action": "passed"}]
         else:
             text = (self.script.says or {}).get(name, "done")
             entries = [{"id": f"{turn}.m", "kind": "message", "turn": turn, "author": name, "text": text, "usage": {}}]
+            if agent.incarnation == 1 and name in self.script.handoffs:
+                entries.insert(0, {"id": f"{turn}.c", "kind": "handoff_asked", "reason": "context"})
         body = turn if what == "run" else json.dumps(entries)
         message = Message(f"agents/{name}", agent.incarnation, what, body)
         after = agent._replace(stage=f"wait {stage}", sent=body)
@@ -435,6 +448,12 @@ def check_log(log: list[dict[str, Any]]) -> None:
         raise Broken(f"attempts: {starts}")
     if any(count > 1 for count in answers.values()):
         raise Broken("a turn was answered twice")
+    begun = {entry["handoff"]: entry["record"] for entry in log if entry["kind"] == "handoff_started"}
+    done = [entry["record"] for entry in log if entry["kind"] == "handoff"]
+    over = [entry["record"] for entry in log if entry["kind"] == "handoff_ended" and entry["outcome"] == "back"]
+    failed = sum(entry["kind"] == "handoff_ended" and entry["outcome"] == "failed" for entry in log)
+    if sorted(done) != sorted(over) or len(done) + failed != len(begun):
+        raise Broken(f"handoffs begun {begun}, done {done}, over {over}, failed {failed}")
     for entry in log:
         person = entry["by"].startswith("clients/")
         if person and entry["kind"] in ("message", "continued") and planned.get(entry["id"], 0) != 1:

@@ -169,7 +169,8 @@ def test_a_life_that_hands_off_gets_no_new_turn() -> None:
     assert kinds(room.act(20.0)) == ["round_planned"]
     assert room.act(21.0).wake_at == 50.0
     room.be(Present(6))
-    assert room.act(21.0).entries[0]["incarnation"] == 6
+    back, given = room.act(21.0).entries
+    assert back["kind"] == "handoff_ended" and back["outcome"] == "back" and given["incarnation"] == 6
 
 
 def test_a_room_that_was_just_opened_waits_for_its_agents() -> None:

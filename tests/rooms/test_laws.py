@@ -47,6 +47,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cut": st.booleans(),
     "nudge": st.booleans(),
     "restored": st.booleans(),
+    "reason": st.sampled_from(["context", "overflow"]),
+    "handoff": st.sampled_from(["h1", "h2"]),
+    "record": st.sampled_from(["deliberations/scout/lab/1", "deliberations/scout/lab/2026-01-01T00-00-00-000Z"]),
+    "keep": st.integers(0, 9),
     "input": st.none(),
     "result": st.none(),
 }
@@ -60,6 +64,8 @@ json_like = st.recursive(
 
 def outcome(kind: str) -> st.SearchStrategy[str]:
     """A fitting outcome."""
+    if kind == "handoff_ended":
+        return st.just("failed")
     return st.sampled_from(table.TOOL_OUTCOMES if kind == "tool_ended" else table.OUTCOMES)
 
 
