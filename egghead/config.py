@@ -31,13 +31,24 @@ class User(Section):
     name: str | None = None
 
 
+class ProviderLimits(Section):
+    """How a provider is tried; the defaults and their meaning are `egghead.llm.limits.Limits`."""
+
+    retries: int | None = Field(default=None, ge=0, le=20)
+    backoff: float | None = Field(default=None, ge=0, le=60)
+    longest_pause: float | None = Field(default=None, ge=0, le=3600)
+    connect_timeout: float | None = Field(default=None, gt=0, le=3600)
+    first_byte_timeout: float | None = Field(default=None, gt=0, le=3600)
+    idle_timeout: float | None = Field(default=None, gt=0, le=3600)
+
+
 class Provider(Section):
     provider: str
     name: str | None = None
     api_key: str | None = Field(default=None, repr=False)
     base_url: str | None = None
     models: list[str] = []
-    limits: dict[str, float] = {}
+    limits: ProviderLimits = ProviderLimits()
 
 
 class Web(Section):
@@ -82,7 +93,7 @@ class Config(Section):
     skills_dir: str | None = None
     sandbox: str | None = None
     llm: list[Provider] = []
-    default_model: str = "local/librarian"
+    default_model: str | None = None
     default_room: str = Field(default="default", pattern=ROOM_NAME)
     default_format: Literal["md", "org"] = "md"
     open_speakers: int = Field(default=3, ge=1, le=21)

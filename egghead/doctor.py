@@ -177,15 +177,19 @@ def _index(p: Patient) -> Iterator[Finding]:
 
 
 def _models(p: Patient) -> Iterator[Finding]:
-    if p.config.default_model == "local/librarian":
+    wanted = p.config.default_model
+    if wanted is None and p.config.llm:
+        yield Finding("models", "ok", f"the default is that of {p.config.llm[0].name or p.config.llm[0].provider!r}")
+        return
+    if wanted in (None, "local/librarian"):
         yield Finding("models", "ok", "no model is configured: the built-in librarian answers from the notes")
         return
-    provider = p.config.default_model.partition("/")[0]
+    provider = wanted.partition("/")[0]
     known = {entry.name or entry.provider for entry in p.config.llm}
     if provider in known:
-        yield Finding("models", "ok", p.config.default_model)
+        yield Finding("models", "ok", wanted)
     else:
-        yield Finding("models", "fail", f"default_model {p.config.default_model!r}: provider {provider!r} is not configured",
+        yield Finding("models", "fail", f"default_model {wanted!r}: provider {provider!r} is not configured",
                       "set default_model: local/librarian, or add the provider under llm:")  # fmt: skip
 
 

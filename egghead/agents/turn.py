@@ -107,6 +107,7 @@ class Turn:
 @dataclass
 class _Reply:
     uses: list[Mapping[str, Any]] = field(default_factory=list)
+    thoughts: list[dict[str, Any]] = field(default_factory=list)
     text: str = ""
     reason: str = "end_turn"
 
@@ -163,6 +164,7 @@ def _request(turn: Turn, history: list[dict[str, Any]]) -> dict[str, Any]:
         "tools": tools,
         "max_tokens": turn.spec.max_tokens,
         "temperature": turn.spec.temperature,
+        "thinking": turn.spec.thinking,
         "agent": turn.spec.id,
         "room": turn.session.room,
         "turn": turn.given.turn,
@@ -183,6 +185,8 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
                 shown = await _show(turn, shown)
             elif kind == "tool_use":
                 reply.uses.append(event)
+            elif kind == "thinking":
+                reply.thoughts.append(dict(event))
             elif kind == "stop":
                 reply.reason = str(event.get("reason", "end_turn"))
                 _count(turn, event.get("usage") or {})
@@ -223,7 +227,8 @@ def _count(turn: Turn, usage: Mapping[str, Any]) -> None:
 
 
 def _assistant(turn: Turn, number: int, reply: _Reply) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
+    # Thoughts go back within the turn, as some providers demand; they are in no log.
+    blocks = [*reply.thoughts, *([{"type": "text", "text": reply.text}] if reply.text else [])]
     for index, use in enumerate(reply.uses, start=1):
         call = call_id(turn.given.turn, turn.given.attempt, number, index)
         blocks.append({"type": "tool_use", "id": call, "name": use["name"], "input": use.get("input") or {}})

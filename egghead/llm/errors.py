@@ -1,4 +1,8 @@
-"""What can go wrong between an agent and a model, in words a person can act on. No logic."""
+"""What can go wrong between an agent and a model, in words a person can act on. No logic.
+
+The name of a class crosses the bus as the `type` of a `RemoteError`: an agent tells `ContextOverflow`, which is a reason
+to hand off, from a failure. `docs/llm.md` lists them.
+"""
 
 from __future__ import annotations
 
@@ -23,3 +27,52 @@ class UnknownModel(LlmError):
 
 class ProviderMissing(LlmError):
     """The provider is known, but not configured or not built in; the message says what to do."""
+
+
+class ContextOverflow(LlmError):
+    """The conversation is larger than the model's window. Not a fault: the agent hands off."""
+
+
+class AuthFailed(LlmError):
+    """The provider does not take the key, or the key may not use this model."""
+
+
+class OutOfCredit(LlmError):
+    """The account behind the key cannot pay."""
+
+
+class RequestRefused(LlmError):
+    """The provider finds a fault in the request; the message has its words."""
+
+
+class NotAnApi(LlmError):
+    """Something answers at the address that does not speak the provider's format."""
+
+
+class StreamBroken(LlmError):
+    """The answer broke off after it had begun. It is not asked for again: half of it has been heard."""
+
+
+class ProviderTimeout(LlmError):
+    """The provider accepted the request and then said nothing for too long."""
+
+
+class Transient(LlmError):
+    """Worth another try while nothing of the answer has been heard. `after` is how many seconds the provider asks to
+    wait, None when it does not say."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class RateLimited(Transient):
+    """Too many requests or tokens for this key."""
+
+
+class Overloaded(Transient):
+    """The provider has trouble of its own."""
+
+
+class Unreachable(Transient):
+    """No connection: refused, no such host, TLS, reset."""

@@ -15,14 +15,21 @@ from egghead.llm.shapes import Event, Request
 
 @dataclass(frozen=True)
 class Model:
-    """One model that can be named. `window` and `max_output` are tokens, None when nobody says; `name` is
-    `provider/model`."""
+    """One model that can be named. `window` and `max_output` are tokens; prices are USD for a million tokens; what
+    nobody says is None. `name` is `provider/model`."""
 
     name: str
     provider: str
     window: int | None = None
     max_output: int | None = None
     note: str = ""
+    input_price: float | None = None
+    output_price: float | None = None
+    cache_read_price: float | None = None
+    cache_write_price: float | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    thinking: bool | None = None
 
 
 class Provider(Protocol):

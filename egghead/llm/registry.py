@@ -8,14 +8,19 @@ A key is held by the adapter it was given to; no error, no repr and no listing o
 from __future__ import annotations
 
 import difflib
+import importlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from egghead.llm.errors import ProviderMissing, UnknownModel, UnknownProvider
+from egghead.llm import models as table
+from egghead.llm.errors import LlmError, ProviderMissing, UnknownModel, UnknownProvider
 from egghead.llm.librarian import Librarian
 from egghead.llm.provider import Model, Provider
+
+logger = logging.getLogger("egghead.llm")
 
 DEFAULT_MODEL = "local/librarian"
 
@@ -28,13 +33,14 @@ class Known:
     name: str
     keys: tuple[str, ...] = ()
     bare: str = ""
+    default: str | None = None
 
 
 KNOWN = {
     known.name: known
     for known in (
         Known("local"),
-        Known("anthropic", ("ANTHROPIC_API_KEY",), r"claude-"),
+        Known("anthropic", ("ANTHROPIC_API_KEY",), r"claude-", "claude-sonnet-4-5"),
         Known("openai", ("OPENAI_API_KEY",), r"gpt-|o\d|chatgpt-"),
         Known("google", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), r"gemini-"),
         Known("xai", ("XAI_API_KEY",)),
@@ -61,11 +67,44 @@ class Entry:
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     models: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.base_url is not None and not self.base_url.strip():
+            object.__setattr__(self, "base_url", None)
 
 
 Adapter = Callable[[Entry], Provider]
 
-ADAPTERS: Mapping[str, Adapter] = {"local": lambda entry: Librarian()}
+
+def _late(module: str, name: str) -> Adapter:
+    """An adapter whose module is imported when it is first used: httpx costs time and memory that only the process
+    `llm`, and only with a remote provider, should spend."""
+    return lambda entry: getattr(importlib.import_module(f"egghead.llm.{module}"), name)(entry)
+
+
+_CHAT = _late("openai_chat", "OpenAiChat")
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "local": lambda entry: Librarian(),
+    "anthropic": _late("anthropic", "Anthropic"),
+    **dict.fromkeys(
+        (
+            "openai",
+            "xai",
+            "groq",
+            "deepseek",
+            "mistral",
+            "openrouter",
+            "together",
+            "ollama",
+            "lmstudio",
+            "llamacpp",
+            "vllm",
+        ),
+        _CHAT,
+    ),
+}
 
 
 class Registry:
@@ -78,10 +117,10 @@ class Registry:
         default: str | None = None,
         adapters: Mapping[str, Adapter] = ADAPTERS,
     ) -> None:
-        self.default = default or DEFAULT_MODEL
         self._adapters = adapters
         self._entries: dict[str, Entry] = {"local": Entry("local", "local")}
         self._entries.update({entry.name: entry for entry in entries})
+        self.default = default or self._default()
         self._providers: dict[str, Provider] = {}
 
     @classmethod
@@ -103,8 +142,12 @@ class Registry:
         """Every model that can be used as things are, the default first, then by name."""
         found: list[Model] = []
         for entry in self._entries.values():
-            if entry.kind in self._adapters:
+            if (self._adapter(entry)) is None or _keyless(entry):
+                continue
+            try:
                 found += self._provider(entry).models()
+            except LlmError as error:  # a bad entry must not hide the others; whoever asks for it is told
+                logger.warning("%s", error)
         return sorted(found, key=lambda model: (model.name != self.default, model.name))
 
     def resolve(self, name: str | None) -> tuple[Provider, str]:
@@ -119,8 +162,10 @@ class Registry:
         entry = self._entries.get(prefix)
         if entry is None:
             raise self._missing(prefix, wanted)
-        if entry.kind not in self._adapters:
+        if self._adapter(entry) is None:
             raise _unsupported(entry.kind, wanted)
+        if _keyless(entry):
+            raise self._missing(entry.kind, wanted)
         provider = self._provider(entry)
         self._check(provider, entry, model, wanted)
         return provider, model
@@ -129,9 +174,35 @@ class Registry:
         for provider in self._providers.values():
             await provider.aclose()
 
+    def model(self, provider: Provider, model: str) -> Model:
+        """What is known of a model that `resolve` gave."""
+        name = f"{provider.name}/{model}"
+        entry = self._entries.get(provider.name)
+        offered = next((offer for offer in provider.models() if offer.name == name), None)
+        return offered or (table.known(entry.kind, provider.name, model) if entry else Model(name, provider.name))
+
+    def _default(self) -> str:
+        """The model of an agent that names none: of the first provider that is configured and has one."""
+        for entry in self._entries.values():
+            if entry.kind == "local" or self._adapter(entry) is None or _keyless(entry):
+                continue
+            known = KNOWN.get(entry.kind)
+            model = entry.models[0] if entry.models else known.default if known else None
+            if model:
+                return f"{entry.name}/{model}"
+        return DEFAULT_MODEL
+
+    def _adapter(self, entry: Entry) -> Adapter | None:
+        if entry.kind in self._adapters:
+            return self._adapters[entry.kind]
+        # Anybody's server that speaks Chat Completions, by its address.
+        return _CHAT if entry.base_url and entry.kind not in KNOWN else None
+
     def _provider(self, entry: Entry) -> Provider:
         if entry.name not in self._providers:
-            self._providers[entry.name] = self._adapters[entry.kind](entry)
+            adapter = self._adapter(entry)
+            assert adapter is not None
+            self._providers[entry.name] = adapter(entry)
         return self._providers[entry.name]
 
     def _bare(self, wanted: str) -> str:
@@ -178,7 +249,15 @@ def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
     if not key or set(key) == {"*"}:  # a configuration made safe for showing has stars for a key
         known = KNOWN.get(kind)
         key = next((environ[name] for name in known.keys if environ.get(name)), None) if known else None
-    return Entry(kind, str(given.get("name") or kind), key, given.get("base_url"), tuple(given.get("models") or ()))
+    limits = {name: value for name, value in (given.get("limits") or {}).items() if value is not None}
+    models = tuple(given.get("models") or ())
+    return Entry(kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits)
+
+
+def _keyless(entry: Entry) -> bool:
+    """Whether this provider needs a key and has none. A server of one's own may need none."""
+    known = KNOWN.get(entry.kind)
+    return known is not None and bool(known.keys) and not entry.api_key and not entry.base_url
 
 
 def _unsupported(kind: str, wanted: str) -> ProviderMissing | UnknownProvider:

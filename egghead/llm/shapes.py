@@ -28,9 +28,11 @@ class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
 
 
 class Thinking(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
-    """What a model thought aloud; never an answer."""
+    """What a model thought aloud; never an answer. `signature` is the provider's seal: with it the thought goes back in
+    the same turn, as some providers demand. A sealed thought without text is one that only the provider can read."""
 
     text: str
+    signature: str = ""
 
 
 class ToolUse(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
@@ -65,7 +67,8 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model call. `model` is the name the agent's record says; `mode` is how the turn came about."""
+    """One model call. `model` is the name the agent's record says; `mode` is how the turn came about; `thinking` is
+    False, True or a budget of tokens, for models that can."""
 
     messages: list[Message]
     model: str = ""
@@ -73,6 +76,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tools: list[Tool] = []
     max_tokens: int = 4096
     temperature: float | None = None
+    thinking: bool | int = False
     agent: str = ""
     room: str = ""
     turn: str = ""
@@ -89,10 +93,14 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="type"):
-    """The last event of every call that did not fail."""
+    """The last event of every call that did not fail. `model` is the whole name of what answered, `window` its context
+    in tokens and `cost` what the call took in USD, each None when nobody says; the gateway fills these three in."""
 
     reason: StopReason
     usage: Usage = Usage()
+    model: str = ""
+    window: int | None = None
+    cost: float | None = None
 
 
 Event = Text | Thinking | ToolUse | Stop
@@ -117,6 +125,18 @@ def event_data(event: Event) -> dict[str, Any]:
     """The plain data of an event, as it crosses the bus."""
     data: dict[str, Any] = msgspec.to_builtins(event)
     return data
+
+
+def call_names(request: Request) -> dict[str, str]:
+    """An id for each tool call that every provider takes: nine letters and digits (Mistral wants exactly that). The same
+    conversation gives the same ids, so that a cached prefix holds while it grows."""
+    names: dict[str, str] = {}
+    for message in request.messages:
+        for block in message.content:
+            match block:
+                case ToolUse(id) | ToolResult(id):
+                    names.setdefault(id, f"call{len(names):05d}")
+    return names
 
 
 def estimate_tokens(text: str) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from egghead.llm.errors import LlmError
 from egghead.llm.librarian import warm_up
-from egghead.llm.provider import Provider
+from egghead.llm.models import cost
+from egghead.llm.provider import Model, Provider
 from egghead.llm.registry import Registry
 from egghead.llm.shapes import Event, Request, Stop, event_data, request_from
 from egghead.processes.common import Service, run
@@ -62,6 +63,8 @@ class Gateway:
             # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
             async with aclosing(_events(provider, parsed, model)) as events:
                 async for event in events:
+                    if isinstance(event, Stop):
+                        event = _priced(event, self.registry.model(provider, model))
                     yield event_data(event)
                     if isinstance(event, Stop):
                         _note(call, parsed, event, asyncio.get_running_loop().time() - started)
@@ -101,6 +104,11 @@ async def _events(provider: Provider, request: Request, model: str) -> AsyncGene
             said += 1
             if said % 8 == 0:
                 await asyncio.sleep(0)
+
+
+def _priced(stop: Stop, model: Model) -> Stop:
+    """What the agent needs to count its context and its money."""
+    return Stop(stop.reason, stop.usage, model.name, model.window, cost(model, stop.usage))
 
 
 def _refused(error: LlmError) -> Refused:

@@ -133,7 +133,8 @@ async def test_a_slow_reader_slows_the_provider() -> None:
 @pytest.mark.parametrize(
     ("given", "type_", "words"),
     [
-        ({"model": "anthropic/claude-x"}, "ProviderMissing", "cannot speak to yet"),
+        ({"model": "anthropic/claude-x"}, "ProviderMissing", "set ANTHROPIC_API_KEY"),
+        ({"model": "google/gemini-x"}, "ProviderMissing", "cannot speak to yet"),
         ({"model": "antropic/claude-x"}, "UnknownProvider", "did you mean 'anthropic'?"),
         ({"model": "local/libarian"}, "UnknownModel", "did you mean 'librarian'?"),
         ({"modell": "x"}, "BadRequest", "did you mean 'model'?"),
@@ -167,7 +168,7 @@ async def test_models_are_listed_with_the_default_first() -> None:
 async def test_the_process_serves_until_it_is_asked_to_stop(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real entry point in a process of its own: READY, a completion, an orderly end; its key is in no log line."""
     monkeypatch.setitem(stage.STARTS, "llm", "egghead.processes.llm:main")
-    monkeypatch.setitem(os.environ, "ANTHROPIC_API_KEY", "sk-very-secret")
+    monkeypatch.setitem(os.environ, "GEMINI_API_KEY", "sk-very-secret")
     async with running_bus() as bus:
         scene = stage.Stage(bus, short_dir, {"llm": [], "default_model": "local/librarian"})
         try:
@@ -176,7 +177,7 @@ async def test_the_process_serves_until_it_is_asked_to_stop(short_dir: Path, mon
             events = await stream(bus, "agents/scout", request())
             assert events[-1]["type"] == "stop"
             with pytest.raises(RemoteError, match="cannot speak to yet"):
-                await stream(bus, "agents/other", request(model="anthropic/claude-x"))
+                await stream(bus, "agents/other", request(model="google/gemini-x"))
             assert await scene.stop("llm") == 0
             assert "sk-very-secret" not in scene.stderr()
             assert "end_turn" in scene.stderr()

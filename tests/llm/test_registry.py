@@ -91,7 +91,8 @@ def test_entries_of_one_provider_are_told_apart_by_name() -> None:
     [
         ("anthropic/claude-x", ProviderMissing, "set ANTHROPIC_API_KEY, or add it under `llm:`"),
         ("claude-x", ProviderMissing, "egghead config path"),
-        ("groq/x", ProviderMissing, "cannot speak to yet"),
+        ("google/x", ProviderMissing, "cannot speak to yet"),
+        ("groq/x", ProviderMissing, "set GROQ_API_KEY, or add it under `llm:`"),
         ("antropic/x", UnknownProvider, "did you mean 'anthropic'?"),
         ("zzz/x", UnknownProvider, "known: anthropic"),
         ("local/libarian", UnknownModel, "did you mean 'librarian'?"),
@@ -109,10 +110,10 @@ def test_what_is_not_there_is_said_with_the_remedy(name: str, error: type[LlmErr
 
 def test_a_configured_provider_that_we_cannot_speak_to_does_not_break_the_others() -> None:
     """It is refused when it is asked for, and the librarian works."""
-    registry = Registry.from_config({"llm": [{"provider": "groq", "api_key": "k"}, {"provider": "grok"}]}, {})
+    registry = Registry.from_config({"llm": [{"provider": "google", "api_key": "k"}, {"provider": "grok"}]}, {})
     assert registry.resolve("local/librarian")[1] == "librarian"
     with pytest.raises(ProviderMissing, match="cannot speak to yet"):
-        registry.resolve("groq/x")
+        registry.resolve("google/x")
     with pytest.raises(UnknownProvider, match="did you mean 'groq'"):
         registry.resolve("grok/x")
 
@@ -123,7 +124,7 @@ def test_no_key_is_shown() -> None:
     registry = Registry.from_config(config, {"OPENAI_API_KEY": "sk-secret"}, adapters=WITH)
     provider, _ = registry.resolve("claude-x")
     assert isinstance(provider, Held) and "sk-secret" not in repr(provider.entry)
-    for name in ("groq/x", "claud/x", "nope"):
+    for name in ("google/x", "claud/x", "nope"):
         with pytest.raises(LlmError) as caught:
             registry.resolve(name)
         assert "sk-secret" not in str(caught.value)

@@ -1,0 +1,294 @@
+"""The Messages API of Anthropic: neutral request → its body, its stream → neutral events, its errors → sentences.
+
+All pure but `Anthropic.complete`, which hands them to the wire. Sources, read 2026-11: the public API reference
+(`Messages`, `Streaming messages`, `Prompt caching`, `Extended thinking`, `Errors`). Events and fields that are not known
+here are read over, as that reference asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from egghead.llm import models
+from egghead.llm.errors import (
+    AuthFailed,
+    ContextOverflow,
+    LlmError,
+    OutOfCredit,
+    Overloaded,
+    RateLimited,
+    RequestRefused,
+    StreamBroken,
+    UnknownModel,
+)
+from egghead.llm.limits import Limits
+from egghead.llm.provider import Model
+from egghead.llm.shapes import (
+    Block,
+    Event,
+    Message,
+    Request,
+    Stop,
+    StopReason,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    Usage,
+    call_names,
+)
+from egghead.llm.sse import Sse
+from egghead.llm.wire import Wire, as_json, words
+
+if TYPE_CHECKING:
+    from egghead.llm.registry import Entry
+
+BASE_URL = "https://api.anthropic.com"
+VERSION = "2023-06-01"
+LEAST_THINKING = 1024  # tokens; the API refuses a smaller budget
+ROOM_TO_THINK = 8192  # tokens added for thinking when the note only says that it is wanted
+
+# Models of before adaptive thinking: they take a budget of tokens, and a temperature.
+_BUDGETED = re.compile(r"claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\d{6})?(-latest)?$)")
+_OVERFLOW = re.compile(
+    r"prompt is too long|exceed(s|ed)? (the )?context (limit|window)|maximum context|too many tokens", re.I
+)
+_NO_CREDIT = re.compile(r"credit balance|billing|usage limits", re.I)
+_REASONS: dict[str, StopReason] = {
+    "tool_use": "tool_use",
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
+    "refusal": "refusal",
+}
+_BREAKPOINT = {"cache_control": {"type": "ephemeral"}}
+
+
+def build(request: Request, model: str) -> dict[str, Any]:
+    """The body of `POST /v1/messages`. What stays the same from call to call comes first and ends with a cache
+    breakpoint: tools, system, and the conversation up to its last user message."""
+    names = call_names(request)
+    thinking = _thinking(request, model)
+    messages = [_message(message, names, bool(thinking)) for message in request.messages]
+    messages = [message for message in messages if message["content"]]
+    for message in reversed(messages):
+        if message["role"] == "user":
+            message["content"][-1].update(_BREAKPOINT)
+            break
+    body: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "stream": True, "messages": messages}
+    if request.tools:
+        body["tools"] = [
+            {"name": t.name, "description": t.description, "input_schema": t.input_schema or {"type": "object"}}
+            for t in request.tools
+        ]
+        body["tools"][-1].update(_BREAKPOINT)
+    if request.system.strip():
+        body["system"] = [{"type": "text", "text": request.system, **_BREAKPOINT}]
+    if thinking:
+        body["thinking"] = thinking
+        body["max_tokens"] += thinking.get("budget_tokens", ROOM_TO_THINK)
+    elif request.temperature is not None and (_BUDGETED.match(model) or not model.startswith("claude-")):
+        body["temperature"] = min(request.temperature, 1.0)  # later models refuse the key
+    return body
+
+
+def _thinking(request: Request, model: str) -> dict[str, Any]:
+    """The `thinking` of the body, {} for none. The API refuses it when the tool calls that are being answered come
+    without the thoughts that led to them, as after a crash: these are not in the log."""
+    if not request.thinking or not all(map(_thought, _pending(request.messages))):
+        return {}
+    if not _BUDGETED.match(model):
+        return {"type": "adaptive"}
+    budget = ROOM_TO_THINK if request.thinking is True else max(LEAST_THINKING, int(request.thinking))
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+def _pending(messages: Sequence[Message]) -> Iterable[Message]:
+    """The assistant's messages of the tool loop that is going on: after the last words of somebody else."""
+    for message in reversed(messages):
+        if message.role == "user" and any(isinstance(block, Text) for block in message.content):
+            return
+        if message.role == "assistant":
+            yield message
+
+
+def _thought(message: Message) -> bool:
+    first = message.content[0] if message.content else None
+    return isinstance(first, Thinking) and bool(first.signature)
+
+
+def _message(message: Message, names: dict[str, str], thinking: bool) -> dict[str, Any]:
+    blocks = (_block(block, names, thinking) for block in message.content)
+    return {"role": message.role, "content": [block for block in blocks if block is not None]}
+
+
+def _block(block: Block, names: dict[str, str], thinking: bool) -> dict[str, Any] | None:
+    match block:
+        case Text(text):
+            return {"type": "text", "text": text} if text.strip() else None  # an empty one is refused
+        case Thinking(text, signature):
+            if not thinking or not signature:
+                return None
+            if not text:
+                return {"type": "redacted_thinking", "data": signature}
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        case ToolUse(id, name, arguments):
+            return {"type": "tool_use", "id": names[id], "name": name, "input": arguments}
+        case ToolResult(id, content, is_error):
+            result = {"type": "tool_result", "tool_use_id": names[id], "content": content}
+            return {**result, "is_error": True} if is_error else result
+
+
+class Parser:
+    """One answer, event by event."""
+
+    def __init__(self, model: str, provider: str) -> None:
+        self.ended = False
+        self._model = model
+        self._provider = provider
+        self._blocks: dict[int, dict[str, Any]] = {}  # open blocks; `parts` are what came of them so far
+        self._usage: dict[str, int] = {}
+        self._reason: StopReason = "end_turn"
+
+    def feed(self, event: Sse) -> Sequence[Event]:
+        data = as_json(event.data)
+        if not isinstance(data, dict):
+            raise StreamBroken(f"{self._provider} sent an event that is no JSON: {words(event.data[:80])!r}")
+        try:
+            return self._take(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Total over what a server may send: a field of another type is its fault, told as such.
+            raise StreamBroken(
+                f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
+            ) from None
+
+    def at_end(self) -> bool:
+        return self.ended
+
+    def finish(self) -> Sequence[Event]:
+        usage = Usage(*(self._usage.get(key, 0) for key in _USAGE))
+        return [Stop(self._reason, usage)]
+
+    def _take(self, data: dict[str, Any]) -> Sequence[Event]:
+        match data.get("type"):
+            case "message_start":
+                self._count(data["message"].get("usage"))
+            case "content_block_start":
+                return self._begin(int(data["index"]), data["content_block"])
+            case "content_block_delta":
+                return self._more(int(data["index"]), data["delta"])
+            case "content_block_stop":
+                return self._end(int(data["index"]))
+            case "message_delta":
+                self._count(data.get("usage"))
+                reason = (data.get("delta") or {}).get("stop_reason")
+                if reason:
+                    self._reason = _REASONS.get(reason, "end_turn")
+            case "message_stop":
+                self.ended = True
+            case "error":
+                raise failure(self._provider, self._model, 0, data)
+        return ()
+
+    def _count(self, usage: Any) -> None:
+        """Figures are running totals: what comes later replaces what came before."""
+        for key in _USAGE:
+            if isinstance(value := (usage or {}).get(key), int):
+                self._usage[key] = value
+
+    def _begin(self, index: int, block: dict[str, Any]) -> Sequence[Event]:
+        self._blocks[index] = {**block, "parts": []}
+        if block.get("type") == "text" and block.get("text"):
+            return [Text(str(block["text"]))]
+        return ()
+
+    def _more(self, index: int, delta: dict[str, Any]) -> Sequence[Event]:
+        block = self._blocks.get(index)
+        match delta.get("type"):
+            case "text_delta" if delta["text"]:
+                return [Text(str(delta["text"]))]
+            case "input_json_delta" if block is not None:
+                block["parts"].append(str(delta["partial_json"]))
+            case "thinking_delta" if block is not None:
+                block["parts"].append(str(delta["thinking"]))
+            case "signature_delta" if block is not None:
+                block["signature"] = str(delta["signature"])
+        return ()
+
+    def _end(self, index: int) -> Sequence[Event]:
+        block = self._blocks.pop(index, {"parts": []})
+        text = "".join(block["parts"])
+        match block.get("type"):
+            case "tool_use":
+                return [ToolUse(str(block["id"]), str(block["name"]), tool_input(text, block.get("input")))]
+            case "thinking":
+                return [Thinking(str(block.get("thinking") or "") + text, str(block.get("signature") or ""))]
+            case "redacted_thinking":
+                return [Thinking("", str(block["data"]))]
+        return ()
+
+
+_USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def tool_input(text: str, given: Any = None) -> dict[str, Any]:
+    """The arguments of a tool call. What a model wrote that is no JSON object is handed to the tool under a name that
+    it refuses: the model then reads what was wrong with it, and writes it again."""
+    if not text.strip():
+        return dict(given) if isinstance(given, dict) else {}
+    data = as_json(text)
+    return data if isinstance(data, dict) else {"not_a_json_object": text[:1000]}
+
+
+def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:
+    """The error of an answer that is none: HTTP `status` (0: within a stream) and the body as JSON."""
+    error = data.get("error") if isinstance(data, dict) else None
+    error = error if isinstance(error, dict) else {}
+    kind, said = str(error.get("type") or ""), words(error.get("message") or "no reason given")
+    if kind == "request_too_large" or status == 413 or _OVERFLOW.search(said):
+        return ContextOverflow(f"the conversation is too long for {provider}/{model}: {said}")
+    if _NO_CREDIT.search(said) or kind == "billing_error" or status == 402:
+        return OutOfCredit(f"the account of {provider} cannot pay: {said}")
+    if kind == "authentication_error" or status == 401:
+        return AuthFailed(f"{provider} does not take the key: put a valid `api_key` under `llm:` in the configuration")
+    if kind == "permission_error" or status == 403:
+        return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
+    if kind == "not_found_error" or status == 404:
+        return UnknownModel(f"{provider} has no model {model!r}: {said}; `model:` in the agent's note names another")
+    if kind == "rate_limit_error" or status == 429:
+        return RateLimited(f"{provider} takes no more requests for now: {said}", after)
+    if kind == "overloaded_error" or status == 529:
+        return Overloaded(f"{provider} is overloaded: {said}", after)
+    if kind in ("api_error", "timeout_error") or status >= 500 or status in (408, 409):
+        return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
+    return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
+
+
+class Anthropic:
+    """The provider: one entry of the configuration."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = entry.name
+        self._models = models.offered(entry)
+        headers = {"x-api-key": entry.api_key or "", "anthropic-version": VERSION}
+        limits = Limits.of(entry.limits, entry.name)
+        self._wire = Wire(entry.name, entry.base_url or BASE_URL, headers, entry.api_key, limits)
+
+    def models(self) -> Sequence[Model]:
+        return self._models
+
+    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        stream = self._wire.stream(
+            "v1/messages",
+            build(request, model),
+            lambda: Parser(model, self.name),
+            lambda status, body, after: failure(self.name, model, status, body, after),
+        )
+        async with aclosing(stream) as events:
+            async for event in events:
+                yield event
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()

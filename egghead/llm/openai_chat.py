@@ -1,0 +1,332 @@
+"""Chat Completions of OpenAI and of all who speak it: neutral request → its body, its stream → neutral events.
+
+All pure but `OpenAiChat.complete`, which hands them to the wire. How the servers differ is the table PRESETS and nothing
+else. Sources, read 2026-11: the public API references of the providers (chat completions, streaming, errors).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from egghead.llm import models
+from egghead.llm.anthropic import tool_input
+from egghead.llm.errors import (
+    AuthFailed,
+    ContextOverflow,
+    LlmError,
+    OutOfCredit,
+    Overloaded,
+    RateLimited,
+    RequestRefused,
+    StreamBroken,
+    UnknownModel,
+)
+from egghead.llm.limits import Limits
+from egghead.llm.provider import Model
+from egghead.llm.shapes import (
+    Event,
+    Message,
+    Request,
+    Stop,
+    StopReason,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    Usage,
+    call_names,
+)
+from egghead.llm.sse import Sse
+from egghead.llm.wire import Wire, as_json, words
+
+if TYPE_CHECKING:
+    from egghead.llm.registry import Entry
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a server differs. `max_tokens`: its key for the longest answer; `usage`: whether figures must be asked for;
+    `effort`: whether it takes `reasoning_effort`."""
+
+    base_url: str
+    max_tokens: str = "max_tokens"
+    usage: bool = True
+    effort: bool = False
+
+
+PRESETS: Mapping[str, Preset] = {
+    "openai": Preset("https://api.openai.com/v1", "max_completion_tokens", effort=True),
+    "ollama": Preset("http://127.0.0.1:11434/v1"),
+    "lmstudio": Preset("http://127.0.0.1:1234/v1"),
+    "llamacpp": Preset("http://127.0.0.1:8080/v1"),
+    "vllm": Preset("http://127.0.0.1:8000/v1"),
+    "openrouter": Preset("https://openrouter.ai/api/v1", effort=True),
+    "groq": Preset("https://api.groq.com/openai/v1"),
+    "mistral": Preset(
+        "https://api.mistral.ai/v1", usage=False
+    ),  # sends them anyway, and refuses keys that it does not know
+    "deepseek": Preset("https://api.deepseek.com/v1"),
+    "xai": Preset("https://api.x.ai/v1"),
+    "together": Preset("https://api.together.xyz/v1"),
+}
+OTHER = Preset("")  # anybody else's server, by its base_url
+
+# OpenAI's reasoning models refuse a temperature.
+_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)")
+_OVERFLOW = re.compile(
+    r"context[_ ](length|size|window)|maximum (context|prompt) length|too long|too large for model"
+    r"|reduce the length|input is too large|max_new_tokens",
+    re.I,
+)
+_NO_CREDIT = re.compile(
+    r"insufficient_quota|insufficient balance|insufficient credits|exceeded your current quota|billing", re.I
+)
+_NO_MODEL = re.compile(
+    r"model.{0,80}(not found|does not exist|not exist|is not available)|model_not_found|no such model", re.I
+)
+_REASONS: dict[str, StopReason] = {
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "length": "max_tokens",
+    "content_filter": "refusal",
+}
+
+
+def build(request: Request, model: str, preset: Preset = OTHER) -> dict[str, Any]:
+    """The body of `POST chat/completions`."""
+    names = call_names(request)
+    messages: list[dict[str, Any]] = []
+    if request.system.strip():
+        messages.append({"role": "system", "content": request.system})
+    for message in request.messages:
+        messages += _assistant(message, names) if message.role == "assistant" else _user(message, names)
+    body: dict[str, Any] = {"model": model, "stream": True, "messages": messages, preset.max_tokens: request.max_tokens}
+    if preset.usage:
+        body["stream_options"] = {"include_usage": True}
+    if request.tools:
+        body["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.input_schema or {"type": "object", "properties": {}},
+                },
+            }
+            for tool in request.tools
+        ]
+    reasoning = bool(_REASONING.match(model.rpartition("/")[2]))
+    if request.thinking and preset.effort and reasoning:
+        body["reasoning_effort"] = _effort(request.thinking)
+    if request.temperature is not None and not reasoning:
+        body["temperature"] = request.temperature
+    return body
+
+
+def _effort(thinking: bool | int) -> str:
+    """The word for a budget of tokens."""
+    if thinking is True:
+        return "medium"
+    return "low" if thinking <= 2048 else "medium" if thinking <= 16384 else "high"
+
+
+def _user(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"role": "tool", "tool_call_id": names[block.tool_use_id], "content": block.content}
+        for block in message.content
+        if isinstance(block, ToolResult)
+    ]
+    text = _text(message)
+    return [*found, {"role": "user", "content": text}] if text else found
+
+
+def _assistant(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+    calls = [
+        {
+            "id": names[block.id],
+            "type": "function",
+            "function": {"name": block.name, "arguments": json.dumps(block.input, ensure_ascii=False)},
+        }
+        for block in message.content
+        if isinstance(block, ToolUse)
+    ]
+    text = _text(message)
+    if calls:
+        return [{"role": "assistant", "content": text or None, "tool_calls": calls}]
+    return [{"role": "assistant", "content": text}] if text else []
+
+
+def _text(message: Message) -> str:
+    return "\n\n".join(block.text for block in message.content if isinstance(block, Text) and block.text.strip())
+
+
+@dataclass
+class _Call:
+    id: str
+    name: str
+    arguments: list[str]
+
+
+class Parser:
+    """One answer, chunk by chunk. Tool calls come in pieces by `index` and are told when the answer is whole."""
+
+    def __init__(self, model: str, provider: str) -> None:
+        self.ended = False
+        self._model = model
+        self._provider = provider
+        self._calls: dict[Any, _Call] = {}
+        self._thought: list[str] = []
+        self._reason: StopReason | None = None
+        self._usage = Usage()
+
+    def feed(self, event: Sse) -> Sequence[Event]:
+        if event.data.strip() == "[DONE]":
+            self.ended = True
+            return ()
+        data = as_json(event.data)
+        if not isinstance(data, dict):
+            raise StreamBroken(f"{self._provider} sent an event that is no JSON: {words(event.data[:80])!r}")
+        if data.get("error"):
+            raise failure(self._provider, self._model, 0, data)
+        try:
+            return self._take(data)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            # Total over what a server may send: a field of another type is its fault, told as such.
+            raise StreamBroken(
+                f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
+            ) from None
+
+    def at_end(self) -> bool:
+        """Whether the answer is whole though nobody said `[DONE]`: some servers close after the reason."""
+        return self._reason is not None
+
+    def finish(self) -> Sequence[Event]:
+        found: list[Event] = []
+        if self._thought:
+            found.append(Thinking("".join(self._thought)))
+        cut = self._reason == "max_tokens"
+        for number, call in enumerate(self._calls.values()):
+            text = "".join(call.arguments)
+            if cut and not isinstance(as_json(text), dict):
+                continue  # the answer ended in the middle of this call
+            found.append(ToolUse(call.id or f"call{number}", call.name, tool_input(text)))
+        uses = any(isinstance(event, ToolUse) for event in found)
+        reason = self._reason or "end_turn"
+        return [*found, Stop("tool_use" if uses and reason == "end_turn" else reason, self._usage)]
+
+    def _take(self, data: dict[str, Any]) -> Sequence[Event]:
+        if isinstance(data.get("usage"), dict):
+            self._usage = usage_of(data["usage"])
+        choice = (data.get("choices") or [{}])[0]
+        delta = choice.get("delta") or {}
+        found: list[Event] = []
+        if content := delta.get("content"):
+            found.append(Text(_plain(content)))
+        if refusal := delta.get("refusal"):
+            self._reason = "refusal"
+            found.append(Text(str(refusal)))
+        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+            self._thought.append(str(thought))
+        for position, part in enumerate(delta.get("tool_calls") or ()):
+            self._call(position, part)
+        if (reason := choice.get("finish_reason")) and self._reason != "refusal":
+            self._reason = _REASONS.get(reason, "end_turn")
+        return found
+
+    def _call(self, position: int, part: dict[str, Any]) -> None:
+        index = part.get("index")
+        if index is None:  # servers that send each call whole
+            index = part.get("id") or position
+        function = part.get("function") or {}
+        call = self._calls.setdefault(index, _Call("", "", []))
+        call.id = call.id or str(part.get("id") or "")
+        call.name = call.name or str(function.get("name") or "")
+        arguments = function.get("arguments")
+        if arguments:
+            call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
+
+
+def _plain(content: Any) -> str:
+    """Content as text; Mistral's reasoning models send a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """Neutral figures: what was read from a cache is taken out of the input."""
+    details = usage.get("prompt_tokens_details") or {}
+    cached = int(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0)
+    prompt = int(usage.get("prompt_tokens") or 0)
+    cached = min(cached, prompt)
+    return Usage(prompt - cached, int(usage.get("completion_tokens") or 0), cached, 0)
+
+
+def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:
+    """The error of an answer that is none: HTTP `status` (0: within a stream) and the body as JSON."""
+    kind, code, said = _told(data)
+    every = f"{kind} {code} {said}"
+    if status == 0 and isinstance(code, int):
+        status = code  # OpenRouter and llama.cpp put the status there
+    if (status != 429 and _OVERFLOW.search(every)) or status == 413:
+        return ContextOverflow(f"the conversation is too long for {provider}/{model}: {said}")
+    if _NO_CREDIT.search(every) or status == 402:
+        return OutOfCredit(f"the account of {provider} cannot pay: {said}")
+    if status == 401 or code == "invalid_api_key" or kind == "authentication_error":
+        return AuthFailed(f"{provider} does not take the key: put a valid `api_key` under `llm:` in the configuration")
+    if _NO_MODEL.search(every) or status == 404:
+        return UnknownModel(f"{provider} has no model {model!r}: {said}; `model:` in the agent's note names another")
+    if status == 403:
+        return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
+    if status == 429 or code == "rate_limit_exceeded":
+        return RateLimited(f"{provider} takes no more requests for now: {said}", after)
+    if status >= 500 or status in (408, 409) or kind in ("server_error", "overloaded_error"):
+        return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
+    return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
+
+
+def _told(data: Any) -> tuple[str, Any, str]:
+    """Type, code and words of an error body, in any of the shapes that servers give it."""
+    error = data.get("error", data) if isinstance(data, dict) else data
+    if isinstance(error, dict):
+        said = error.get("message") or error.get("detail") or "no reason given"
+        return (
+            str(error.get("type") or ""),
+            error.get("code"),
+            words(said if isinstance(said, str) else json.dumps(said)),
+        )
+    return "", None, words(error or "no reason given")
+
+
+class OpenAiChat:
+    """The provider: one entry of the configuration, of any kind in PRESETS or with a `base_url`."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = entry.name
+        self._preset = PRESETS.get(entry.kind, OTHER)
+        self._models = models.offered(entry)
+        headers = {"authorization": f"Bearer {entry.api_key}"} if entry.api_key else {}
+        limits = Limits.of(entry.limits, entry.name)
+        self._wire = Wire(entry.name, entry.base_url or self._preset.base_url, headers, entry.api_key, limits)
+
+    def models(self) -> Sequence[Model]:
+        return self._models
+
+    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        stream = self._wire.stream(
+            "chat/completions",
+            build(request, model, self._preset),
+            lambda: Parser(model, self.name),
+            lambda status, body, after: failure(self.name, model, status, body, after),
+        )
+        async with aclosing(stream) as events:
+            async for event in events:
+                yield event
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()

@@ -1,0 +1,287 @@
+"""The HTTP side that all remote providers share: one POST, a stream of events back, tried again while that is safe.
+
+Here belong connections, time limits, retries and size limits. What is asked and what an event means does not: that is
+the adapter's, given as data and as two functions. A failure before the first event of the answer is tried again when it
+is of a kind that passes (`Transient`); after it never, because half of the answer has been heard.
+
+httpx is imported here and nowhere else, and this module only by the process `llm` when a remote provider is configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ipaddress
+import json
+import logging
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol
+
+import httpx
+
+from egghead.llm.errors import (
+    LlmError,
+    NotAnApi,
+    ProviderMissing,
+    ProviderTimeout,
+    StreamBroken,
+    Transient,
+    Unreachable,
+)
+from egghead.llm.limits import Limits
+from egghead.llm.shapes import Event
+from egghead.llm.sse import Decoder, Sse
+
+logger = logging.getLogger("egghead.llm")
+
+MAX_ERROR = 64 * 1024  # bytes read of an error's body
+MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
+MAX_SHOWN = 300  # characters of a provider's own words in a sentence of ours
+
+
+class Parser(Protocol):
+    """One answer being read. Raises LlmError for an error that the provider tells within it."""
+
+    def feed(self, event: Sse) -> Sequence[Event]:
+        """The neutral events that this one completes."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has said all that belongs to an answer."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether the answer is whole if the connection ends here."""
+        ...
+
+    def finish(self) -> Sequence[Event]:
+        """What is still to be told when the answer is whole: at least the Stop."""
+        ...
+
+
+class Failure(Protocol):
+    """Turns an HTTP answer that is no stream into an error: status, the body as JSON (None: it is none), wait asked."""
+
+    def __call__(self, status: int, body: Any, after: float | None) -> LlmError: ...
+
+
+class Wire:
+    """The connections of one configured provider. `name` is what people call it, `secret` must never be shown."""
+
+    def __init__(
+        self, name: str, base_url: str, headers: Mapping[str, str], secret: str | None, limits: Limits
+    ) -> None:
+        if secret is not None and not (secret.isascii() and secret.isprintable() and " " not in secret):
+            raise ProviderMissing(f"the api_key of {name} has a space or another sign that no key has; write it again")
+        self.name = name
+        self.limits = limits
+        self._headers = {**headers, "accept": "text/event-stream", "accept-encoding": "identity"}
+        self._secret = secret
+        self._given = base_url
+        self._client: httpx.AsyncClient | None = None
+        self._random = random.Random()
+
+    async def stream(
+        self, path: str, body: Mapping[str, Any], parser: Callable[[], Parser], failure: Failure
+    ) -> AsyncGenerator[Event, None]:
+        """One completion. Closing the generator closes the connection at once."""
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        tries = 0
+        while True:
+            begun = False
+            try:
+                async with aclosing(self._once(path, content, parser(), failure)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
+                return
+            except Transient as error:
+                if begun and isinstance(error, Unreachable):
+                    raise StreamBroken(f"the answer of {self.name} broke off before its end; ask again") from None
+                tries += 1
+                pause = None if begun else self.limits.pause(tries, error.after, self._random.random())
+                if pause is None:
+                    raise self._last(error, tries) from None
+                logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
+            await asyncio.sleep(pause)
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _last(self, error: Transient, tries: int) -> Transient:
+        return type(error)(f"{error} (tried {tries} times)", error.after) if tries > 1 else error
+
+    async def _once(self, path: str, content: bytes, parser: Parser, failure: Failure) -> AsyncGenerator[Event, None]:
+        async with self._answer(path, content) as answer:
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if answer.status_code != 200 or kind != "text/event-stream":
+                raise self._clean(await self._not_a_stream(answer, kind, failure))
+            decoder, size = Decoder(), 0
+            async with aclosing(self._pieces(answer)) as pieces:
+                async for piece in pieces:
+                    size += len(piece)
+                    for sse in decoder.feed(piece):
+                        for event in self._read(parser, sse):
+                            yield event
+                    if parser.ended:
+                        break
+                    if decoder.flooded or size > MAX_STREAM:
+                        raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
+            if not (parser.ended or parser.at_end()):
+                raise self._unreachable("the connection was closed before the answer was whole")
+            for event in parser.finish():
+                yield event
+
+    def _read(self, parser: Parser, sse: Sse) -> Sequence[Event]:
+        try:
+            return parser.feed(sse)
+        except LlmError as error:
+            raise self._clean(error) from None
+
+    @asynccontextmanager
+    async def _answer(self, path: str, content: bytes) -> AsyncIterator[httpx.Response]:
+        """The answer's head. All that httpx may raise becomes an error of ours, also while the body is read."""
+        client = self._ready()
+        request = client.build_request("POST", path.lstrip("/"), content=content)
+        try:
+            try:
+                async with asyncio.timeout(self.limits.first_byte_timeout):
+                    answer = await client.send(request, stream=True)
+            except TimeoutError:
+                raise self._silent(self.limits.first_byte_timeout, "answer") from None
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
+        except httpx.ConnectTimeout:
+            raise self._unreachable(f"no connection within {self.limits.connect_timeout:g} s") from None
+        except httpx.HTTPError as error:
+            raise self._unreachable(_reason(error)) from None
+        except httpx.InvalidURL as error:
+            raise ProviderMissing(f"the base_url of {self.name} cannot be used: {error}") from None
+
+    async def _pieces(self, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, each piece timed. `_answer` closes what is left of it."""
+        begun = False
+        pieces = answer.aiter_raw()
+        while True:
+            limit = self.limits.idle_timeout if begun else self.limits.first_byte_timeout
+            try:
+                async with asyncio.timeout(limit):
+                    piece = await anext(pieces, None)
+            except TimeoutError:
+                raise self._silent(limit, "go on" if begun else "answer") from None
+            if piece is None:
+                return
+            begun = True
+            yield piece
+
+    async def _not_a_stream(self, answer: httpx.Response, kind: str, failure: Failure) -> LlmError:
+        body = b""
+        async with aclosing(self._pieces(answer)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > MAX_ERROR:
+                    break
+        data = as_json(body[:MAX_ERROR])
+        status = answer.status_code
+        if 300 <= status < 400 or (status == 200 and not (isinstance(data, dict) and data.get("error"))):
+            return NotAnApi(
+                f"{self._place()} answered with {kind or 'nothing'} ({status}) instead of a stream of events: "
+                f"is the base_url of {self.name} right?"
+            )
+        if data is None and status in (404, 405):
+            return NotAnApi(f"{self._place()} has no model API ({status}): is the base_url of {self.name} right?")
+        return failure(status, data, retry_after(answer.headers, time.time()))
+
+    def _clean(self, error: LlmError) -> LlmError:
+        """The same error without the key, should the provider have repeated it."""
+        if self._secret and self._secret in str(error):
+            error.args = (str(error).replace(self._secret, "…"), *error.args[1:])
+        return error
+
+    def _unreachable(self, reason: str) -> Unreachable:
+        hint = "is it running?" if is_near(self._host()) else "is the network up?"
+        return Unreachable(f"{self.name} cannot be reached at {self._place()}: {reason}; {hint}")
+
+    def _silent(self, seconds: float, verb: str) -> ProviderTimeout:
+        return ProviderTimeout(f"{self.name} did not {verb} within {seconds:g} s; ask again, or try another model")
+
+    def _host(self) -> str:
+        return httpx.URL(self._given).host
+
+    def _place(self) -> str:
+        """The address without user, password, path or query: these may hold a secret."""
+        url = httpx.URL(self._given)
+        return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+
+    def _ready(self) -> httpx.AsyncClient:
+        if self._client is None:
+            check_url(self.name, self._given)
+            self._client = httpx.AsyncClient(
+                base_url=self._given.rstrip("/") + "/",
+                headers={**self._headers, "content-type": "application/json"},
+                # Reading is timed by us: before the first byte and after it the limits differ.
+                timeout=httpx.Timeout(None, connect=self.limits.connect_timeout, write=self.limits.idle_timeout),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                follow_redirects=False,  # a redirect would carry the key to another host
+                trust_env=not is_near(self._host()),  # no proxy between us and a server on this machine
+            )
+        return self._client
+
+
+def check_url(name: str, url: str) -> None:
+    """Raises ProviderMissing for a base_url that cannot be meant."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ProviderMissing(f"the base_url of {name} cannot be used: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ProviderMissing(f"the base_url of {name} must begin with https:// or http:// and name a host")
+
+
+def is_near(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that an answer asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date (RFC 9110, 10.2.3);
+    None when it does not say. `now` is the wall clock."""
+    for key, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(key, "").strip()
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+            return float(value) * scale
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def as_json(body: bytes | str) -> Any:
+    """The value, or None for what is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def words(text: Any) -> str:
+    """A provider's own words, fit for a sentence of ours: one line, not long, nothing that moves a cursor."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return words(error) or type(error).__name__
