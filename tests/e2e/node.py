@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,14 @@ class Home:
             "LANG": "C.UTF-8",
             "PYTHONWARNINGS": "default",
         }
+
+    def configure(self, config: Mapping[str, Any]) -> Path:
+        """Writes the user's configuration file."""
+        path = self.path / ".config" / "egghead" / "config.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(config, indent=2))  # JSON is YAML
+        path.chmod(0o600)
+        return path
 
     def run(
         self, *arguments: str, timeout: float = 60.0, text: str | None = None, **env: str

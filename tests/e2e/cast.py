@@ -1,0 +1,84 @@
+"""A real node whose agents talk to the model double: agents' notes, configuration, and people who speak."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egghead.client import Client
+from egghead.client.chat import converse
+from egghead.paths import RuntimeDir
+from tests.e2e.node import Home, Node, serving, until
+from tests.llm.double import Double
+
+
+def agent_note(records: Path, agent: str, model: str, body: str = "", **keys: Any) -> Path:
+    """Writes `agents/<agent>.md`; `keys` are further frontmatter, by default the right to read and make notes."""
+    keys = {"capabilities": ["records.read", "records.create", "records.edit"], **keys}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in {"class": "agent", "model": model, **keys}.items()]
+    path = records / "agents" / f"{agent}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["---", *lines, "---", body or f"You are {agent}, made for a test.", ""]))
+    return path
+
+
+@dataclass(frozen=True)
+class Play:
+    """A running node, its double, and what can be done on it from a test that is not a coroutine."""
+
+    home: Home
+    node: Node
+    records: Path
+    double: Double
+
+    async def connect(self) -> Client:
+        """A client of this node, for tests that want one of their own."""
+        place = RuntimeDir(next((self.home.path / "run" / "egghead").iterdir()))
+        return await Client.connect(place, json.loads(place.node.read_text()))
+
+    def say(self, text: str, room: str = "default", author: str = "ada", timeout: float = 60.0) -> list[dict[str, Any]]:
+        """Posts a message and gives the entries from it to the end of its round."""
+
+        async def said() -> list[dict[str, Any]]:
+            async with await self.connect() as client:
+                async with contextlib.aclosing(converse(client, room, text, author, timeout=timeout)) as happenings:
+                    return [said.entry async for said in happenings if said.entry is not None]
+
+        return asyncio.run(said())
+
+    def log(self, room: str = "default") -> list[dict[str, Any]]:
+        """What is on disk of a room."""
+        path = self.records / ".egghead" / "rooms" / f"{room}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def present(self, *agents: str, timeout: float = 30.0) -> None:
+        """Waits until these agents are in the room `default`."""
+
+        def all_there() -> bool:
+            there = {e["agent"] for e in self.log() if e["kind"] in ("joined", "reloaded")}
+            return there >= set(agents)
+
+        until(f"{agents} present", all_there, timeout)
+
+
+@contextlib.contextmanager
+def cast(
+    base: Path, double: Double, agents: Mapping[str, str], *arguments: str, config: Mapping[str, Any] | None = None
+) -> Iterator[Play]:
+    """A node in a new home below `base`, with these agents (id → model) over otherwise empty records, all present.
+    `config` is added to the double's own; `arguments` go to `egghead serve`."""
+    home, records = Home(base / "home"), base / "notes"
+    records.mkdir(exist_ok=True)
+    for agent, model in agents.items():
+        if not (records / "agents" / f"{agent}.md").exists():  # the test may have written its own
+            agent_note(records, agent, model)
+    home.configure({**double.config(), **(config or {})})
+    with serving(home, records, *arguments) as node:
+        play = Play(home, node, records, double)
+        play.present(*agents)
+        yield play

@@ -1,0 +1,68 @@
+"""Agents on the wire of real providers: a person asks, tools run in parallel, the log has it all, the key is nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.cast import cast
+from tests.llm.double import KEY, Double, Think, Tokens, Use
+
+
+def readable(pid: int) -> bytes:
+    """The private memory of a process, as far as it can be read."""
+    found = bytearray()
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            if not rights.startswith("rw"):
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            try:
+                memory.seek(start)
+                found += memory.read(end - start)
+            except (OSError, OverflowError):
+                continue  # [vvar] and the like
+    return bytes(found)
+
+
+@pytest.mark.parametrize("wire", ["anthropic", "openai"])
+def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
+    """Two notes are made by parallel calls, their results go back, the answer is in the log with its figures."""
+    calls = [Use("create_record", {"title": name, "body": f"All about {name}."}) for name in ("fern", "moss")]
+    script = {
+        "scout": [
+            ["I write ", "both down.", *calls, Tokens(1000, 50, 200)],
+            [Think("done"), "Both are written: [[fern]] and [[moss]].", Tokens(1200, 20, 1000)],
+        ]
+    }
+    with Double(script) as double, cast(short_dir, double, {"scout": f"{wire}/double"}) as play:
+        entries = play.say("@scout please keep fern and moss")
+        kinds = [entry["kind"] for entry in entries]
+        assert kinds.count("tool_started") == kinds.count("tool_ended") == 2
+        assert {e["tool"] for e in entries if e["kind"] == "tool_started"} == {"create_record"}
+        assert [e["outcome"] for e in entries if e["kind"] == "tool_ended"] == ["ok", "ok"]
+        [answer] = [e for e in entries if e["kind"] == "message" and e.get("turn")]
+        assert answer["text"] == "I write both down.\n\nBoth are written: [[fern]] and [[moss]]."
+        assert answer["usage"]["input"] == 2200 and answer["usage"]["output"] == 70
+        assert answer["usage"]["cached_read"] == 1200 and answer["usage"]["context"] == 2220
+        assert (play.records / "fern.md").exists() and (play.records / "moss.md").exists()
+        first, second = double.wait(2)
+        assert (first.wire, first.agent, first.room) == (wire, "scout", "default")
+        assert first.last.endswith("please keep fern and moss") and "create_record" in first.tools
+        assert len(second.results) == 2 and double.faults == []
+        node_log = play.node.home.ok("logs", "-n", "1000")
+        assert "tokens in" in node_log
+        holders = {
+            name
+            for name, process in play.node.processes().items()
+            if process["pid"] and KEY.encode() in readable(process["pid"])
+        }
+        assert holders == {"llm"}
+        secret_free = [json.dumps(play.log()), node_log, play.node.stderr(), play.home.ok("config", "view")]
+        for process in psutil.Process(play.node.pid).children(recursive=True):
+            secret_free += [" ".join(process.cmdline()), str(process.environ())]
+        assert [text for text in secret_free if KEY in text] == []
