@@ -99,6 +99,7 @@ class Config(Section):
     open_speakers: int = Field(default=3, ge=1, le=21)
     user: User = User()
     theme: str = "terminal-dark"
+    watch: Literal["auto", "inotify", "watchfiles", "poll"] = "auto"
     web: Web = Web()
     irc: Irc = Irc()
     server: Server = Server()

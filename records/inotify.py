@@ -1,21 +1,24 @@
 """File events of a folder and all below it, straight from Linux: `inotify(7)`.
 
-Why not a library: those that exist add watches for new folders without saying when the kernel has none left, and drop the
-kernel's word that it dropped events. Both are notes that never appear in search. What a path means is not decided
-here, nor when a batch is over for whom; dot-folders are not entered.
+Why not `watchfiles`, which other systems use: it adds watches for new folders without saying when the kernel has none left,
+and drops the kernel's word that it dropped events. Both are notes that never appear in search. What a path means is not
+decided here, nor when a batch is over for whom; dot-folders are not entered.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
+
+from records.events import Batch, NoWatchLeft, limit_error
 
 # linux/inotify.h
 _MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
@@ -27,19 +30,34 @@ _WANTED = (
 )  # fmt: skip
 _HEAD = struct.Struct("iIII")
 _BUFFER = 1 << 18
-EVERYTHING = ""
 
 
-class NoWatchLeft(OSError):
-    """The kernel gives no more watches or instances; events would be missed from here on."""
+@dataclass(slots=True)
+class _Found:
+    """A batch as it grows."""
+
+    paths: set[str] = field(default_factory=set)
+    dropped: bool = False
+    gone: bool = False
+
+    def batch(self) -> Batch:
+        return Batch(frozenset(self.paths), self.dropped, self.gone)
 
 
 class Inotify:
-    """Watches on `root` and each folder below it. Raises OSError (`NoWatchLeft` at the limits) when it cannot begin."""
+    """The interface of `records.events.Events`: watches on `root` and each folder below it.
+
+    Raises OSError (`NoWatchLeft` at the limits) when it cannot begin.
+    """
+
+    name = "inotify"
+    complete = True
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(self._libc, "inotify_init1"):
+            raise OSError(errno.ENOSYS, "this system has no inotify")
         self._reading = threading.Lock()
         self._folders: dict[int, str] = {}  # watch -> folder, relative
         self._descriptor = self._call(self._libc.inotify_init1, os.O_NONBLOCK | os.O_CLOEXEC)
@@ -55,8 +73,7 @@ class Inotify:
         result = int(function(*arguments))
         if result < 0:
             code = ctypes.get_errno()
-            kind = NoWatchLeft if code in (28, 24, 23) else OSError  # ENOSPC, EMFILE, ENFILE
-            raise kind(code, os.strerror(code))
+            raise limit_error(code, os.strerror(code))
         return result
 
     def _watch(self, folder: str) -> None:
@@ -86,16 +103,12 @@ class Inotify:
                 del self._folders[watch]
                 self._libc.inotify_rm_watch(self._descriptor, watch)
 
-    def collect(self, wait: float, quiet: float, most: float) -> set[str] | None:
-        """Relative paths of files and folders that changed, empty when nothing did for `wait` seconds; None: closed.
-
-        A batch ends after `quiet` seconds without an event, at the latest after `most`. `EVERYTHING` among the paths:
-        the kernel dropped events, or the root itself went. Blocks. Raises NoWatchLeft.
-        """
+    def collect(self, wait: float, quiet: float, most: float) -> Batch | None:
+        """As `Events.collect`."""
         with self._reading:
             if self._closed:
                 return None
-            found: set[str] = set()
+            found = _Found()
             end = None
             while True:
                 now = time.monotonic()
@@ -104,14 +117,14 @@ class Inotify:
                 if self._wake in ready:
                     return None
                 if not ready:
-                    return found
+                    return found.batch()
                 if end is None:
                     end = time.monotonic() + most
-                found.update(self._read())
+                self._read(found)
                 if time.monotonic() >= end:
-                    return found
+                    return found.batch()
 
-    def _read(self) -> Iterator[str]:
+    def _read(self, found: _Found) -> None:
         try:
             data = os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
@@ -123,31 +136,30 @@ class Inotify:
             at += _HEAD.size + size
             if mask & _OVERFLOW:
                 self._watch("")  # folders may have come unseen
-                yield EVERYTHING
+                found.dropped = True
             elif mask & _IGNORED:
                 self._folders.pop(watch, None)
             elif (folder := self._folders.get(watch)) is not None:
-                yield from self._one(folder, name, mask)
+                self._one(found, folder, name, mask)
 
-    def _one(self, folder: str, name: str, mask: int) -> Iterator[str]:
+    def _one(self, found: _Found, folder: str, name: str, mask: int) -> None:
         if mask & (_DELETE_SELF | _MOVE_SELF):
-            if not folder:
-                yield EVERYTHING
-            return  # its parent tells of it by name
-        if not name:
-            return  # of the folder's own attributes
+            found.gone |= not folder  # of another folder its parent tells by name
+            return
+        if not name or name.startswith("."):
+            return  # of the folder's own attributes, or hidden
         path = f"{folder}/{name}" if folder else name
-        if mask & _ISDIR and not name.startswith("."):
+        if mask & _ISDIR:
             if mask & _MOVED_FROM:
                 self._forget(path)
             elif mask & (_CREATE | _MOVED_TO):
                 self._watch(path)
             elif not mask & _DELETE:
                 self._watch(path)  # it may be readable now
-        yield path
+        found.paths.add(path)
 
     def close(self) -> None:
-        """Give the watches back; `collect` returns None, in whatever thread it is. Safe to call twice."""
+        """As `Events.close`."""
         if not self._closed:
             os.eventfd_write(self._wake, 1)
             with self._reading:

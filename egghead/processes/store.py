@@ -111,7 +111,7 @@ class StoreServer:
         """Bring the index in step with the files, then keep it so."""
         entries = await self._known()
         self.keeper = Keeper(self.store, entries)
-        self._watcher = Watcher(self.store.root)
+        self._watcher = Watcher(self.store.root, kind=self._service.settings["config"].get("watch", "auto"))
         await self._watcher.__aenter__()  # before the scan, so that nothing falls between the two
         # What changed while no node ran is published too: who listens already needs it, who does not reads later.
         await self._reconcile(None)

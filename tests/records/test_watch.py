@@ -125,7 +125,7 @@ async def test_a_directory_that_goes_takes_no_note_along(tmp_path: Path) -> None
 async def test_polling_where_there_are_no_events(tmp_path: Path) -> None:
     """Without kernel events the same stream comes from a clock, and says why."""
     keeper = Keeper(Store(tmp_path))
-    async with Watcher(tmp_path, poll_every=0.05, force_polling=True) as watcher:
+    async with Watcher(tmp_path, poll_every=0.05, kind="poll") as watcher:
         assert watcher.polling == "asked for"
         (tmp_path / "n.md").write_text("x")
         await settled(tmp_path, keeper, watcher, {"n.md"})
