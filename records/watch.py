@@ -187,6 +187,8 @@ class Watcher:
         """What the clock tells."""
         if not self._same():
             return ALL
+        if self._again is not None and time.monotonic() >= self._again:
+            self._try()
         return ALL if self._identity is not None else frozenset()
 
     def _same(self) -> bool:

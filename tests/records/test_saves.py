@@ -218,7 +218,7 @@ async def test_events_that_the_kernel_dropped_lead_to_a_look_at_everything(
 
 
 NAMESPACE = """
-import asyncio, os, subprocess, sys
+import asyncio, logging, os, subprocess, sys
 from pathlib import Path
 from tests.records.test_saves import Follower
 from records import Watcher
@@ -236,6 +236,31 @@ async def limit(root, what, number, folders):
         await follower.until(watcher, lambda: len(follower.revisions()) == folders + 1)
         print(watcher.polling)
 
+async def again(root):
+    told = []
+    logging.getLogger("records.watch").addFilter(lambda record: told.append(record.getMessage()))
+    limit = Path("/proc/sys/user/max_inotify_watches")
+    limit.write_text("2")
+    for n in range(3): (root / f"d{n}").mkdir()
+    follower = Follower(root)
+    async with Watcher(root, poll_every=0.02, retry=0.05) as watcher:
+        assert watcher.watching.by == "polling" and "max_user_watches" in watcher.watching.why
+        (root / "d1" / "a.md").write_text("x")
+        await follower.until(watcher, lambda: "d1/a.md" in follower.revisions())
+        limit.write_text("100")
+        (root / "d2" / "b.md").write_text("x")
+        await follower.until(watcher, lambda: watcher.watching.by == "inotify" and "d2/b.md" in follower.revisions())
+        assert watcher.watching.why == "" and watcher.polling is None
+        (root / "d2" / "c.md").write_text("x")
+        await follower.until(watcher, lambda: "d2/c.md" in follower.revisions())
+        limit.write_text("0")
+        (root / "d3").mkdir()
+        await follower.until(watcher, lambda: watcher.watching.by == "polling")
+        limit.write_text("100")
+        (root / "d3" / "d.md").write_text("x")
+        await follower.until(watcher, lambda: watcher.watching.by == "inotify" and "d3/d.md" in follower.revisions())
+    print([" ".join(line.replace(str(root), "it").split(":")[0].split()) for line in told])
+
 async def mount(root):
     (root / "a.md").write_text("below")
     follower = Follower(root)
@@ -251,7 +276,7 @@ async def mount(root):
         print("followed")
 
 what, root = sys.argv[1], Path(sys.argv[2])
-asyncio.run(mount(root) if what == "mount" else limit(root, what, int(sys.argv[3]), 20))
+asyncio.run({"mount": mount, "again": again}[what](root) if len(sys.argv) == 3 else limit(root, what, int(sys.argv[3]), 20))
 """
 
 
@@ -276,6 +301,13 @@ def test_without_watches_left_it_polls_and_says_so(tmp_path: Path, limit: str, n
     """The limit reached at the start or later, on a new folder: every note is found all the same, with the remedy told."""
     told = in_namespace(tmp_path, limit, str(number))
     assert reason in told and "max_user_watches" in told
+
+
+@pytest.mark.kernel
+def test_events_are_had_again_once_there_are_watches(tmp_path: Path) -> None:
+    """Polling ends when the limit was raised, at the start and later; each change of the way is told once, and no note missed."""
+    polling, events = "watching it by polling every 0 s", "watching it by events (inotify) again"
+    assert in_namespace(tmp_path, "again") == str([polling, events, polling, events])
 
 
 @pytest.mark.kernel
