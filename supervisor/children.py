@@ -20,8 +20,8 @@ from supervisor.channel import Channel, ChannelFault, Output
 from supervisor.ends import Ends, NoDescriptors
 from supervisor.hook import MOST_FILES, ChildInfo, Handover
 from supervisor.launcher import Handle, Launcher, Order
-from supervisor.launcher_zygote import beyond_base
 from supervisor.process import ASKED, KILLED, TERMINATED, Process, describe, spell, stop_schedule
+from supervisor.zygote.launcher import beyond_base
 
 if TYPE_CHECKING:
     from supervisor.root import Root

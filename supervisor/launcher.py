@@ -1,6 +1,6 @@
 """What the root wants of whatever runs its children: the interface, its events, and the handle of a running child.
 
-Here belong only types. The launcher of this machine is `launcher_zygote`; another place to run processes is another
+Here belong only types. The launcher of this machine is `zygote.launcher`; another place to run processes is another
 class with these methods, and passes `tests/supervisor/test_launchers.py`.
 
 The law of a launcher:

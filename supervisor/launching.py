@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from supervisor import policy
 from supervisor.channel import Output
 from supervisor.launcher import Broken, Ended, Forked, Launcher, Refused, Serving
-from supervisor.orphans import children, kill_orphans
+from supervisor.zygote.orphans import children, kill_orphans
 
 if TYPE_CHECKING:
     from supervisor.root import Root

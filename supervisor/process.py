@@ -45,7 +45,6 @@ class Process:
     fault: str = ""  # why the root itself killed it
     stop: Shutdown | None = None
     step: str = ""
-    withdrawn: bool = False
     dead: bool = False  # its handle has said so; the launcher's report may still be under way
     lost: bool = False  # it went with the launcher; the policy is told when there is a new one
     memory: int = 0

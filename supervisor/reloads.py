@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import policy
 from supervisor.errors import SupervisorError, TreeError
-from supervisor.launcher_zygote import modules_of
 from supervisor.spec import Tree
+from supervisor.zygote.launcher import modules_of
 
 if TYPE_CHECKING:
     from supervisor.root import Root

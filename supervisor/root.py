@@ -26,7 +26,6 @@ from supervisor import policy
 from supervisor.children import Children
 from supervisor.hook import LaunchHook, NoHook
 from supervisor.launcher import MakeLauncher
-from supervisor.launcher_zygote import ZygoteLauncher, become_subreaper
 from supervisor.launching import Launching
 from supervisor.reloads import Reloads
 from supervisor.requests import Desk
@@ -36,6 +35,7 @@ from supervisor.spec import Tree
 from supervisor.status import Tally, render, write
 from supervisor.terminal import LOOK_EVERY, Terminal
 from supervisor.timers import Timers
+from supervisor.zygote.launcher import ZygoteLauncher, become_subreaper
 
 logger = logging.getLogger("supervisor.root")
 lines_logger = logging.getLogger("supervisor.child")

@@ -32,7 +32,7 @@ ROUNDS = 24
 
 _SPEC = AgentSpec("rehearsal", "rehearsal", "Rehearsal", capabilities=("records.read",), tags=("agent",))
 # What a child runs before its entry point, and which cannot be rehearsed.
-_BEFORE = ("supervisor.child", "supervisor.context", "supervisor.jail.linux")
+_BEFORE = ("supervisor.zygote.child", "supervisor.context", "supervisor.jail.linux")
 _QUIET = (signal.SIGINT, signal.SIGTERM)
 
 

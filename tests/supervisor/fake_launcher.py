@@ -19,11 +19,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from supervisor.child import first_message
 from supervisor.context import Context
 from supervisor.launcher import Broken, Ended, Forked, LaunchEvent, Order, Refused, Serving
-from supervisor.launcher_zygote import modules_of
 from supervisor.spec import Profile, Tree
+from supervisor.zygote.child import first_message
+from supervisor.zygote.launcher import modules_of
 
 DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGINT)
 

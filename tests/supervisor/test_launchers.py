@@ -21,10 +21,10 @@ import pytest
 from supervisor import policy
 from supervisor.jail import linux
 from supervisor.launcher import Broken, Ended, Forked, Handle, LaunchEvent, MakeLauncher, Order, Refused, Serving
-from supervisor.launcher_zygote import ZygoteLauncher
 from supervisor.root import Root
 from supervisor.spec import Files, Profile, Tree
 from supervisor.treefile import parse_tree
+from supervisor.zygote.launcher import ZygoteLauncher
 from tests.supervisor.fake_launcher import FakeLauncher
 from tests.supervisor.harness import MISBEHAVING, PROGRAMS
 

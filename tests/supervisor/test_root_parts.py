@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from supervisor import channel as channel_module
 from supervisor.channel import Channel, ChannelFault, Output, visible
 from supervisor.context import EXIT_PLANNED, EXIT_SHUTDOWN, Context
-from supervisor.launcher_zygote import base_environment, beyond_base, modules_of
 from supervisor.process import describe, spell, stop_schedule
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree
 from supervisor.timers import Timers
+from supervisor.zygote.launcher import base_environment, beyond_base, modules_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

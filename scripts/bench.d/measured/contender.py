@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor.launcher_zygote import become_subreaper
-from supervisor.orphans import children, kill_orphans
+from supervisor.zygote.launcher import become_subreaper
+from supervisor.zygote.orphans import children, kill_orphans
 
 HERE = Path(__file__).parent
 PATIENCE = 90.0  # seconds for an answer

@@ -110,7 +110,7 @@ class ZygoteLauncher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
         ours.setblocking(False)
-        code = f"import sys; sys.path[:] = {[path or os.getcwd() for path in sys.path]!r}; from supervisor.zygote import main; main({theirs.fileno()}, {os.getpid()})"
+        code = f"import sys; sys.path[:] = {[path or os.getcwd() for path in sys.path]!r}; from supervisor.zygote.server import main; main({theirs.fileno()}, {os.getpid()})"
         arguments = [sys.executable, *_flags(), "-c", code]
         with theirs:
             self._stub = subprocess.Popen(

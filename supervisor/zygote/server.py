@@ -34,12 +34,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from supervisor import datagrams, heap, warm
-from supervisor.ahead import Ahead
-from supervisor.child import CONTROL_FD, MOST_FDS, detach, live
-from supervisor.guardian import guard
 from supervisor.jail import linux
-from supervisor.reaping import Life, Lives
+from supervisor.zygote import datagrams, heap, warm
+from supervisor.zygote.ahead import Ahead
+from supervisor.zygote.child import CONTROL_FD, MOST_FDS, detach, live
+from supervisor.zygote.guardian import guard
+from supervisor.zygote.reaping import Life, Lives
 
 MESSAGE = 1 << 17
 # Requests that follow one another within STREAK seconds are served from children forked ahead in between; after a lone

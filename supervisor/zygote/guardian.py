@@ -14,7 +14,7 @@ import signal
 from typing import NoReturn
 
 from supervisor.jail import linux
-from supervisor.orphans import kill_orphans
+from supervisor.zygote.orphans import kill_orphans
 
 HUNT = 10.0  # seconds to find and kill everything
 

@@ -19,10 +19,10 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from supervisor import datagrams
 from supervisor.context import EXIT_EXCEPTION, EXIT_SETUP, Context
 from supervisor.hook import MOST_FILES
 from supervisor.jail import linux
+from supervisor.zygote import datagrams
 
 if TYPE_CHECKING:
     from supervisor.jail.confine import Jail

@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from supervisor import child, datagrams
 from supervisor.jail import linux
+from supervisor.zygote import child, datagrams
 
 MESSAGE = 1 << 17
 

@@ -48,8 +48,8 @@ def _after_fork() -> None:
 
 def _identity(title: Title | None) -> None:
     """What a child does to become who it is (`child._set_up`), as far as it changes nothing here."""
-    from supervisor import child
     from supervisor.jail import linux
+    from supervisor.zygote import child
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         _signal.signal(int(number), _signal.getsignal(int(number)))

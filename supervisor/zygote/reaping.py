@@ -1,7 +1,7 @@
 """The zygote's children from fork to burial: who lives, who has died, and what the dead have left behind.
 
 Here belong waitpid and the hunt for processes that came to the zygote because their parent, or their parent's parent,
-is dead. What a death means is the root's to say; forking is `zygote`'s.
+is dead. What a death means is the root's to say; forking is `server`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from supervisor.orphans import children, count
+from supervisor.zygote.orphans import children, count
 
 HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
 
