@@ -17,7 +17,7 @@ import docs_supervisor  # noqa: E402 - this directory and the repository are on 
 
 from egghead import errors  # noqa: E402
 from egghead.cli import cli  # noqa: E402
-from egghead.cli.linechat import COMMANDS  # noqa: E402
+from egghead.client.commands import TABLE  # noqa: E402
 
 PAGE = ROOT / "docs" / "cli.md"
 
@@ -37,8 +37,16 @@ def page() -> str:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         lines += _command(command, f"egghead {name}")
-    lines += ["## In a line chat", "", "| command | |", "|---|---|"]
-    lines += [f"| `/{name}{' ' + usage if usage else ''}` | {line} |" for name, (usage, line, _) in COMMANDS.items()]
+    lines += [
+        "## In a room",
+        "",
+        "In `egghead chat`, and as `egghead chat ROOM '/command'`. `//text` says `/text`.",
+        "",
+        "| command | |",
+        "|---|---|",
+    ]
+    lines += [f"| `{command.shown}` | {command.line} |" for command in TABLE.values()]
+    lines += ["| `/quit` | leave the chat (Ctrl-D) |"]
     lines += ["", "## Exit codes", "", "| code | name | |", "|---|---|---|"]
     lines += [f"| {code.value} | {code.name} | {text} |" for code, text in _codes()]
     return "\n".join(lines) + "\n"

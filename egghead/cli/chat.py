@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli import unknown
 from egghead.cli.common import asynchronous, connected, json_option, load_config, options, records_option
+from egghead.client.tell import harmless, line
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from egghead.client import Said
 
 NODES = 4  # how many nodes may end under one message before it is given up
-DIM_KINDS = {"tool_started", "action"}
 
 
 def author_name() -> str:
@@ -51,12 +50,15 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
         from egghead.cli.linechat import line_chat
 
         line_chat(room, author_name())
-    elif text.startswith("/") and len(text.split("/")) == 2:  # a command, not a path
-        from egghead.cli.linechat import one_command
-
-        one_command(room, author_name(), text)
     else:
-        say(room, text, as_json, timeout)
+        from egghead.client.commands import split, spoken
+
+        if (command := split(text)) is not None:
+            from egghead.cli.linechat import one_command
+
+            one_command(room, author_name(), command, as_json)
+        else:
+            say(room, spoken(text), as_json, timeout)
 
 
 @click.command()
@@ -125,18 +127,11 @@ async def _listen(printer: Printer, conversation: AsyncGenerator[Said, None]) ->
 
 
 def resolve_agent(cards: list[dict[str, Any]], name: str) -> str:
-    """The id meant by `name`: an id, its last segment, or a title. Raises EggheadError with the nearest."""
-    wanted = name.removeprefix("@").removeprefix("agents/").casefold()
-    ways = (
-        {c["id"]: c["id"] for c in cards},
-        {c["id"]: c["id"].rsplit("/", 1)[-1] for c in cards},
-        {c["id"]: c["title"] for c in cards},
-    )
-    for names in ways:
-        found = [agent for agent, called in names.items() if called.casefold() == wanted]
-        if len(found) == 1:
-            return str(found[0])
-    raise EggheadError(unknown("agent", name, [card["id"] for card in cards]), ExitCode.NOT_FOUND)
+    """The id meant by `name`: an id, its last segment, or a title. Raises EggheadError with the nearest: a command that
+    changes or spends something guesses nobody."""
+    from egghead.client.commands import choose
+
+    return choose(name, {card["id"]: card["title"] for card in cards}, "", near=False)[0]
 
 
 class Printer:
@@ -211,6 +206,10 @@ class TerminalPrinter(Printer):
         self.shown: dict[str, str] = {}
         self.looked: dict[str, int] = {}  # who is looking things up -> how many read-only calls so far
 
+    def put(self, text: str = "", nl: bool = True, err: bool = False) -> None:
+        """Write to the terminal."""
+        click.echo(text, nl=nl, err=err)
+
     def text(self, said: Said) -> None:
         self._tell_looked()
         turn = said.turn or ""
@@ -218,7 +217,7 @@ class TerminalPrinter(Printer):
             self._close()
             self._name(said.agent or "")
             self.open = turn
-        click.echo(said.text, nl=False)
+        self.put(harmless(said.text), nl=False)
         self.shown[turn] = self.shown.get(turn, "") + said.text
 
     def entry(self, entry: dict[str, Any]) -> None:
@@ -234,20 +233,26 @@ class TerminalPrinter(Printer):
                 # Deltas were lost, or an attempt before this one was cut short: the entry is the truth.
                 self._close()
                 self._name(entry["author"])
-                click.echo(entry["text"], nl=False)
+                self.put(harmless(entry["text"]), nl=False)
             self.open = entry["turn"]
             self._close()
         elif kind == "tool_started":
             self._aside(f"* {entry['by'].removeprefix('agents/')} {entry.get('summary') or entry['tool']}")
-        elif kind == "action" and entry["action"] == "passed":
-            self._aside(f"* {entry['by'].removeprefix('agents/')} passes")
-        elif kind in ("notice", "denied") and entry.get("text"):
-            self._aside(f"— {entry['text']}", fg="yellow" if kind == "denied" else None)
-        elif kind == "round_planned" and entry.get("reason"):
-            self._aside(f"— {entry['reason']}")
         elif kind == "turn_started" and entry["attempt"] > 1:
             self.shown.pop(entry["turn"], None)
             self._aside(f"— {entry['agent']} died in the middle of this; asking again")
+        else:
+            self._tell(entry)
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        """One entry that is about the conversation, as every surface tells it."""
+        told = line(entry)
+        if told is not None and entry["kind"] not in self.untold:
+            mark = "*" if entry["kind"] == "action" else "—"
+            self._aside(f"{mark} {told}", fg="yellow" if entry["kind"] in ("denied", "parked", "turn_ended") else None)
+
+    # What a single question does not show: its failures are told at the end, its own plan only with a reason.
+    untold: frozenset[str] = frozenset({"turn_ended", "joined", "saved"})
 
     def finish(self) -> None:
         self._tell_looked()
@@ -261,13 +266,13 @@ class TerminalPrinter(Printer):
             self._aside(f"* {speaker} looks it up in the notes ({times} look-up{'s' * (times != 1)})")
 
     def _name(self, name: str) -> None:
-        click.echo(click.style(f"{name}: ", bold=True), nl=False)
+        self.put(click.style(f"{harmless(name)}: ", bold=True), nl=False)
 
     def _close(self) -> None:
         if self.open is not None:
-            click.echo()
+            self.put()
             self.open = None
 
-    def _aside(self, line: str, fg: str | None = None) -> None:
+    def _aside(self, text: str, fg: str | None = None) -> None:
         self._close()
-        click.echo(click.style(line, dim=fg is None, fg=fg), err=True)
+        self.put(click.style(harmless(text), dim=fg is None, fg=fg), err=True)

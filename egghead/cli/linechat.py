@@ -1,212 +1,69 @@
 """The line chat of `egghead chat ROOM` on a terminal: what the room says as it comes, one line typed at a time.
 
-Commands are a table; every one is an entry appended to the room's log or a call, as for any other client.
+What a command does is `egghead.client.commands`; here its reply is printed and followed. Two ways to type: `editor` on
+a terminal that can be drawn on, else plain lines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from egghead.cli import unknown
 from egghead.cli.chat import NODES, TerminalPrinter
-from egghead.cli.common import asynchronous, connected, options
+from egghead.cli.common import asynchronous, connected, load_config, options, print_json
+from egghead.client.tell import harmless
 from egghead.errors import EggheadError
 
 if TYPE_CHECKING:
     from egghead.client import Client
+    from egghead.client.commands import Desk, Reply
 
 BACKLOG = 20  # entries shown when entering a room
+UNTOLD = frozenset({"turn_started", "round_ended"})
 
 
-@dataclass
-class Here:
-    client: Client
-    room: str
-    author: str
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    own: set[str] = field(default_factory=set)  # ids of what was typed here: it is on the screen already
+class Keyboard(Protocol):
+    """Where lines come from and what is shown goes to. `echo`: a typed line does not stay on the screen by itself."""
 
-    async def append(self, kind: str, **fields: Any) -> None:
-        from egghead.client.follow import append_reliably
-        from egghead.rooms.entries import new_id
+    echo: bool
 
-        entry = {"id": new_id(), "kind": kind, **fields}
-        self.own.add(entry["id"])
-        await append_reliably(self.client.peer, self.room, [entry], 30.0)
+    def put(self, text: str, nl: bool = True) -> None: ...
+    def opened(self, room: str) -> contextlib.AbstractAsyncContextManager[None]: ...
+    async def read(self) -> str | None: ...
 
 
-async def _who(here: Here, rest: str) -> None:
-    for card in await here.client.call("roster", "cards"):
-        flags = [f for f in ("quiet", "idle") if card.get(f)]
-        click.echo(f"  {card['id']:<20} {card['title']}" + (f"  ({', '.join(flags)})" if flags else ""))
+class Plain:
+    """Lines as the terminal gives them, read by one thread for the whole chat: for what cannot be drawn on."""
 
-
-async def _rooms(here: Here, rest: str) -> None:
-    for room in await here.client.call("lobby", "list"):
-        click.echo(f"  {room['room']}")
-
-
-async def _search(here: Here, rest: str) -> None:
-    for hit in await here.client.call("index", "search", query=rest, limit=8):
-        click.echo(f"  [[{hit['id']}]]  {hit['title']}")
-
-
-async def _save(here: Here, rest: str) -> None:
-    saved = await here.client.call("lobby", "save", room=here.room, timeout=60.0)
-    click.echo(f"  saved as [[{saved['record']}]]")
-
-
-async def _quit(here: Here, rest: str) -> None:
-    here.done.set()
-
-
-async def _help(here: Here, rest: str) -> None:
-    for name, (usage, line, _) in COMMANDS.items():
-        click.echo(f"  /{name} {usage}".ljust(24) + line)
-
-
-def _about_agent(kind: str) -> Callable[[Here, str], Awaitable[None]]:
-    async def run(here: Here, rest: str) -> None:
-        agent = rest.strip().removeprefix("@")
-        cards = {card["id"] for card in await here.client.call("roster", "cards")}
-        if agent not in cards:
-            raise EggheadError(unknown("agent", agent, cards))
-        await here.append(kind, agent=agent, author=here.author)
-
-    return run
-
-
-def _plain(kind: str) -> Callable[[Here, str], Awaitable[None]]:
-    async def run(here: Here, rest: str) -> None:
-        await here.append(kind)
-
-    return run
-
-
-async def _topic(here: Here, rest: str) -> None:
-    await here.append("topic", text=rest)
-
-
-async def _budget(here: Here, rest: str) -> None:
-    if not rest.isdigit() or not 1 <= int(rest) <= 1000:
-        raise EggheadError(f"a budget is a number from 1 to 1000, not {rest!r}")
-    await here.append("budget_set", budget=int(rest))
-
-
-# name -> (usage, one line, what it does)
-COMMANDS: dict[str, tuple[str, str, Callable[[Here, str], Awaitable[None]]]] = {
-    "who": ("", "the agents of this node", _who),
-    "rooms": ("", "the live rooms", _rooms),
-    "search": ("TEXT", "search the notes", _search),
-    "invite": ("AGENT", "bring an agent into this room", _about_agent("invited")),
-    "kick": ("AGENT", "take an agent out of this room", _about_agent("kicked")),
-    "mute": ("AGENT", "let an agent speak only when named", _about_agent("muted")),
-    "unmute": ("AGENT", "let it speak again", _about_agent("unmuted")),
-    "topic": ("TEXT", "set the topic", _topic),
-    "budget": ("N", "how many turns a message may cause", _budget),
-    "continue": ("", "go on after the budget was used up", _plain("continued")),
-    "halt": ("", "stop whoever is speaking", _plain("halted")),
-    "save": ("", "write this room's transcript as a note", _save),
-    "help": ("", "this list", _help),
-    "quit": ("", "leave (Ctrl-D)", _quit),
-}
-
-
-@asynchronous
-async def line_chat(room: str, author: str) -> None:
-    """Runs until /quit, Ctrl-D or Ctrl-C; when the node ends meanwhile, it goes on with another."""
-    from egghead.client.connection import NodeGone
-
-    typed, screen = Typed(), Screen()
-    for left in reversed(range(NODES)):
-        try:
-            async with connected(start=True) as client:
-                if client.server is None:
-                    options()["records"] = client.node["records"]
-                await _in_room(Here(client, room, author), typed, screen)
-            return
-        except NodeGone as gone:
-            if not left:
-                raise
-            click.echo(click.style(f"— the node (pid {gone.pid}) has ended; going on with another", dim=True), err=True)
-
-
-async def _in_room(here: Here, typed: Typed, screen: Screen) -> None:
-    opened = await here.client.call("lobby", "open", room=here.room)
-    last = int(opened.get("last", 0))
-    if screen.last is None:
-        click.echo(
-            click.style(
-                f"{here.room} on {here.client.server or here.client.node['records']}. /help lists commands, /quit leaves.",
-                dim=True,
-            )
-        )
-        screen.last = max(0, last - BACKLOG)
-    elif screen.last > last:
-        screen.last = 0  # another log under the same name
-    here.own = screen.own
-    tasks = [
-        asyncio.create_task(_show(here, screen)),
-        asyncio.create_task(_type(here, typed)),
-        asyncio.create_task(here.done.wait()),
-    ]
-    try:
-        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class Screen:
-    """What the person has seen, whatever node it came from. `last`: seq of the last entry, None before the first."""
+    echo = False
 
     def __init__(self) -> None:
-        self.last: int | None = None
-        self.own: set[str] = set()
-        self.printer = RoomPrinter(self.own)
-
-
-class Typed:
-    """Lines from the terminal, read by one thread for the whole chat. `current` was read and has not been sent yet:
-    it outlives the node that it was meant for."""
-
-    def __init__(self) -> None:
-        self.lines: asyncio.Queue[str | None] = asyncio.Queue()
-        self.current: str | None = None
-        self.message = ""  # the id of its entry, so that it is in the log once
-        self.tried = False
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._reading = False
 
-    async def next(self) -> str | None:
+    def put(self, text: str, nl: bool = True) -> None:
+        click.echo(text, nl=nl)
+
+    @asynccontextmanager
+    async def opened(self, room: str) -> AsyncIterator[None]:
+        yield
+
+    async def read(self) -> str | None:
         """The next line; None at the end of the input."""
-        from egghead.rooms.entries import new_id
-
-        if self.current is None:
-            self._read()
-            self.current = await self.lines.get()
-            self.message, self.tried = new_id(), False
-        return self.current
-
-    def sent(self) -> None:
-        """The current line is done with."""
-        self.current = None
+        self._read()
+        return await self._lines.get()
 
     def _read(self) -> None:
         if self._reading:
             return
         self._reading = True
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - importing it gives input() its editing and history
         loop = asyncio.get_running_loop()
 
         def read() -> None:
@@ -217,7 +74,7 @@ class Typed:
                 except (EOFError, KeyboardInterrupt, ValueError):
                     line = None
                 with contextlib.suppress(RuntimeError):  # the chat has ended meanwhile
-                    loop.call_soon_threadsafe(self.lines.put_nowait, line)
+                    loop.call_soon_threadsafe(self._lines.put_nowait, line)
 
         # A daemon thread: a read of the terminal cannot be cancelled, and leaving must not wait for Enter.
         import threading
@@ -225,24 +82,133 @@ class Typed:
         threading.Thread(target=read, daemon=True).start()
 
 
-class RoomPrinter(TerminalPrinter):
-    """As for one message, and people's lines too (but not the one typed here)."""
+class Typed:
+    """The line in hand: it was read and has not been sent yet, and outlives the node that it was meant for."""
 
-    def __init__(self, own: set[str]) -> None:
+    def __init__(self, keyboard: Keyboard) -> None:
+        self.keyboard = keyboard
+        self.current: str | None = None
+        self.message = ""  # the id of its entry, so that it is in the log once
+        self.tried = False
+
+    async def next(self) -> str | None:
+        """The next line; None at the end of the input."""
+        from egghead.rooms.entries import new_id
+
+        if self.current is None:
+            self.current = await self.keyboard.read()
+            self.message, self.tried = new_id(), False
+        return self.current
+
+    def sent(self) -> None:
+        """The current line is done with."""
+        self.current = None
+
+
+class RoomPrinter(TerminalPrinter):
+    """As for one message, and people's lines too (not the one typed here, where that is on the screen already)."""
+
+    untold = UNTOLD
+
+    def __init__(self, keyboard: Keyboard) -> None:
         super().__init__()
-        self._own = own
+        self.keyboard = keyboard
+        self.own: set[str] = set()  # ids of what was typed here
+
+    def put(self, text: str = "", nl: bool = True, err: bool = False) -> None:
+        self.keyboard.put(text, nl)
+
+    def say(self, line: str, fg: str | None = None) -> None:
+        """A line of ours between what the room says."""
+        self._aside(line, fg)
 
     def entry(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "message" and not entry.get("turn"):
-            if entry["id"] not in self._own:
-                self._aside(f"{entry['author']}: {entry['text']}")
+            self._tell_looked()
+            if self.keyboard.echo or entry["id"] not in self.own:
+                self._close()
+                self._name(entry["author"])
+                self.put(harmless(entry["text"]))
             return
-        if entry["kind"] == "turn_ended" and entry["outcome"] == "failed":
-            self._aside(f"— {entry['agent']}: {entry.get('reason') or 'failed'}", fg="yellow")
+        if entry["id"] in self.own and not self.keyboard.echo:
+            return
         super().entry(entry)
 
 
-async def _show(here: Here, screen: Screen) -> None:
+class Screen:
+    """What the person sees of one room, whatever node it comes from. `last`: seq of the last entry, None: none yet."""
+
+    def __init__(self, room: str, keyboard: Keyboard) -> None:
+        self.room = room
+        self.last: int | None = None
+        self.printer = RoomPrinter(keyboard)
+
+
+def keyboard() -> Keyboard:
+    """The editor where the terminal can be drawn on."""
+    if sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        from egghead import paths
+        from egghead.cli.editor import Editor
+
+        return Editor(paths.state_dir() / "chat_history")
+    return Plain()
+
+
+@asynchronous
+async def line_chat(room: str, author: str) -> None:
+    """Runs until /quit, Ctrl-D or Ctrl-C; when the node ends meanwhile, it goes on with another."""
+    from egghead.client.connection import NodeGone
+
+    keys = keyboard()
+    typed, screen = Typed(keys), Screen(room, keys)
+    for left in reversed(range(NODES)):
+        try:
+            async with connected(start=True) as client:
+                if client.server is None:
+                    options()["records"] = client.node["records"]
+                while (going := await _in_room(client, author, typed, screen)) is not None:
+                    screen = Screen(going, keys)
+            return
+        except NodeGone as gone:
+            if not left:
+                raise
+            click.echo(click.style(f"— the node (pid {gone.pid}) has ended; going on with another", dim=True), err=True)
+
+
+async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) -> str | None:
+    """The chat in one room until it is left: the room to go to, None at the end."""
+    from egghead.client.commands import Desk
+
+    opened = await client.call("lobby", "open", room=screen.room, timeout=30.0)
+    last = int(opened.get("last", 0))
+    if screen.last is None:
+        where = client.server or client.node["records"]
+        screen.printer.say(f"{screen.room} on {where}. /help lists commands, /quit leaves.")
+        screen.last = max(0, last - BACKLOG)
+    elif screen.last > last:
+        screen.last = 0  # another log under the same name
+    desk = Desk(client, screen.room, author, screen.printer.own.add)
+    _offer(client, typed.keyboard)
+    async with typed.keyboard.opened(screen.room):
+        showing = asyncio.create_task(_show(client, screen))
+        typing = asyncio.create_task(_type(desk, typed, screen))
+        try:
+            await asyncio.wait({showing, typing}, return_when=asyncio.FIRST_COMPLETED)
+            return typing.result() if typing.done() else showing.result()
+        finally:
+            for task in (showing, typing):
+                task.cancel()
+            await asyncio.gather(showing, typing, return_exceptions=True)
+
+
+def _offer(client: Client, keyboard: Keyboard) -> None:
+    if hasattr(keyboard, "candidates"):
+        from egghead.client.complete import Names
+
+        keyboard.candidates = Names(client).candidates
+
+
+async def _show(client: Client, screen: Screen) -> None:
     from egghead.client.chat import Said
     from egghead.client.connection import sentence
     from egghead.client.follow import RoomReplaced, follow, text
@@ -251,66 +217,94 @@ async def _show(here: Here, screen: Screen) -> None:
     printer = screen.printer
 
     async def stream() -> None:
-        async for piece in text(here.client.peer, here.room):
+        async for piece in text(client.peer, screen.room):
             printer.text(Said(None, piece["turn"], piece["agent"], piece["text"]))
 
     streaming = asyncio.create_task(stream())
     try:
-        async for entry in follow(here.client.peer, here.room, since=screen.last or 0):
+        async for entry in follow(client.peer, screen.room, since=screen.last or 0):
             printer.entry(entry)
             screen.last = entry["seq"]
     except IpcError as error:
-        raise sentence(error, f"rooms/{here.room}") from error
+        raise sentence(error, f"rooms/{screen.room}") from error
     except RoomReplaced as replaced:
         raise EggheadError(str(replaced)) from replaced
     finally:
         streaming.cancel()
 
 
-async def _type(here: Here, typed: Typed) -> None:
-    from egghead.client.chat import post
+async def _type(desk: Desk, typed: Typed, screen: Screen) -> str | None:
+    """Does what is typed, line by line, until a line leads elsewhere: the room to go to, None at the end."""
+    from egghead.client.commands import split
     from egghead.client.connection import sentence
     from egghead.client.follow import AWAY
     from ipc import IpcError
 
-    while not here.done.is_set():
-        line = await typed.next()
-        if line is None:
-            return
+    while (line := await typed.next()) is not None:
         try:
-            if line.strip() and not line.startswith("/"):
-                again, typed.tried = typed.tried, True
-                here.own.add(typed.message)
-                await post(here.client, here.room, line.strip(), here.author, 30.0, typed.message, again)
+            if not line.strip():
+                pass
+            elif (command := split(line)) is None:
+                await _say(desk, typed, screen, line)
+            elif command[0] == "quit":
+                return None
             else:
-                await _line(here, line.strip())
+                reply = await _command(desk, screen, line, command)
+                if reply.room is not None or reply.leave:
+                    typed.sent()
+                    return _next_room(desk, reply)
         except EggheadError as error:
-            click.echo(f"{error}", file=sys.stderr)
+            screen.printer.say(f"{error}", "red")
         except IpcError as error:
-            if here.client.server is not None and isinstance(error, AWAY) and not line.startswith("/"):
+            if desk.client.server is not None and isinstance(error, AWAY):
                 # A laptop may sleep for days: what was typed is sent when the node can be reached again, once.
-                click.echo(click.style(f"— not sent yet: {line.strip()[:60]!r}", dim=True), err=True)
-                await here.client.peer.wait_connected(timeout=1e8)
+                screen.printer.say(f"— not sent yet: {line.strip()[:60]!r}")
+                await desk.client.peer.wait_connected(timeout=1e8)
                 continue
-            click.echo(f"{sentence(error, f'rooms/{here.room}')}", file=sys.stderr)
+            screen.printer.say(f"{sentence(error, f'rooms/{desk.room}')}", "red")
         typed.sent()
+    return None
+
+
+async def _say(desk: Desk, typed: Typed, screen: Screen, line: str) -> None:
+    from egghead.client.chat import post
+    from egghead.client.commands import spoken
+
+    again, typed.tried = typed.tried, True
+    screen.printer.own.add(typed.message)
+    await post(desk.client, desk.room, spoken(line), desk.author, 30.0, typed.message, again)
+
+
+async def _command(desk: Desk, screen: Screen, line: str, command: tuple[str, str]) -> Reply:
+    from egghead.client.commands import run
+
+    if typed_off_screen := screen.printer.keyboard.echo:
+        screen.printer.say(line.strip())
+    reply = await run(desk, *command)
+    for row in (*reply.lines, *(["/quit     leave the chat (Ctrl-D)"] if command == ("help", "") else ())):
+        screen.printer.say(("  " if typed_off_screen else "") + row)
+    return reply
+
+
+def _next_room(desk: Desk, reply: Reply) -> str | None:
+    """Where a reply leads. Who leaves the default room leaves the chat."""
+    if reply.room is not None:
+        return reply.room
+    default = load_config()[0].default_room
+    return default if desk.room != default else None
 
 
 @asynchronous
-async def one_command(room: str, author: str, line: str) -> None:
+async def one_command(room: str, author: str, command: tuple[str, str], as_json: bool = False) -> None:
     """`egghead chat ROOM /command`: as if it had been typed in the room. Raises EggheadError."""
+    from egghead.client.commands import TABLE, Desk, run
+
     async with connected(start=True) as client:
-        await client.call("lobby", "open", room=room)
-        await _line(Here(client, room, author), line)
-
-
-async def _line(here: Here, line: str) -> None:
-    if not line:
+        if command[0] in TABLE and command[0] != "join":
+            await client.call("lobby", "open", room=room, timeout=30.0)
+        reply = await run(Desk(client, room, author), *command)
+    if as_json:
+        print_json(reply.data)
         return
-    if line.startswith("/"):
-        name, _, rest = line[1:].partition(" ")
-        if name not in COMMANDS:
-            raise EggheadError(unknown("command", f"/{name}", [f"/{c}" for c in COMMANDS]))
-        await COMMANDS[name][2](here, rest.strip())
-        return
-    await here.append("message", author=here.author, text=line)
+    for row in reply.lines:
+        click.echo(row)

@@ -21,7 +21,7 @@ from egghead.processes.common import Service, run
 from egghead.processes.room import rooms_directory
 from egghead.rooms.fold import RoomState, empty, fold_all
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
-from egghead.rooms.transcript import Line, line_of, parse, render, restored, speakers
+from egghead.rooms.transcript import Line, line_of, merged, parse, render, restored, speakers
 from ipc import Call, IpcError, Refused, RemoteError, shielded
 from supervisor.aio import ControlError
 
@@ -37,6 +37,7 @@ KEPT_DROPPED = 20
 KEPT_STATES = 64  # folded rooms kept for `show`
 IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved and closed
 SWEEP = 60.0
+SAVE_TRIES = 3
 EPHEMERAL = "ephemeral.json"
 ALREADY = ("already_started", "already_present", "running")
 
@@ -80,10 +81,11 @@ class Lobby:
 
     @shielded
     async def open(self, call: Call, room: str, ephemeral: bool = False) -> dict[str, Any]:
-        """Make sure that the room lives: {room, opened, last}. A saved transcript of that name comes back with it."""
+        """Make sure that the room lives: {room, opened, last, fresh, restored}. A saved transcript of that name comes back
+        with a room that had no log (`fresh`); `restored`: how many messages."""
         room = _checked(room)
         async with self._lock(room):
-            fresh = not os.path.exists(self._path(room))
+            fresh, count = not os.path.exists(self._path(room)), 0
             try:
                 opened = await self._start(room)
             except ControlError as error:
@@ -91,11 +93,11 @@ class Lobby:
             if fresh and opened:
                 if ephemeral:
                     self._set_ephemeral(room, True)
-                await self._restore(room)
+                count = await self._restore(room)
             info = await self._info(room)
         if opened:
             await self._publish("opened", room)
-        return {"room": room, "opened": opened, "last": info.get("last", 0)}
+        return {"room": room, "opened": opened, "last": info.get("last", 0), "fresh": fresh, "restored": count}
 
     async def list_rooms(self, call: Call) -> list[dict[str, Any]]:
         """[{room, last, entries, bytes, opened_at, ephemeral, error?}] of every live room, by name."""
@@ -104,7 +106,7 @@ class Lobby:
         return [self._described(room, info) for room, info in zip(rooms, infos, strict=True)]
 
     async def show(self, call: Call, room: str) -> dict[str, Any]:
-        """One room: as in `list`, and members, muted, topic, budget, quiet."""
+        """One room: as in `list`, and members, muted, topic, budget, quiet, default."""
         room = await self._existing(room)
         state = await self._state(room)
         info = self._described(room, await self._info(room))
@@ -120,6 +122,7 @@ class Lobby:
             "topic": state.topic,
             "budget": budget,
             "quiet": state.quiet,
+            "default": room == self.default,
         }
 
     @shielded
@@ -170,51 +173,64 @@ class Lobby:
         return {"room": room, "record": record}
 
     async def _save(self, room: str) -> dict[str, Any]:
-        lines = await self._lines(room)
+        lines, saved = await self._lines(room)
         if not lines:
             return {"room": room, "record": None, "messages": 0}
         record = f"chat/{room}"
-        fields = {
-            "title": f"Chat in {room}",
-            "body": render(lines),
-            "tags": ["chat", "transcript"],
-            "links": speakers(lines),
-        }
-        peer = self.service.peer
         try:
-            try:
-                current = await peer.call("store", "get", id=record, timeout=10.0)
-            except RemoteError as error:
-                if error.type != "NotFound":
-                    raise
-                made: dict[str, Any] = {"class": "transcript", **fields}
-                await peer.call("store", "create", id=record, timeout=30.0, **made)
-            else:
-                await peer.call(
-                    "store", "update", id=record, changes=fields, revision=current.get("revision"), timeout=30.0
-                )
+            for left in reversed(range(SAVE_TRIES)):
+                try:
+                    await self._write(record, room, lines, saved)
+                    break
+                except RemoteError as error:
+                    # Somebody saved the note in the moment between: what they wrote is read again and kept.
+                    if error.type not in ("Conflict", "Exists") or not left:
+                        raise
         except IpcError as error:
             raise Refused("NotSaved", f"the transcript of {room!r} could not be written: {error}") from None
-        await append_reliably(peer, room, [{"kind": "saved", "record": record}], 10.0)
+        entry = {"kind": "saved", "record": record, "messages": len(lines)}
+        await append_reliably(self.service.peer, room, [entry], 10.0)
         await self._publish("saved", room)
         return {"room": room, "record": record, "messages": len(lines)}
 
-    async def _restore(self, room: str) -> None:
-        """Bring back what a transcript of this name says. Without a store the room is simply new."""
+    async def _write(self, record: str, room: str, lines: list[Line], saved: int) -> None:
+        """The record with these lines. What somebody changed in it by hand since the last save stays."""
+        peer, tags = self.service.peer, ["chat", "transcript"]
+        try:
+            now = await peer.call("store", "get", id=record, timeout=10.0)
+        except RemoteError as error:
+            if error.type != "NotFound":
+                raise
+            fields: dict[str, Any] = {"title": f"Chat in {room}", "body": render(lines), "class": "transcript"}
+            fields |= {"tags": tags, "links": speakers(lines)}
+            await peer.call("store", "create", id=record, timeout=30.0, **fields)
+            return
+        if now.get("cut"):
+            raise Refused("NotSaved", f"the note {record!r} is too long to be written again; rename it, then save")
+        changes = {
+            "body": merged(str(now.get("body") or ""), lines, saved),
+            "tags": list(dict.fromkeys([*(now.get("tags") or ()), *tags])),
+            "links": list(dict.fromkeys([*(now.get("links") or ()), *speakers(lines)])),
+        }
+        await peer.call("store", "update", id=record, changes=changes, revision=now.get("revision"), timeout=30.0)
+
+    async def _restore(self, room: str) -> int:
+        """Bring back what a transcript of this name says: how many messages. Without a store the room is simply new."""
         try:
             record = await self.service.peer.call("store", "get", id=f"chat/{room}", timeout=5.0)
         except IpcError:
-            return
+            return 0
         if record.get("class") != "transcript":
-            return
+            return 0
         entries = restored(parse(str(record.get("body") or "")))
         for start in range(0, len(entries), 100):
             await append_reliably(self.service.peer, room, entries[start : start + 100], 10.0)
+        return len(entries)
 
-    async def _lines(self, room: str) -> list[Line]:
-        """The messages of a room. Raises Refused when it does not answer."""
+    async def _lines(self, room: str) -> tuple[list[Line], int]:
+        """The messages of a room, and how many of them its transcript has. Raises Refused when it does not answer."""
         lines: list[Line] = []
-        last = 0
+        last = saved = 0
         try:
             while True:
                 page = await self.service.peer.call(f"rooms/{room}", "since", seq=last, limit=PAGE, timeout=10.0)
@@ -223,8 +239,11 @@ class Lobby:
                     line = line_of(entry)
                     if line is not None:
                         lines.append(line)
+                        saved += bool(entry.get("restored"))  # came from there
+                    elif entry["kind"] == "saved":
+                        saved = entry.get("messages", len(lines))
                 if not page["more"]:
-                    return lines
+                    return lines, saved
         except IpcError as error:
             raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
 

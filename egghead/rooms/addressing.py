@@ -74,6 +74,29 @@ def mentions(text: str, titles: Mapping[str, str], *, near: bool = True) -> Addr
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Whom a name in a command means: one agent, or none with those it could be. `near`: it was typed otherwise."""
+
+    agent: str | None = None
+    near: bool = False
+    could_be: tuple[str, ...] = ()
+
+
+def named(typed: str, titles: Mapping[str, str], *, near: bool = True) -> Named:
+    """Whom a whole word or title means, by the rules of a mention: id, last segment, title, unique near miss.
+
+    Nothing is cut off: what stands behind a name is not left out, as it is in a message.
+    """
+    word = " ".join(typed.replace("＠", "@").split()).removeprefix("@").removeprefix("agents/").casefold()
+    names = _Names(titles)
+    found = names.whole(word)
+    if found or not near:
+        return Named(found[0]) if len(found) == 1 else Named(could_be=found)
+    close = names.close(word) if word else ()
+    return Named(close[0], near=True) if len(close) == 1 else Named(could_be=close)
+
+
 def broadcast_word(typed: str) -> str | None:
     """`huddle` or `jam` when the word is one of the broadcast words."""
     for prefix in _prefixes(typed):
@@ -155,21 +178,33 @@ class _Names:
 
     def near(self, typed: str) -> tuple[str, ...]:
         """The agents within reach of a slip of the finger, only the closest ones."""
-        best: dict[str, int] = {}
         for prefix in _prefixes(typed):
-            word = prefix.casefold()
-            reach = 0 if len(word) < 3 else 1 if len(word) < 7 else 2
-            letters = set(word)
-            for name, agents in self._all():
-                # One slip changes the set of letters by two at most: this spares a thousand agents the full distance.
-                if abs(len(name) - len(word)) > reach or len(letters.symmetric_difference(name)) > 2 * reach:
-                    continue
-                distance = slips(word, name, reach)
-                if distance <= reach and reach:
-                    for agent in agents:
-                        best[agent] = min(best.get(agent, reach), distance)
-            if best:
-                break
+            found = self.close(prefix.casefold())
+            if found:
+                return found
+        return ()
+
+    def whole(self, word: str) -> tuple[str, ...]:
+        """The agents whose id, else last segment, else title is exactly this folded word."""
+        if word in self.ids:
+            return (self.ids[word],)
+        if word in self.segments:
+            return self.segments[word]
+        return self.titles.get(word) or self.titles.get(word.replace("_", " ").replace("-", " "), ())
+
+    def close(self, word: str) -> tuple[str, ...]:
+        """The agents with a name closest to this folded word, if that is within reach."""
+        best: dict[str, int] = {}
+        reach = 0 if len(word) < 3 else 1 if len(word) < 7 else 2
+        letters = set(word)
+        for name, agents in self._all():
+            # One slip changes the set of letters by two at most: this spares a thousand agents the full distance.
+            if abs(len(name) - len(word)) > reach or len(letters.symmetric_difference(name)) > 2 * reach:
+                continue
+            distance = slips(word, name, reach)
+            if distance <= reach and reach:
+                for agent in agents:
+                    best[agent] = min(best.get(agent, reach), distance)
         closest = min(best.values(), default=0)
         return tuple(agent for agent in sorted(best) if best[agent] == closest)
 

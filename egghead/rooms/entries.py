@@ -226,7 +226,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
         "text": need(_text),
         "remedy": need(_text),
     },
-    ("saved", "lobby"): {"record": need(_name)},
+    ("saved", "lobby"): {"record": need(_name), "messages": may(_number(0, 1 << 53))},
     ("saved", "roster"): {"record": need(_name)},
     ("notice", "lobby"): {"text": need(_text)},
     ("notice", "roster"): {"text": need(_text)},

@@ -81,6 +81,31 @@ def parse(body: str) -> list[Line]:
     return found
 
 
+def merged(body: str, lines: list[Line], saved: int) -> str:
+    """The body of a transcript that reads `body` now, after `lines` were said, `saved` of which it had been given.
+
+    When the first lines are as they were, all are written anew; what stands before the first header stays. When somebody
+    has changed them, what they wrote stays and what was said since then is added.
+    """
+    kept = parse(body)
+    if len(kept) >= saved and kept == lines[: len(kept)]:
+        return _before(body) + render(lines)
+    fresh = lines[saved:]
+    # A save that was cut off after it had written did not tell: its lines are there already.
+    there = next((n for n in range(min(len(fresh), len(kept)), 0, -1) if kept[-n:] == fresh[:n]), 0)
+    if not fresh[there:]:
+        return body
+    return _plain(body).rstrip("\n") + "\n\n" + render(fresh[there:])
+
+
+def _before(body: str) -> str:
+    """What stands before the first header."""
+    rows = _plain(body).split("\n")
+    first = next((at for at, row in enumerate(rows) if _HEADER.match(row)), len(rows))
+    text = "\n".join(rows[:first]).strip("\n")
+    return f"{text}\n\n" if text.strip() else ""
+
+
 def speakers(lines: Iterable[Line]) -> list[str]:
     """Record ids of the agents that spoke, each once, in order."""
     return list(dict.fromkeys(AGENT_PREFIX + line.agent for line in lines if line.agent))

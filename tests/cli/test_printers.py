@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egghead.cli.chat import JsonPrinter, PlainPrinter, Printer, TerminalPrinter, resolve_agent
-from egghead.cli.linechat import RoomPrinter
+from egghead.cli.linechat import Plain, RoomPrinter
 from egghead.client.chat import Round, Said
 from egghead.errors import EggheadError, ExitCode
 
@@ -115,10 +115,27 @@ def test_a_second_attempt_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_own_lines_are_not_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """The line chat shows what others typed, not what was typed here."""
-    printer = RoomPrinter({"m"})
+    """Where the terminal keeps what was typed, the line chat shows what others typed and not that."""
+    printer = RoomPrinter(Plain())
+    printer.own.add("m")
     show(printer, ASKED, Said({**(ASKED.entry or {}), "id": "other", "author": "bob", "text": "hello"}))
-    assert capsys.readouterr().err == "bob: hello\n"
+    assert capsys.readouterr().out == "bob: hello\n"
+
+
+def test_nobody_else_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in what people, agents and records say are shown, not obeyed."""
+    printer = RoomPrinter(Plain())
+    evil = "\x1b[2Jgone\r\x9b1m\a"
+    show(
+        printer,
+        Said({**(ASKED.entry or {}), "author": evil, "text": evil}),
+        Said(None, "t", evil, evil),
+        Said({**(ANSWER.entry or {}), "author": evil, "text": evil + "\n\tend"}),
+        entry("notice", text=evil),
+    )
+    out = "".join(capsys.readouterr())
+    assert not {c for c in out if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160}
+    assert "\\x1b[2Jgone\\x0d\\x9b1m\\x07\n\tend" in out
 
 
 def test_a_turn_that_began_after_the_message_has_read_it() -> None:
