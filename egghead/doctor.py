@@ -6,8 +6,8 @@ import difflib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: the configuration that was read, and the records directory it leads to (None: none)."""
+    """What is examined: the configuration that was read, and the records directory it leads to (None: none).
+
+    `watching`: what the running node's store says of how it finds changes; None: no node runs, or it does not answer.
+    """
 
     config: Config
     config_path: Path
     records: Path | None
     records_fault: str = ""
+    watching: Mapping[str, Any] | None = None
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
@@ -72,17 +76,37 @@ def _records(p: Patient) -> Iterator[Finding]:
 
 
 def _watching(p: Patient) -> Iterator[Finding]:
-    try:
-        limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
-    except (OSError, ValueError):
-        yield Finding("watching", "warn", "this system has no inotify: changes are found by polling")
-        return
     folders = sum(1 for _ in _folders(p.records)) if p.records else 0
-    if folders > limit * 0.8:
+    limit = _watch_limit()
+    more = f"{folders} folders; " + (f"inotify allows {limit} watches" if limit else "this system has no inotify")
+    if p.watching is not None:
+        live = watched(p.watching)
+        yield replace(live, why=f"{live.why}; {more}")
+    elif limit and folders <= limit * 0.8:
+        yield Finding("watching", "ok", more)
+    elif not limit:
+        yield Finding("watching", "ok", f"{more}, so events come from the library watchfiles")
+    if limit and folders > limit * 0.8:
         yield Finding("watching", "warn", f"{folders} folders, and inotify allows {limit} watches",
                       f"sysctl fs.inotify.max_user_watches={max(524288, folders * 2)}")  # fmt: skip
-    else:
-        yield Finding("watching", "ok", f"{folders} folders; inotify allows {limit} watches")
+
+
+def _watch_limit() -> int | None:
+    try:
+        return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def watched(watching: Mapping[str, Any]) -> Finding:
+    """What a store says of how it finds changes, as a finding."""
+    told = f"changes are found {watching['text']}"
+    if watching["by"] not in ("polling", "nothing"):
+        return Finding("watching", "ok", told)
+    fix = "unset watch in the configuration" if watching["why"] == "asked for" else ""
+    if "max_user_watches" in watching["why"]:
+        fix = "sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=1024; the node notices by itself"
+    return Finding("watching", "warn", told, fix)
 
 
 def _folders(root: Path) -> Iterator[str]:

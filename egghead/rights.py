@@ -27,7 +27,7 @@ class Row:
 TABLE: tuple[Row, ...] = (
     Row("read", "call", "rooms/*", ("since", "info"), "read a room's log"),
     Row("read", "call", "lobby", ("list", "show"), "see which rooms there are"),
-    Row("read", "call", "store", ("get", "history", "diff", "trashed", "faults", "agents"), "read notes"),
+    Row("read", "call", "store", ("get", "history", "diff", "trashed", "faults", "watching", "agents"), "read notes"),
     Row(
         "read",
         "call",

@@ -47,8 +47,18 @@ class Watching:
     why: str = ""
     every: float | None = None
 
+    @property
+    def text(self) -> str:
+        """What a person is told: how changes are found."""
+        if self.by == "nothing":
+            return f"by nothing: {self.why}"
+        if self.by == "polling":
+            return f"by polling every {self.every:g} s: {self.why}"
+        return f"by events ({self.by})" + (f", and a look at everything every {self.every:g} s" if self.every else "")
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields and the `text`."""
+        return {**asdict(self), "text": self.text}
 
 
 class Watcher:

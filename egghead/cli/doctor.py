@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,7 +54,7 @@ async def _findings_there(where: str) -> list[Finding]:
 
     from egghead import keys, paths
     from egghead.cli.tree import workers
-    from egghead.doctor import Finding
+    from egghead.doctor import Finding, watched
     from ipc.curve import fingerprint
 
     place = keys.place(where)
@@ -65,6 +65,7 @@ async def _findings_there(where: str) -> list[Finding]:
             await client.call("bus", "ping")
             trip = (time.perf_counter() - began) * 1000
             status = await client.status()
+            watching = await client.call("store", "watching")
     except EggheadError as error:
         return [Finding("server", "fail", str(error), "see docs/lan.md")]
     known = keys.known_server(place)
@@ -82,6 +83,7 @@ async def _findings_there(where: str) -> list[Finding]:
         Finding("processes", "warn", "; ".join(ill), f"egghead --server {place} tree; egghead --server {place} logs")
         if ill
         else Finding("processes", "ok", f"{sum(1 for _ in workers(status['tree']))} running"),
+        watched(watching),
         Finding(
             "confinement",
             "ok" if level == "full" else "warn",
@@ -89,6 +91,17 @@ async def _findings_there(where: str) -> list[Finding]:
             "" if level == "full" else "see docs/confinement.md",
         ),
     ]
+
+
+@asynchronous
+async def _watching() -> dict[str, Any] | None:
+    """What the store of the running node says; None when it does not answer now."""
+    try:
+        async with connected() as client:
+            watching: dict[str, Any] = await client.call("store", "watching", timeout=5.0)
+    except EggheadError:
+        return None
+    return watching
 
 
 def _findings() -> list[Finding]:
@@ -106,7 +119,9 @@ def _findings() -> list[Finding]:
     try:
         found = find_node()
         given = found[1]["records"] if found else options()["records"]
-        patient = doctor.Patient(config, path, node.resolve_records(config, given))
+        patient = doctor.Patient(
+            config, path, node.resolve_records(config, given), watching=_watching() if found else None
+        )
     except (NodeError, EggheadError) as error:
         patient = doctor.Patient(config, path, None, str(error))
     return faults + [f for f in doctor.examine(patient) if not (faults and f.check == "config")]

@@ -107,9 +107,10 @@ async def purge(id_: str | None, older_than: float | None, as_json: bool) -> Non
 @json_option
 @asynchronous
 async def stats(as_json: bool) -> None:
-    """How many notes, tags and links there are, how large they and the index are, and whether it is being built."""
+    """How many notes, tags and links there are, how large they and the index are, whether it is being built, and how changes are found."""
     async with notes() as port:
         counts = await port.index("stats")
+        counts["watching"] = await port.store("watching")
     if as_json:
         print_json(counts)
         return
@@ -118,6 +119,7 @@ async def stats(as_json: bool) -> None:
     click.echo(f"size     {_mib(counts['bytes'])}, index {_mib(counts['index_bytes'])}")
     click.echo(f"tags     {counts['tags']}\nlinks    {counts['links']}")
     click.echo(f"faults   {counts['errors']} notes with an error, {counts['skipped']} files skipped")
+    click.echo(f"changes  are found {counts['watching']['text']}")
     if counts["building"]:
         click.echo("a new index is being built; until it is complete the old one answers")
     if counts["rebuilt"]:

@@ -98,6 +98,11 @@ class LocalNotes:
     def _faults(self) -> Any:
         return {"faults": list(self._notes.faults), "polling": None, "behind": 0}
 
+    def _watching(self) -> Any:
+        from records.watch import Watching
+
+        return Watching("nothing", "no node runs; each command compares the files with the index").to_dict()
+
     def _sync(self) -> Any:
         self._notes.sync()
         return {"notes": self._notes.index.stats()["notes"], "behind": 0}

@@ -24,7 +24,7 @@ from records.keeper import Keeper, Step
 from records.model import Change, Record
 from records.notes import differences, linkers_of
 from records.store import Store, owners
-from records.watch import Watcher
+from records.watch import Watcher, Watching
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -101,6 +101,7 @@ class StoreServer:
             "undo": self.undo,
             "purge": self.purge,
             "faults": self.faults,
+            "watching": self.watching,
             "sync": self.sync,
             "verify": self.verify,
         }
@@ -245,6 +246,12 @@ class StoreServer:
         """`{faults: [text], polling: reason or None, behind: number of files the index has not yet}`."""
         polling = self._watcher.polling if self._watcher is not None else None
         return {"faults": list(self.keeper.faults), "polling": polling, "behind": len(self._behind)}
+
+    async def watching(self, call: Call) -> dict[str, Any]:
+        """How changes of other programs are found now: `{by, why, every, text}`, see `records.watch.Watching`."""
+        if self._watcher is None:
+            return Watching("nothing", "the notes are being read for the first time").to_dict()
+        return self._watcher.watching.to_dict()
 
     # --- writing ---
 

@@ -49,6 +49,7 @@ async def test_a_folder_of_real_notes_opens_untouched(foam: Path) -> None:
     async with running_node(foam) as node:
         stats = await node.index("stats")
         assert stats["notes"] == 86 and stats["errors"] == 0
+        assert (await node.store("watching"))["text"] == "by events (inotify)"
         assert (await node.found("How do I publish my notes with GitHub Pages?"))[
             0
         ] == "user/publishing/publish-to-github-pages"
