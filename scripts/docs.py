@@ -12,12 +12,12 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import docs_lan  # noqa: E402
-import docs_supervisor  # noqa: E402 - this directory and the repository are on the path only now
+import docs_lan
+import docs_supervisor
 
-from egghead import errors  # noqa: E402
-from egghead.cli import cli  # noqa: E402
-from egghead.client.commands import TABLE  # noqa: E402
+from egghead import errors
+from egghead.cli import cli
+from egghead.client.commands import TABLE
 
 PAGE = ROOT / "docs" / "cli.md"
 

@@ -11,28 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from supervisor import policy
 from supervisor.errors import EventsError, TreeError, nearest
-from supervisor.policy.engine import decide_all
-from supervisor.policy.events import (
-    Action,
-    ArmTimer,
-    Boot,
-    CancelTimer,
-    Event,
-    Exited,
-    Ready,
-    Reload,
-    Reloaded,
-    Reply,
-    Request,
-    Start,
-    StartFailed,
-    Stop,
-    Stopped,
-    SupervisorExit,
-    Timer,
-)
-from supervisor.policy.state import State, new
 from supervisor.policy.view import children_of
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown, SupervisorSpec, Tree
 
@@ -71,7 +51,7 @@ def lines(run: Run, events: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     """Drive a run through a checked list of events."""
     for event in (event for event in events if event["at"] < 0):
         run.apply(event)
-    run.feed(Boot())
+    run.feed(policy.Boot())
     yield from run.settle()
     for event in (event for event in events if event["at"] >= 0):
         yield from run.pass_time(event["at"])
@@ -85,9 +65,9 @@ class Run:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.state: State = new(tree)
+        self.state: policy.State = policy.new(tree)
         self.now = 0
-        self.queue: deque[tuple[Event, ...]] = deque()  # what is in one tuple happens at the same instant
+        self.queue: deque[tuple[policy.Event, ...]] = deque()  # what is in one tuple happens at the same instant
         self.running: dict[str, int] = {}  # path -> incarnation
         self.held_starts: dict[str, int] = {}
         self.held_stops: dict[str, int] = {}
@@ -103,7 +83,7 @@ class Run:
 
     # ---- events ------------------------------------------------------------------------------------------------
 
-    def feed(self, *events: Event) -> None:
+    def feed(self, *events: policy.Event) -> None:
         self.queue.append(events)
 
     def apply(self, event: Mapping[str, Any]) -> None:
@@ -118,7 +98,7 @@ class Run:
         elif "release" in event:
             self.release(event["release"])
         elif "reload" in event:
-            self.feed(Reload(event["reload"]))
+            self.feed(policy.Reload(event["reload"]))
         else:
             self.call(event)
 
@@ -128,15 +108,15 @@ class Run:
         for path, _ in dead:
             self.held_stops.pop(path, None)
         if dead:
-            self.feed(*(Exited(path, incarnation, reason) for path, incarnation in dead))  # type: ignore[arg-type]
+            self.feed(*(policy.Exited(path, incarnation, reason) for path, incarnation in dead))  # type: ignore[arg-type]
 
     def release(self, path: str) -> None:
         if path in self.held_starts:
             self.running[path] = self.held_starts.pop(path)
-            self.feed(Ready(path, self.running[path]))
+            self.feed(policy.Ready(path, self.running[path]))
         elif path in self.held_stops:
             self.running.pop(path, None)
-            self.feed(Stopped(path, self.held_stops.pop(path)))
+            self.feed(policy.Stopped(path, self.held_stops.pop(path)))
 
     def call(self, event: Mapping[str, Any]) -> None:
         supervisor = self.state.supervisors.get(event["supervisor"])
@@ -153,7 +133,7 @@ class Run:
             id = spec.id if spec is not None else ""  # without one the call is refused, in its turn
             if supervisor.spec.dynamic and isinstance(spec, ChildSpec):
                 args, spec = spec.args, None
-        self.feed(Request(number, event["call"], event["supervisor"], id, spec, args))
+        self.feed(policy.Request(number, event["call"], event["supervisor"], id, spec, args))
 
     def spec(self, supervisor: SupervisorSpec, wanted: Mapping[str, Any]) -> AnySpec | None:
         """The spec asked for; None when it is not a possible one."""
@@ -172,21 +152,21 @@ class Run:
             when, id = min(due)
             del self.timers[id]
             self.now = max(self.now, int(when))
-            self.feed(Timer(id))
+            self.feed(policy.Timer(id))
             yield from self.settle(when)
         self.now = at
 
     def settle(self, now: float | None = None) -> Iterator[Line]:
         while self.queue:
             self.notice(event for events in self.queue for event in events)
-            self.state, actions = decide_all(self.state, self.queue.popleft(), self.now if now is None else now)
+            self.state, actions = policy.decide_all(self.state, self.queue.popleft(), self.now if now is None else now)
             self.concurrent = self.concurrent or len({*map(self.author, actions)} - {""}) > 1
             for action in actions:
                 line = self.perform(action)
                 if line is not None:
                     yield {"at": self.now, **line}
 
-    def notice(self, events: Iterable[Event]) -> None:
+    def notice(self, events: Iterable[policy.Event]) -> None:
         """Remember whether OTP would do the same in the same order, for those who compare."""
         owners = set()
         for event in events:
@@ -197,33 +177,33 @@ class Run:
                 self.beside = True
         self.concurrent = self.concurrent or len(owners) > 1
 
-    def author(self, action: Action) -> str:
+    def author(self, action: policy.Action) -> str:
         """The supervisor that an action comes from, when it shows in the lines."""
         match action:
-            case Start(path) | Stop(path):
+            case policy.Start(path) | policy.Stop(path):
                 return path.rpartition("/")[0]
-            case Reply(number):
+            case policy.Reply(number):
                 return self.called[number]
             case _:
                 return ""
 
-    def perform(self, action: Action) -> Line | None:
+    def perform(self, action: policy.Action) -> Line | None:
         match action:
-            case Start(path, _, incarnation):
+            case policy.Start(path, _, incarnation):
                 return self.start(path, incarnation)
-            case Stop(path, _, incarnation):
+            case policy.Stop(path, _, incarnation):
                 return self.stop(path, incarnation, action.how)
-            case Reply(_, code, unserved=False):
+            case policy.Reply(_, code, unserved=False):
                 return {"result": code}
-            case Reloaded(ok=False):
+            case policy.Reloaded(ok=False):
                 return {"result": "error"}
-            case SupervisorExit(path):
+            case policy.SupervisorExit(path):
                 return {"supervisor_exit": path}
-            case ArmTimer(id, at):
+            case policy.ArmTimer(id, at):
                 target = self.state.timers.get(id)  # none: it is cancelled further on
                 if target is not None and target.purpose in ("retry", "again"):  # what is held waits for its release
                     self.timers[id] = at
-            case CancelTimer(id):
+            case policy.CancelTimer(id):
                 self.timers.pop(id, None)
             case _:
                 pass
@@ -232,14 +212,14 @@ class Run:
     def start(self, path: str, incarnation: int) -> Line:
         if self.fail[path] > 0:
             self.fail[path] -= 1
-            self.feed(StartFailed(path, incarnation, "as told by the event list"))
+            self.feed(policy.StartFailed(path, incarnation, "as told by the event list"))
             return {"start_failed": path}
         if self.hold_start[path] > 0:
             self.hold_start[path] -= 1
             self.held_starts[path] = incarnation
         else:
             self.running[path] = incarnation
-            self.feed(Ready(path, incarnation))
+            self.feed(policy.Ready(path, incarnation))
         return {"start": path}
 
     def stop(self, path: str, incarnation: int, how: Shutdown) -> Line | None:
@@ -253,7 +233,7 @@ class Run:
             self.held_stops[path] = incarnation
         else:
             self.running.pop(path, None)
-            self.feed(Stopped(path, incarnation))
+            self.feed(policy.Stopped(path, incarnation))
         return {"stop": path}
 
     def which_children(self) -> dict[str, list[list[str]]]:
@@ -276,12 +256,12 @@ def _startable(wanted: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _about(event: Event) -> tuple[str, str]:
+def _about(event: policy.Event) -> tuple[str, str]:
     """The supervisor that an event of a simulation goes to, and the child that it is about (none: a call)."""
     match event:
-        case Request():
+        case policy.Request():
             return event.supervisor, ""
-        case Ready(path) | StartFailed(path) | Exited(path) | Stopped(path):
+        case policy.Ready(path) | policy.StartFailed(path) | policy.Exited(path) | policy.Stopped(path):
             owner, _, id = path.rpartition("/")
             return owner, id
         case _:

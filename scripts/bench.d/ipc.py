@@ -30,8 +30,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE / "measured")]
 
-from contender import nothing_left  # noqa: E402
-from ipc_plan import PLANS, Plan  # noqa: E402
+from contender import nothing_left
+from ipc_plan import PLANS, Plan
 
 CURVE = "1.3"  # of plain, at most
 NETWORK = "network"

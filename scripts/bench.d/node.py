@@ -17,8 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import FOAM  # noqa: E402 - the repository is on the path only now
-from tests.e2e.node import COMMAND, Home, serving  # noqa: E402
+from tests.conftest import FOAM
+from tests.e2e.node import COMMAND, Home, serving
 
 NOTES = 100
 AGENT = "---\nclass: agent\ntitle: {0}\ntags: [{0}]\n---\nYou know about {0}.\n"

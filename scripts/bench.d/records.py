@@ -23,9 +23,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE / "measured")]
 
-import memories  # noqa: E402
-import running  # noqa: E402
-from shelf import Shelf  # noqa: E402
+import memories
+import running
+from shelf import Shelf
 
 FIRST, SEARCH, FASTER = 2.5, 2.0, 10.0  # times the floor at most, times raw FTS5 at most, times basic-memory at least
 TYPING, WARM, VISIBLE, MEMORY = 20.0, 2.0, 50.0, 300.0  # ms p95; s at 100,000; ms p95; MiB at 100,000

@@ -22,10 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from egghead.client import Client  # noqa: E402 - the repository is on the path only now
-from egghead.paths import RuntimeDir  # noqa: E402
-from egghead.processes.roster import SETTLE  # noqa: E402
-from tests.e2e.node import Home, serving  # noqa: E402
+from egghead.client import Client
+from egghead.paths import RuntimeDir
+from egghead.processes.roster import SETTLE
+from tests.e2e.node import Home, serving
 
 NOTE = "---\nclass: agent\ntitle: Scout\ntags: [woods]\n---\nYou know the woods. This is edition {0}.\n"
 LIMIT = 300.0  # ms, p95, of an idle machine

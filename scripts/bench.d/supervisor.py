@@ -23,9 +23,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE / "measured")]
 
-import others  # noqa: E402
-from contender import Contender, closing, floor, forkserver, nothing_left, supervised  # noqa: E402
-from stand import cpu, rss  # noqa: E402
+import others
+from contender import Contender, closing, floor, forkserver, nothing_left, supervised
+from stand import cpu, rss
 
 RATIO = 1.5  # of the floor, at most
 IDLE_CPU = 0.5  # percent of one core, at most

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, Shutdown, Tree
 
@@ -28,7 +28,7 @@ Method = Literal[
     "park",
     "unpark",
 ]
-METHODS: tuple[Method, ...] = Method.__args__  # type: ignore[attr-defined]
+METHODS: tuple[Method, ...] = get_args(Method)
 Code = Literal[
     "ok", "not_found", "running", "restarting", "already_present", "already_started", "error"
 ]  # "forbidden" is the shell's to say

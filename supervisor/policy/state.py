@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from supervisor.policy.events import ExitReason, Request
 from supervisor.spec import NOTHING, AnySpec, ChildSpec, SupervisorSpec, Tree, process_name
 
 Status = Literal["waiting", "starting", "running", "stopping", "restarting", "terminated", "parked"]
-STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+STATUSES: tuple[Status, ...] = get_args(Status)
 Phase = Literal["new", "up", "lost", "leaving", "stopping", "done"]  # leaving: lost, and asked to stop
 Purpose = Literal["start", "retry", "again", "kill"]  # of a timer; retry: counted already
 LIVE: frozenset[Status] = frozenset({"starting", "running", "stopping"})

@@ -7,7 +7,7 @@ outcome is carried out is theirs; which one it is, is said in this file only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from supervisor.policy.events import Method
 from supervisor.policy.state import STATUSES, Phase, Purpose, Status
@@ -15,7 +15,7 @@ from supervisor.policy.state import STATUSES, Phase, Purpose, Status
 # ---- the whole tree x everything that the shell can say -----------------------------------------------------------
 
 EventKind = Literal["boot", "report", "request", "timer", "stop", "launcher lost", "reload"]
-EVENT_KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
+EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 # start: everything, in order. take: what Boot will start. hear, act: see the tables of reports and timers below.
 # queue: into the mailbox of the supervisor. refuse: answered at once, with an error. stop: in reverse order, or all
 # killed. collect: only remember who is gone; after the last one the tree starts again (lost) or ends (leaving).
@@ -40,7 +40,7 @@ PHASES: Mapping[Phase, Mapping[EventKind, TreeOutcome]] = {
 # ---- a child x what is reported of its current life -----------------------------------------------------------------
 
 ReportKind = Literal["ready", "start_failed", "exited", "stopped"]
-REPORT_KINDS: tuple[ReportKind, ...] = ReportKind.__args__  # type: ignore[attr-defined]
+REPORT_KINDS: tuple[ReportKind, ...] = get_args(ReportKind)
 Outcome = Literal["started", "failed", "died", "gone", "ignored"]
 
 
@@ -62,7 +62,7 @@ REPORTS: Mapping[Status, Mapping[ReportKind, Outcome]] = {
 # ---- a child x the calls on it ----------------------------------------------------------------------------------------
 
 ChildMethod = Literal["start_child", "terminate_child", "restart_child", "delete_child", "park", "unpark"]
-CHILD_METHODS: tuple[ChildMethod, ...] = ChildMethod.__args__  # type: ignore[attr-defined]
+CHILD_METHODS: tuple[ChildMethod, ...] = get_args(ChildMethod)
 # start, stop, delete and park are done and then answered (`ok`; a start that fails: `error`); all else is the answer
 Done = Literal["start", "stop", "delete", "park"]
 Said = Literal["not_found", "running", "restarting", "already_present", "already_started", "error"]

@@ -118,13 +118,26 @@ class Shell:
     def stopped(self, path: str) -> list[str]:
         return self.send(Stopped(path, self.stopping.pop(path), "terminated"))
 
-    def call(self, method: str, supervisor: str = "demo", id: str = "", **keys: Any) -> Reply | None:
+    def call(self, method: str, supervisor: str = "demo", id: str = "", **keys: Any) -> Reply:
+        """Make a call that is answered at once, well or not."""
+        reply = self.ask(method, supervisor, id, **keys)
+        assert reply is not None, f"{method} waits"
+        return reply
+
+    def ask(self, method: str, supervisor: str = "demo", id: str = "", **keys: Any) -> Reply | None:
         """Make a call; its reply, or None while there is none yet."""
         number = next(self.numbers)
-        self.done = self.send(Request(number, method, supervisor, id, **keys))  # type: ignore[arg-type]
-        return self.answered(number)
+        self.done = self.send(Request(number, method, supervisor, id, **keys))  # type: ignore[arg-type]  # any word
+        return self.answer(number)
 
-    def answered(self, number: int) -> Reply | None:
+    def answered(self, number: int) -> Reply:
+        """The reply to a call that was made before, which there is by now."""
+        reply = self.answer(number)
+        assert reply is not None, f"request {number} waits"
+        return reply
+
+    def answer(self, number: int) -> Reply | None:
+        """The reply to a call, or None while there is none yet."""
         replies = self.replies.get(number, [])
         assert len(replies) <= 1, f"request {number} was answered {len(replies)} times"
         return replies[0] if replies else None

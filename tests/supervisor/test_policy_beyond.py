@@ -58,10 +58,10 @@ def test_parked_after_failing_starts() -> None:
 def test_unpark() -> None:
     """An unparked child is started with a fresh budget."""
     shell = parked()
-    assert shell.call("unpark", "pool", "x").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("unpark", "pool", "x").code == "ok"
     assert shell.exit("demo/pool/x") == ["start demo/pool/x"]
-    assert shell.call("unpark", "pool", "x").code == "running"  # type: ignore[union-attr]
-    assert shell.call("unpark", "pool", "nobody").code == "not_found"  # type: ignore[union-attr]
+    assert shell.call("unpark", "pool", "x").code == "running"
+    assert shell.call("unpark", "pool", "nobody").code == "not_found"
 
 
 def test_unpark_fails() -> None:
@@ -76,13 +76,13 @@ def test_unpark_fails() -> None:
 def test_park_on_request() -> None:
     """A running child can be parked; it is stopped and kept. A parked child is forgotten by terminate_child."""
     shell = parked()
-    assert shell.call("park", "pool", "y").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("park", "pool", "y").code == "ok"
     assert shell.done == ["stop demo/pool/y"]
     assert shell.children("demo/pool") == {"x": "parked", "y": "parked"}
-    assert shell.call("start_child", "pool", "y").code == "already_present"  # type: ignore[union-attr]
-    assert shell.call("terminate_child", "pool", "y").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("start_child", "pool", "y").code == "already_present"
+    assert shell.call("terminate_child", "pool", "y").code == "ok"
     assert shell.children("demo/pool") == {"x": "parked"}
-    assert shell.call("park", "demo", "pool").code == "error"  # type: ignore[union-attr]
+    assert shell.call("park", "demo", "pool").code == "error"
 
 
 def test_unpark_of_another_state() -> None:
@@ -150,7 +150,7 @@ def test_backoff_of_a_group() -> None:
     """A group is stopped at once, and started together after the wait; calls are answered meanwhile."""
     shell = Shell(tree("one_for_all", worker("a", backoff=Backoff(initial=2)), worker("b")))
     assert shell.exit("demo/a") == ["stop demo/b"]
-    assert shell.call("which_children").value == [["b", "terminated"], ["a", "restarting"]]  # type: ignore[union-attr]
+    assert shell.call("which_children").value == [["b", "terminated"], ["a", "restarting"]]
     assert shell.pass_time(2) == ["start demo/a", "start demo/b"]
 
 
@@ -158,7 +158,7 @@ def test_terminate_ends_the_wait() -> None:
     """A child terminated while it waits for its restart is not started when the time comes."""
     shell = Shell(tree("one_for_one", worker("a", backoff=Backoff(initial=1))))
     shell.exit("demo/a")
-    assert shell.call("terminate_child", id="a").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("terminate_child", id="a").code == "ok"
     assert shell.timers == {}
     assert shell.pass_time(5) == []
 
@@ -202,7 +202,7 @@ def test_optional_at_boot() -> None:
     shell.failing["demo/a"] = 1
     assert shell.send(Boot()) == ["fail demo/a", "start demo/b"]
     assert shell.children() == {"a": "terminated", "b": "running"}
-    assert shell.call("restart_child", id="a").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("restart_child", id="a").code == "ok"
 
 
 def test_optional_temporary() -> None:
@@ -235,22 +235,22 @@ def test_optional_in_a_restart() -> None:
 def test_dynamic_starts_in_parallel() -> None:
     """Children of a dynamic supervisor start side by side; calls on one wait only for itself."""
     shell = Shell(tree("one_for_one", pool()), slow=("demo/pool/x", "demo/pool/y"))
-    assert shell.call("start_child", "pool", "x") is None
-    assert shell.call("start_child", "pool", "y") is None
-    assert shell.call("terminate_child", "pool", "x") is None
+    assert shell.ask("start_child", "pool", "x") is None
+    assert shell.ask("start_child", "pool", "y") is None
+    assert shell.ask("terminate_child", "pool", "x") is None
     which = shell.call("which_children", "pool")
     assert which is not None and which.value == [["y", "starting"], ["x", "starting"]]
     shell.ready("demo/pool/y")
-    assert shell.answered(2) is not None and shell.answered(1) is None
+    assert shell.answer(2) is not None and shell.answer(1) is None
     assert shell.ready("demo/pool/x") == ["stop demo/pool/x"]
-    assert [shell.answered(number).code for number in (1, 3)] == ["ok", "ok"]  # type: ignore[union-attr]
+    assert [shell.answered(number).code for number in (1, 3)] == ["ok", "ok"]
 
 
 def test_dynamic_stop_in_parallel() -> None:
     """A dynamic supervisor that ends stops all its children at the same time, starting ones too."""
     shell = Shell(tree("one_for_one", pool()), slow=("demo/pool/z",))
     for id in ("x", "y", "z"):
-        shell.call("start_child", "pool", id)
+        shell.ask("start_child", "pool", id)
     shell.stubborn = {"demo/pool/x", "demo/pool/y"}
     done = shell.send(StopTree())
     assert sorted(done) == ["stop demo/pool/x", "stop demo/pool/y", "stop demo/pool/z"]
@@ -305,7 +305,7 @@ def test_stop_before_boot_and_after_the_end() -> None:
     shell = Shell(tree("one_for_one", worker("a")), boot=False)
     assert shell.send(StopTree()) == [f"exit {EXIT_STOPPED}"]
     assert shell.send(Boot(), StopTree(), LauncherLost()) == []
-    assert shell.call("which_children").code == "error"  # type: ignore[union-attr]
+    assert shell.call("which_children").code == "error"
 
 
 @pytest.mark.parametrize(("shutdown", "wait"), [(3.0, 3), ("brutal_kill", 0)])
@@ -314,12 +314,12 @@ def test_shutdown_of_a_supervisor(shutdown: float | str, wait: int) -> None:
     inner = SupervisorSpec("s", children=(worker("x"), worker("y")), shutdown=shutdown)  # type: ignore[arg-type]
     shell = Shell(tree("one_for_one", inner))
     shell.stubborn = {"demo/s/x", "demo/s/y"}
-    shell.call("terminate_child", id="s")
+    shell.ask("terminate_child", id="s")
     if wait:
         assert shell.done == ["stop demo/s/y"]
         shell.done = shell.pass_time(wait)
     assert sorted(shell.done) == ["kill demo/s/x", "kill demo/s/y"]
-    assert shell.answered(1).code == "ok"  # type: ignore[union-attr]
+    assert shell.answered(1).code == "ok"
 
 
 # ---- a lost launcher -----------------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ def test_launcher_lost_during_boot() -> None:
 def test_launcher_lost_answers_open_calls() -> None:
     """Calls under way when the launcher dies are answered."""
     shell = Shell(tree("one_for_one", pool(), worker("a")), slow=("demo/pool/x",))
-    assert shell.call("start_child", "pool", "x") is None
+    assert shell.ask("start_child", "pool", "x") is None
     lose(shell)
     reply = shell.answered(1)
     assert reply is not None and reply.unserved

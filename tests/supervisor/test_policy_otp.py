@@ -108,7 +108,7 @@ def test_busy_supervisor_queues() -> None:
     shell.slow = {"demo/a"}
     shell.exit("demo/a")
     assert shell.exit("demo/b") == []
-    assert shell.call("terminate_child", "demo", "b") is None
+    assert shell.ask("terminate_child", "demo", "b") is None
     assert shell.exit("demo/other/x") == ["start demo/other/x"]
     assert shell.ready("demo/a") == ["start demo/b", "stop demo/b"]
 
@@ -118,11 +118,11 @@ def test_terminate_overtakes_the_retry() -> None:
     shell = abc(intensity=5)
     shell.slow = {"demo/a"}
     shell.exit("demo/a")
-    assert shell.call("terminate_child", "demo", "a") is None
+    assert shell.ask("terminate_child", "demo", "a") is None
     from supervisor.policy import StartFailed
 
     assert shell.send(StartFailed("demo/a", shell.starting.pop("demo/a"), "told")) == []
-    assert shell.answered(1) is not None
+    assert shell.answer(1) is not None
     assert shell.children()["a"] == "terminated"
 
 
@@ -132,7 +132,7 @@ def test_stop_overtakes_a_restart_loop() -> None:
     shell = Shell(tree("one_for_one", inner))
     shell.slow = {"demo/s/x"}
     shell.exit("demo/s/x")
-    shell.call("terminate_child", "demo", "s")
+    shell.ask("terminate_child", "demo", "s")
     from supervisor.policy import StartFailed
 
     assert shell.send(StartFailed("demo/s/x", shell.starting.pop("demo/s/x"), "told")) == []
@@ -212,11 +212,11 @@ def test_calls_on_a_restarting_child() -> None:
 def test_start_child_static() -> None:
     """A started child comes last in order; its id is then taken, whether it runs or not."""
     shell = abc()
-    assert shell.call("start_child", spec=worker("d")).code == "ok"  # type: ignore[union-attr]
+    assert shell.call("start_child", spec=worker("d")).code == "ok"
     assert list(shell.children()) == ["a", "b", "c", "d"]
-    assert shell.call("start_child", spec=worker("d")).code == "already_started"  # type: ignore[union-attr]
+    assert shell.call("start_child", spec=worker("d")).code == "already_started"
     shell.call("terminate_child", id="d")
-    assert shell.call("start_child", spec=worker("d")).code == "already_present"  # type: ignore[union-attr]
+    assert shell.call("start_child", spec=worker("d")).code == "already_present"
 
 
 def test_start_child_fails() -> None:
@@ -233,7 +233,7 @@ def test_restart_child_fails() -> None:
     shell = abc()
     shell.call("terminate_child", id="a")
     shell.failing["demo/a"] = 1
-    assert shell.call("restart_child", id="a").code == "error"  # type: ignore[union-attr]
+    assert shell.call("restart_child", id="a").code == "error"
     assert shell.children()["a"] == "terminated"
     assert shell.state.supervisors["demo"].restarts == ()
 
@@ -251,7 +251,7 @@ def test_terminated_on_request_is_not_significant() -> None:
     shell = Shell(
         tree("one_for_one", worker("a", restart="transient", significant=True), auto_shutdown="any_significant")
     )
-    assert shell.call("terminate_child", id="a").code == "ok"  # type: ignore[union-attr]
+    assert shell.call("terminate_child", id="a").code == "ok"
     assert shell.state.phase == "up"
 
 
@@ -269,13 +269,13 @@ def test_restarting_child_is_still_significant() -> None:
 def test_dynamic_calls() -> None:
     """Under a dynamic supervisor, terminate forgets the child, and restart and delete are refused."""
     shell = Shell(tree("one_for_one", pool(max_children=2)))
-    assert [shell.call("start_child", "pool", id).code for id in ("x", "x", "y", "z")] == [  # type: ignore[union-attr]
+    assert [shell.call("start_child", "pool", id).code for id in ("x", "x", "y", "z")] == [
         *("ok", "already_started", "ok", "error")
     ]
-    assert shell.call("restart_child", "pool", "x").code == "error"  # type: ignore[union-attr]
-    assert shell.call("delete_child", "pool", "x").code == "error"  # type: ignore[union-attr]
-    assert shell.call("terminate_child", "pool", "x").code == "ok"  # type: ignore[union-attr]
-    assert shell.call("terminate_child", "pool", "x").code == "not_found"  # type: ignore[union-attr]
+    assert shell.call("restart_child", "pool", "x").code == "error"
+    assert shell.call("delete_child", "pool", "x").code == "error"
+    assert shell.call("terminate_child", "pool", "x").code == "ok"
+    assert shell.call("terminate_child", "pool", "x").code == "not_found"
 
 
 def test_which_and_count_children() -> None:
@@ -313,7 +313,7 @@ def test_names_are_unique() -> None:
     reply = shell.call("start_child", spec=worker("x"))
     assert reply is not None and reply.code == "error" and "already used" in reply.detail
     codes(shell, ("terminate_child", "a"), ("delete_child", "a"))
-    assert shell.call("start_child", spec=worker("a")).code == "ok"  # type: ignore[union-attr]
+    assert shell.call("start_child", spec=worker("a")).code == "ok"
 
 
 @pytest.mark.parametrize("method", ["which_children", "count_children", "start_child", "terminate_child"])
@@ -322,8 +322,8 @@ def test_call_on_an_ending_dynamic_supervisor(method: str) -> None:
     shell = Shell(tree("one_for_one", pool()))
     shell.call("start_child", "pool", "x")
     shell.stubborn = {"demo/pool/x"}
-    shell.call("terminate_child", "demo", "pool")
-    assert shell.call(method, "pool", "x") is None
+    shell.ask("terminate_child", "demo", "pool")
+    assert shell.ask(method, "pool", "x") is None
     shell.stopped("demo/pool/x")
     reply = shell.answered(3)
     assert reply is not None and reply.code == "error" and reply.unserved
@@ -335,7 +335,7 @@ def test_call_on_an_ending_supervisor() -> None:
     shell = Shell(tree("one_for_one", inner, intensity=5))
     shell.stubborn = {"demo/s/y"}
     shell.exit("demo/s/x")
-    assert shell.call("which_children", "s") is None
+    assert shell.ask("which_children", "s") is None
     shell.stopped("demo/s/y")
     reply = shell.answered(1)
     assert reply is not None and reply.code == "error" and reply.unserved

@@ -264,7 +264,7 @@ def test_a_template_and_children_that_are_busy() -> None:
     """One that is starting is started anew when it is there; one that dies meanwhile comes back by the new template."""
     shell = with_pool(boot(pool(intensity=5)), "y")
     shell.slow = {"demo/pool/x"}
-    shell.call("start_child", "pool", "x")
+    shell.ask("start_child", "pool", "x")
     shell.stubborn = {"demo/pool/y"}
     assert run(shell, pool(intensity=5, t_args={"v": 2}), intensity=9) == ["stop pool/y"]
     shell.slow = set()
@@ -410,7 +410,7 @@ def test_a_child_that_dies_before_its_turn() -> None:
 def test_a_death_that_was_to_restart_others() -> None:
     """A child that died just before it is replaced still takes its group along."""
     shell = Shell(tree("one_for_all", worker("a"), worker("b"), intensity=9), slow=("demo/x",))
-    shell.call("start_child", spec=worker("x"))
+    shell.ask("start_child", spec=worker("x"))
     assert run(shell, changed("a"), worker("b"), strategy="one_for_all", intensity=9) == []
     assert shell.exit("demo/a") == []
     shell.slow = set()

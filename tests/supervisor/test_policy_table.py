@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 
@@ -62,7 +63,7 @@ def running() -> Shell:
 def stopping() -> Shell:
     shell = _static()
     shell.stubborn = {"demo/b"}
-    shell.call("terminate_child", "demo", "b")
+    shell.ask("terminate_child", "demo", "b")
     return shell
 
 
@@ -215,9 +216,9 @@ def test_calls_wait_for_a_busy_supervisor(busy: Status) -> None:
     """No call finds a child that waits for its start, starts or stops: the call waits until that is over."""
     shell = STATES[busy]()
     assert all(
-        shell.call(method, "demo", "b") is None for method in ("terminate_child", "restart_child", "delete_child")
+        shell.ask(method, "demo", "b") is None for method in ("terminate_child", "restart_child", "delete_child")
     )
-    assert shell.call("which_children") is None
+    assert shell.ask("which_children") is None
     for path in list(shell.starting):
         shell.ready(path)
     for path in list(shell.starting):
@@ -312,8 +313,8 @@ def test_tables_are_total() -> None:
     assert set(REPORTS) == set(TRIED_AGAIN) == set(STATUSES) and set(CALLS) == {*STATUSES, "absent"}
     assert all(set(row) == set(REPORT_KINDS) for row in REPORTS.values())
     assert all(set(row) == set(CHILD_METHODS) for row in CALLS.values())
-    assert set(PHASES) == set(Phase.__args__) and all(set(row) == set(EVENT_KINDS) for row in PHASES.values())  # type: ignore[attr-defined]
-    assert set(TIMERS) == set(Purpose.__args__)  # type: ignore[attr-defined]
-    assert set(EVENT_KIND) == set(Event.__args__) and set(EVENT_KIND.values()) == set(EVENT_KINDS)  # type: ignore[attr-defined]
+    assert set(PHASES) == set(get_args(Phase)) and all(set(row) == set(EVENT_KINDS) for row in PHASES.values())
+    assert set(TIMERS) == set(get_args(Purpose))
+    assert set(EVENT_KIND) == set(get_args(Event)) and set(EVENT_KIND.values()) == set(EVENT_KINDS)
     assert set(METHODS) == {*CHILD_METHODS, "which_children", "count_children"}
     assert {call for calls in REFUSED.values() for call in calls} <= set(CHILD_METHODS)

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from supervisor.policy.view import counts
 from supervisor.simulate import Run, check_events, lines
@@ -35,7 +35,7 @@ class Scenario(NamedTuple):
 # only the order between them, which is the Erlang scheduler's, is not ours. race: so too, but that order decided what
 # came out. beside: a dynamic supervisor went on beside a held child, or ended, where OTP's waits (docs/supervisor.md).
 Verdict = Literal["equal", "reordered", "race", "beside", "different"]
-VERDICTS: tuple[Verdict, ...] = Verdict.__args__  # type: ignore[attr-defined]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 DRIVER = Path(__file__).with_name("otp_driver.escript")
 ESCRIPT = shutil.which("escript")
