@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import posixpath
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from records.ids import key_of
@@ -51,7 +52,7 @@ ATTACHMENTS = tuple(
 MAX_NODES = 5000
 
 
-def name_keys(path: str, stem: str, wanted: str, title: str, aliases: list[str]) -> list[tuple[str, int]]:
+def name_keys(path: str, stem: str, wanted: str, title: str, aliases: Iterable[str]) -> list[tuple[str, int]]:
     """Every key a link may use for a note, with the rank at which it is looked up."""
     keys = [(key_of(wanted), BY_ID)]
     if wanted != stem:

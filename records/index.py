@@ -34,8 +34,8 @@ class Index(IndexFile):
     # --- writing ---
 
     def apply(self, upserts: Iterable[Upsert] = (), removals: Iterable[str] = ()) -> int:
-        """Put and remove notes in one transaction; number of rows touched. `upserts`: Records, or their dicts (with `size`,
-        `mtime_ns`, `inode`), or `{path, size, mtime_ns, inode, skipped: reason}`; `removals`: paths. Raises IndexBroken."""
+        """Put and remove notes in one transaction; number of rows touched. `upserts`: Records or Rows (see `records.rows`), or
+        `{path, size, mtime_ns, inode, skipped: reason}`; `removals`: paths. Raises IndexBroken, and what `upserts` raises."""
         touched = 0
         stems: set[str] = set()
         with self._transaction() as db:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"11/{VERSION}"
+SCHEMA_VERSION = f"12/{VERSION}"
 
+# `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
+# first index is written as many small pieces, and merging those costs as much as all the rest of writing.
 SCHEMA = """
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE notes(
@@ -27,6 +29,7 @@ CREATE INDEX notes_created ON notes(created, id);
 CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
 CREATE TABLE texts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, cut TEXT NOT NULL, body TEXT NOT NULL);
 CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
+INSERT INTO fts(fts, rank) VALUES('hashsize', 8388608);
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
 CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
     PRIMARY KEY(key, rank, note)) WITHOUT ROWID;

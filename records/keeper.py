@@ -15,9 +15,9 @@ from typing import Any
 from records.catalog import Catalog, Entry
 from records.errors import NotFound, RecordError
 from records.ids import id_of
-from records.index_rows import terms_of
 from records.model import Change, FileStat, Record
 from records.notes import read_upsert
+from records.rows import Row, row_of
 from records.store import Store
 
 STEP_FILES = 64
@@ -32,12 +32,17 @@ MAX_TERMS_BODY = 1_000_000  # characters; of a longer note the index finds the t
 class Step:
     """A bounded piece of work done: what to tell the index, and whom to tell what."""
 
-    upserts: list[dict[str, Any]] = field(default_factory=list)
+    upserts: list[Row | dict[str, Any]] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.upserts or self.removals)
+
+    @property
+    def paths(self) -> list[str]:
+        """The files it is about."""
+        return [upsert.path if isinstance(upsert, Row) else upsert["path"] for upsert in self.upserts] + self.removals
 
 
 class Keeper:
@@ -200,17 +205,11 @@ def _inhabited(root: Path) -> bool:
         return False
 
 
-def wire(upsert: Record | dict[str, Any]) -> dict[str, Any]:
-    """An upsert as the message to the index holds it: with its terms, so that two processes share the work of a first index."""
-    data = upsert.to_dict() if isinstance(upsert, Record) else upsert
-    if "skipped" in data:
-        return data
-    size = len(data["body"])
-    if size > MAX_MESSAGE_BODY:
-        data["body"] = data["body"][:MAX_MESSAGE_BODY]
-    elif size <= MAX_TERMS_BODY:
-        data["terms"] = terms_of(data)
-    return data
+def wire(upsert: Record | dict[str, Any]) -> Row | dict[str, Any]:
+    """An upsert as the message to the index holds it: as rows, so that two processes share the work of a first index."""
+    if not isinstance(upsert, Record):
+        return upsert
+    return row_of(upsert, most=MAX_MESSAGE_BODY, cut=len(upsert.body) <= MAX_TERMS_BODY)
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

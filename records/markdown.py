@@ -40,6 +40,7 @@ _INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
 _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
 _EMPHASIS = re.compile(r"[*_`]{1,3}(?:(?=\S)|(?<=\S[*_`])|(?<=\S[*_`]{2})|(?<=\S[*_`]{3}))")
 _SPLIT = re.compile(r"[\s,]+")
+_WORD, _NUMBERS_TOO = (str, int), (str, int, float)  # made once: `str | int` is a new object each time
 
 
 def parse_markdown(
@@ -77,10 +78,10 @@ def assemble(
     meta = {key: value for key, value in fields.items() if key not in FIELDS}
     plain_id = id_of(path)
     wanted = fields.get("id")
-    id_ = str(wanted).strip() if isinstance(wanted, str | int) and not isinstance(wanted, bool) else ""
+    id_ = str(wanted).strip() if isinstance(wanted, _WORD) and not isinstance(wanted, bool) else ""
     title = fields.get("title")
-    title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
-    for key, known in (("title", str | int | float), ("tags", str | list)):
+    title = " ".join(str(title).split()) if isinstance(title, _NUMBERS_TOO) else ""
+    for key, known in (("title", _NUMBERS_TOO), ("tags", (str, list))):
         if fields.get(key) is not None and not isinstance(fields[key], known):
             meta[key] = fields[key]  # kept as `class` is: who wrote it should be told, not guess why it has no effect
     if not title:
@@ -98,9 +99,9 @@ def assemble(
         class_=kind,
         tags=tuple(dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags")) if tag.strip("#"))),
         links=tuple(words(fields.get("links"))),
-        created=str(created) if isinstance(created, str | int) else stamp(created_ns or updated_ns),
+        created=str(created) if isinstance(created, _WORD) else stamp(created_ns or updated_ns),
         updated=stamp(updated_ns),
-        author=str(fields["author"]) if isinstance(fields.get("author"), str | int) else author,
+        author=str(fields["author"]) if isinstance(fields.get("author"), _WORD) else author,
         body=body,
         outline=outline,
         wikilinks=wikilinks,
@@ -122,7 +123,7 @@ def words(value: Any) -> list[str]:
     if isinstance(value, str):
         return [word for word in _SPLIT.split(value) if word]
     if isinstance(value, list):
-        return [str(item).strip() for item in value if isinstance(item, str | int | float) and str(item).strip()]
+        return [str(item).strip() for item in value if isinstance(item, _NUMBERS_TOO) and str(item).strip()]
     return []
 
 

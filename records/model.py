@@ -9,13 +9,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 CLASSES = ("durable", "inbox", "deliberation", "transcript", "agent", "skill")
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading of the body. `level` 1-6, `position` is the character offset of its line."""
 
     level: int
@@ -23,8 +22,7 @@ class Heading:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A link found in the body. `kind`: wiki, embed, or markdown (then `target` is a path without its extension)."""
 
     target: str
@@ -90,17 +88,8 @@ class Record:
             "created": self.created,
             "updated": self.updated,
             "author": self.author,
-            "outline": [{"level": h.level, "text": h.text, "position": h.position} for h in self.outline],
-            "wikilinks": [
-                {
-                    "target": link.target,
-                    "fragment": link.fragment,
-                    "display": link.display,
-                    "position": link.position,
-                    "kind": link.kind,
-                }
-                for link in self.wikilinks
-            ],
+            "outline": [heading._asdict() for heading in self.outline],
+            "wikilinks": [link._asdict() for link in self.wikilinks],
             "aliases": list(self.aliases),
             "meta": dict(self.meta),
             "format": self.format,
@@ -173,8 +162,8 @@ class Change:
 def stamp(ns: int) -> str:
     """Nanoseconds since the epoch as RFC 3339 UTC with milliseconds; impossible times become the epoch."""
     try:
-        moment = datetime.fromtimestamp(ns / 1e9, UTC)
+        moment = datetime.fromtimestamp(ns / 1e9, UTC).replace(tzinfo=None)
     except (OverflowError, OSError, ValueError):
         # A file with an mtime in the year 60000 must not stop a scan.
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+        moment = datetime(1970, 1, 1)
+    return moment.isoformat(timespec="milliseconds") + "Z"

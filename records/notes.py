@@ -6,8 +6,10 @@ without it, open with `read_only=True`.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from records.index import Index
 from records.model import Change, FileStat, Hit, Record
 from records.store import PRIVATE, Store
 
-BATCH_NOTES = 500
-BATCH_BYTES = 4 * 2**20
+BATCH_NOTES = 2000  # of one transaction: each of them costs a sorting of its words, and a kill loses the last
+BATCH_BYTES = 16 * 2**20
+TOLD_EVERY = 500  # files between two calls of `progress`
 
 
 class Notes:
@@ -76,17 +79,12 @@ class Notes:
         self.faults = faults
         self.indexed = True
         difference = catalog.compare(seen.values())
-        changes = []
+        changes: list[Change] = []
         moved: set[str] = set()
         removals = list(difference.removed)
-        batch: list[Record | dict[str, Any]] = []
-        size = 0
-        for done, path in enumerate(difference.changed):
+
+        def read(path: str) -> Record | dict[str, Any] | None:
             upsert = read_upsert(self.store, seen[path])
-            if upsert is None:
-                continue
-            batch.append(upsert)
-            size += seen[path].size
             if isinstance(upsert, Record):
                 source = catalog.get(difference.moved.get(path, ""))
                 if source is not None and source.revision == upsert.revision:
@@ -97,15 +95,26 @@ class Notes:
                 kind = "renamed" if source else "updated" if known else "created"
                 previous = known.class_ if known else None
                 changes.append(Change(kind, upsert.id, path, upsert.class_, previous, upsert.revision))
-            if len(batch) >= BATCH_NOTES or size >= BATCH_BYTES:
-                self.index.apply(batch, removals)
-                batch, removals, size = [], [], 0
-                self._progress(done + 1, len(difference.changed))
-        if batch or removals:
-            self.index.apply(batch, removals)
+            return upsert
+
+        with seldom_collected():
+            for first, batch in _batches(difference.changed, seen):
+                # Read within the transaction, a few at a time: so many notes are never in memory at once.
+                told = self._told(first, batch, len(difference.changed))
+                self.index.apply((upsert for path in told if (upsert := read(path)) is not None), removals)
+                removals = []
+        if removals:
+            self.index.apply((), removals)
         self.index.complete()
         gone = [entry for path in difference.removed if path not in moved and (entry := catalog.get(path)) is not None]
         return [Change("removed", catalog.id_at(e.path), e.path, e.class_, e.class_) for e in gone] + changes
+
+    def _told(self, first: int, paths: Iterable[str], total: int) -> Iterator[str]:
+        """The same paths; meanwhile `progress` hears of them. `first`: how many were before."""
+        for done, path in enumerate(paths, first + 1):
+            yield path
+            if done % TOLD_EVERY == 0:
+                self._progress(done, total)
 
     def _put(self, record: Record, *gone: str) -> Record:
         # Read again: the record may carry the id that it was asked for by, the index wants the one that it claims.
@@ -222,6 +231,27 @@ class Notes:
         self._writable()
         self.index.rebuild(reason)
         return self._sync()
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Look for cycles in memory less often: values of notes have none, and each look is at thousands of them."""
+    often = gc.get_threshold()
+    gc.set_threshold(max(often[0], 20_000), *often[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
+
+
+def _batches(paths: Sequence[str], seen: Mapping[str, FileStat]) -> Iterator[tuple[int, Sequence[str]]]:
+    """(how many before it, paths) of what goes into one transaction each."""
+    first = size = 0
+    for end, path in enumerate(paths, 1):
+        size += seen[path].size
+        if end - first >= BATCH_NOTES or size >= BATCH_BYTES or end == len(paths):
+            yield first, paths[first:end]
+            first, size = end, 0
 
 
 def read_upsert(store: Store, stat: FileStat) -> Record | dict[str, Any] | None:

@@ -15,9 +15,11 @@ from typing import Any
 
 from records.index import Index
 from records.model import FileStat, Record
-from records.notes import BATCH_BYTES, BATCH_NOTES, read_upsert
+from records.notes import read_upsert
 from records.store import Store
 
+BATCH_NOTES = 500
+BATCH_BYTES = 4 * 2**20
 EVERY_TERM = 20_000  # notes up to which each place of each term is compared; above, how often each term stands
 SHOWN = 100  # differences that are told one by one
 _MASK = 2**64 - 1

@@ -86,6 +86,8 @@ def analyse(text: str) -> str:
 
 def _piece(piece: str) -> str:
     """The terms of a text without white space, a space before each."""
+    if piece.isascii() and piece.isalnum():
+        return " " + _terms(piece)  # one word, as most are
     return "".join([" " + found for word in _words(piece) if (found := _TERMS[word])])
 
 
@@ -139,6 +141,8 @@ def is_weak_gram(term: str) -> bool:
 
 
 def _terms(word: str) -> str:
+    if word.isascii() and word.islower():
+        return stem(word) if len(word) <= _LONGEST else word[:_LONGEST]
     out = word_terms(word)
     if 3 < len(word) <= _LONGEST and not word.islower():
         parts = _CAMEL.split(word)

@@ -199,7 +199,7 @@ class StoreServer:
         try:
             await self._peer.call("index", "apply", upserts=step.upserts, removals=step.removals, timeout=INDEX_TIMEOUT)
         except IpcError as error:
-            paths = [upsert["path"] for upsert in step.upserts] + step.removals
+            paths = step.paths
             if not self._behind:
                 logger.warning("the index did not take %d files and will be told again: %s", len(paths), error)
             self._behind.update(paths)

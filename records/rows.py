@@ -1,0 +1,102 @@
+"""What a note is in the tables of the index, as plain tuples. Pure: no SQL, no files.
+
+Making a row costs more than writing it, so the process that reads the files does it, and the one that writes the index
+gets rows: `Row` is made of nothing but texts, numbers and lists, and travels as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from records import graph, ranking
+from records.ids import id_of, key_of
+from records.markdown import listed
+from records.model import Record
+from records.text import analyse, fold, folded_words
+
+MAX_BODY = 8 * 2**20  # characters of one note that are searched
+
+
+class Row(NamedTuple):
+    """A note as its tables have it, all but its number. `note`, `tags`, `links`: what follows the number there; `names`: what
+    stands before it. `cut`: the terms of the body, None: still to be found. `labels`: terms of title, names, headings, tags."""
+
+    path: str
+    stem: str
+    wanted: str
+    note: Sequence[Any]
+    size: int
+    cut: str | None
+    body: str
+    labels: Sequence[str]
+    names: Sequence[Sequence[Any]]
+    words: Sequence[str]
+    tags: Sequence[Sequence[str]]
+    links: Sequence[Sequence[Any]]
+
+
+def row_of(record: Record, *, most: int = MAX_BODY, cut: bool = True) -> Row:
+    """A note as rows. `most`: characters of the body that are kept; `cut` False: its terms are left to `with_terms`."""
+    path, wanted, title, stat = record.path, record.id, record.title, record.stat
+    body = record.body if len(record.body) <= most else record.body[:most]
+    stem = id_of(path)
+    tags, aliases = record.tags, record.aliases
+    outline = [(heading.level, heading.text, heading.position) for heading in record.outline]
+    note = (
+        path, stem, wanted, wanted, title, record.class_, _json(tags), _json(record.links), _json(aliases),
+        record.created, record.updated, record.author, record.format, _json(outline), _json(record.meta),
+        record.revision, record.error, *(stat.mark if stat is not None else (0, 0, 0)),
+    )  # fmt: skip
+    links = [
+        (place, link.kind, link.target, *_keys(link.target), link.fragment, link.display, link.position)
+        for place, link in enumerate(record.wikilinks)
+    ]
+    if record.links:
+        links += [
+            (place, "listed", target, *_keys(listed(target)), "", "", -1)
+            for place, target in enumerate(record.links, len(links))
+        ]
+    return Row(
+        path, stem, wanted, note, len(body), ranking.cut_text(outline, body) if cut else None, body,
+        labels(title, aliases, stem, wanted, outline, tags), graph.name_keys(path, stem, wanted, title, aliases),
+        name_words(title, aliases, tags, stem), [(fold(tag), tag) for tag in tags], links,
+    )  # fmt: skip
+
+
+def with_terms(row: Row) -> Row:
+    """A row with the terms of its body, whoever made it."""
+    if row.cut is not None:
+        return row
+    return row._replace(cut=ranking.cut_text(json.loads(row.note[_OUTLINE]), row.body))
+
+
+_OUTLINE = 13  # its place in `Row.note`
+
+
+def labels(
+    title: str, aliases: Iterable[str], stem: str, wanted: str, outline: Iterable[Sequence[Any]], tags: Iterable[str]
+) -> tuple[str, str, str, str]:
+    """The columns of the full-text table before the body: title, names, headings, tags."""
+    names = " ".join((*aliases, stem, "" if wanted == stem else wanted))
+    headings = " ".join([str(heading[1]) for heading in outline])
+    return analyse(title), analyse(names), analyse(headings), analyse(" ".join(tags))
+
+
+def name_words(title: str, aliases: Iterable[str], tags: Iterable[str], stem: str) -> list[str]:
+    """Words that a slip of the hand is compared with, each once."""
+    return list({word for word in folded_words(" ".join((title, *aliases, *tags, stem))) if 3 <= len(word) <= 40})
+
+
+def _keys(target: str) -> tuple[str, str]:
+    """What a link's target is compared by: all of it, and its last part."""
+    key = key_of(target)
+    return key, key.rpartition("/")[2]
+
+
+def _json(value: Any) -> str:
+    return _dumps(value) if value else ("{}" if isinstance(value, dict) else "[]")
+
+
+_dumps = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
