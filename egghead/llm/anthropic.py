@@ -41,7 +41,7 @@ from egghead.llm.shapes import (
     call_names,
 )
 from egghead.llm.sse import Sse
-from egghead.llm.wire import Wire, as_json, words
+from egghead.llm.wire import Wire, as_json, figure, tool_input, words
 
 if TYPE_CHECKING:
     from egghead.llm.registry import Entry
@@ -158,7 +158,7 @@ class Parser:
             raise StreamBroken(f"{self._provider} sent an event that is no JSON: {words(event.data[:80])!r}")
         try:
             return self._take(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             # Total over what a server may send: a field of another type is its fault, told as such.
             raise StreamBroken(
                 f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
@@ -195,8 +195,8 @@ class Parser:
     def _count(self, usage: Any) -> None:
         """Figures are running totals: what comes later replaces what came before."""
         for key in _USAGE:
-            if isinstance(value := (usage or {}).get(key), int):
-                self._usage[key] = value
+            if (value := (usage or {}).get(key)) is not None:
+                self._usage[key] = figure(value)
 
     def _begin(self, index: int, block: dict[str, Any]) -> Sequence[Event]:
         self._blocks[index] = {**block, "parts": []}
@@ -231,15 +231,6 @@ class Parser:
 
 
 _USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-
-
-def tool_input(text: str, given: Any = None) -> dict[str, Any]:
-    """The arguments of a tool call. What a model wrote that is no JSON object is handed to the tool under a name that
-    it refuses: the model then reads what was wrong with it, and writes it again."""
-    if not text.strip():
-        return dict(given) if isinstance(given, dict) else {}
-    data = as_json(text)
-    return data if isinstance(data, dict) else {"not_a_json_object": text[:1000]}
 
 
 def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:

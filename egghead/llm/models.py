@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from egghead.llm.provider import Model
@@ -23,6 +22,8 @@ _DATED = re.compile(r"-(20\d{6}|20\d\d-\d\d-\d\d|latest)$")
 @functools.cache
 def shipped() -> dict[str, Any]:
     """The table: {"date", "sources", "models": {kind: {model: row}}}."""
+    import tomllib  # late: the zygote imports this module and never the table
+
     text = (importlib.resources.files("egghead.llm") / "models.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

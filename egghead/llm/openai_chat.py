@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from egghead.llm import models
-from egghead.llm.anthropic import tool_input
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -42,7 +41,7 @@ from egghead.llm.shapes import (
     call_names,
 )
 from egghead.llm.sse import Sse
-from egghead.llm.wire import Wire, as_json, words
+from egghead.llm.wire import Wire, as_json, figure, tool_input, words
 
 if TYPE_CHECKING:
     from egghead.llm.registry import Entry
@@ -89,6 +88,7 @@ _NO_CREDIT = re.compile(
 _NO_MODEL = re.compile(
     r"model.{0,80}(not found|does not exist|not exist|is not available)|model_not_found|no such model", re.I
 )
+_TROUBLE = ("server_error", "overloaded_error", "api_error", "internal_server_error", "service_unavailable")
 _REASONS: dict[str, StopReason] = {
     "tool_calls": "tool_use",
     "function_call": "tool_use",
@@ -195,7 +195,7 @@ class Parser:
             raise failure(self._provider, self._model, 0, data)
         try:
             return self._take(data)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             # Total over what a server may send: a field of another type is its fault, told as such.
             raise StreamBroken(
                 f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
@@ -261,10 +261,9 @@ def _plain(content: Any) -> str:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """Neutral figures: what was read from a cache is taken out of the input."""
     details = usage.get("prompt_tokens_details") or {}
-    cached = int(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0)
-    prompt = int(usage.get("prompt_tokens") or 0)
-    cached = min(cached, prompt)
-    return Usage(prompt - cached, int(usage.get("completion_tokens") or 0), cached, 0)
+    prompt = figure(usage.get("prompt_tokens"))
+    cached = min(prompt, figure(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")))
+    return Usage(prompt - cached, figure(usage.get("completion_tokens")), cached, 0)
 
 
 def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:
@@ -285,7 +284,7 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
     if status == 429 or code == "rate_limit_exceeded":
         return RateLimited(f"{provider} takes no more requests for now: {said}", after)
-    if status >= 500 or status in (408, 409) or kind in ("server_error", "overloaded_error"):
+    if status >= 500 or status in (408, 409) or kind in _TROUBLE:
         return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
     return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
 

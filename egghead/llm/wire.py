@@ -40,6 +40,8 @@ logger = logging.getLogger("egghead.llm")
 
 MAX_ERROR = 64 * 1024  # bytes read of an error's body
 MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
+MAX_DEPTH = 64  # of the arguments of a tool call
+MAX_FIGURE = 2**53  # tokens
 MAX_SHOWN = 300  # characters of a provider's own words in a sentence of ours
 
 
@@ -242,7 +244,8 @@ def check_url(name: str, url: str) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ProviderMissing(f"the base_url of {name} cannot be used: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    # A host is looked up in the network: what cannot be one is told from a server that is not there.
+    if parsed.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", parsed.host):
         raise ProviderMissing(f"the base_url of {name} must begin with https:// or http:// and name a host")
 
 
@@ -270,11 +273,47 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def as_json(body: bytes | str) -> Any:
-    """The value, or None for what is no JSON."""
+    """The value, or None for what is no JSON. NaN and Infinity are none; half a surrogate pair, which JSON can say and
+    UTF-8 cannot, becomes U+FFFD."""
     try:
-        return json.loads(body)
+        data = json.loads(body, parse_constant=_no_constant)
+        lone = b"\\ud" in body.lower() if isinstance(body, bytes) else "\\ud" in body.lower()
+        return _paired(data) if lone else data
     except (ValueError, RecursionError):
         return None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _paired(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_paired(item) for item in value]
+    return {_paired(k): _paired(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def figure(value: Any) -> int:
+    """A count of tokens; what is none counts nothing."""
+    return min(value, MAX_FIGURE) if isinstance(value, int) and value > 0 else 0
+
+
+def tool_input(text: str, given: Any = None) -> dict[str, Any]:
+    """The arguments of a tool call. What a model wrote that is no JSON object is handed to the tool under a name that
+    it refuses: the model then reads what was wrong with it, and writes it again."""
+    data = as_json(text) if text.strip() else given or {}
+    return data if isinstance(data, dict) and _sane(data, MAX_DEPTH) else {"not_a_json_object": text[:1000]}
+
+
+def _sane(value: Any, depth: int) -> bool:
+    """Whether a value can cross the bus: not endlessly deep, and no number that has no room in 64 bits."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    if not isinstance(value, dict | list):
+        return True
+    return depth > 0 and all(_sane(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
 
 
 def words(text: Any) -> str:

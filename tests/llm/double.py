@@ -392,7 +392,11 @@ class Double:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its reply. False when the connection is over."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        first = await reader.readexactly(1)
+        if first == b"\x16":  # TLS: said in plain, as nginx does
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+            return False
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         _, path, _ = head[0].split(" ")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
@@ -584,7 +588,6 @@ class _Anthropic:
 
     def usual(self, code: int) -> dict[str, Any]:
         kinds = {
-            400: "invalid_request_error",
             401: "authentication_error",
             402: "billing_error",
             403: "permission_error",
@@ -593,7 +596,8 @@ class _Anthropic:
             429: "rate_limit_error",
             529: "overloaded_error",
         }
-        return self.error(kinds.get(code, "api_error"), f"a {code} as scripted")
+        kind = kinds.get(code, "api_error" if code >= 500 else "invalid_request_error")
+        return self.error(kind, f"a {code} as scripted")
 
     def overflow(self, asked: Asked) -> dict[str, Any]:
         most = max(1, asked.tokens - 1)
