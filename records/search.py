@@ -18,7 +18,7 @@ from records.query import Query
 from records.ranking import READ, Candidate, Memory, Term, best, cut_note
 from records.snippets import excerpt
 from records.stopwords import PHRASES, ignorable
-from records.text import distance, fold, is_gram, is_weak_gram, raw_words, stem, terms, word_terms
+from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, terms, word_terms
 
 CANDIDATES = 40
 MAX_TERMS = 40
@@ -142,6 +142,9 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
     if is_gram(term):
         if len(term) == 1 and not docs:
             _prefixes(db, found, term, term, 20, frequency)
+        for other in kana(term):
+            if _docs(db, other, frequency):
+                found.forms.setdefault(other, 0.9)
         return found
     if last and len(word) >= 2:
         _prefixes(db, found, word, term, 24, frequency)
@@ -159,6 +162,8 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
         _hyphened(db, found, word, frequency)
     if not found.forms and len(word) >= 7:
         _halves(db, found, word, frequency)
+    if not found.forms and len(term) >= 5:
+        _beginnings(db, found, term, frequency)
     if not found.docs:
         # As rare as its best form, so that an inflection weighs what its word weighs.
         found.docs = max((_docs(db, form, frequency) for form in found.forms), default=0)
@@ -282,6 +287,14 @@ def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, 
             if len(part) >= 4 and _docs(db, part, frequency):
                 term.forms[part] = 0.4
                 return
+
+
+def _beginnings(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """The last resort, in languages whose endings nobody here knows: words that begin as this one does, most of it."""
+    size = max(4, (3 * len(word) + 4) // 5)
+    near = [form for form in _range(db, word[:size], 100, frequency) if len(form) - size <= 4]
+    for form in sorted(near, key=lambda form: (-frequency[form], form))[:4]:
+        term.forms[form] = 0.35
 
 
 def _join_neighbours(

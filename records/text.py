@@ -11,7 +11,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Iterator
 
-VERSION = f"5/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
+from records import variants
+
+VERSION = f"6/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
 
 # Letters, digits and the combining marks that `\w` leaves out (Indic vowels, Thai tones, points, accents, ZWNJ).
 _MARKS = (
@@ -31,14 +33,23 @@ _RUNS = re.compile(rf"[{_PAIRED}]+|[{_TRIPLED}]+|[^{_PAIRED}{_TRIPLED}]+")
 _GRAM = re.compile(rf"[{_PAIRED}{_TRIPLED}]")
 _HIRAGANA = re.compile(r"[\u3040-\u309f\u30fc]+\Z")
 _DROPPED = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f]"
+    "[\u02b9-\u02bf\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f]"
 )
 _LETTERS = str.maketrans(
     {
-        "ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ħ": "h",
-        "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ئ": "ي", "ؤ": "و", "ة": "ه", "ک": "ك", "ς": "σ",
+        **variants.table(),
+        "ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ħ": "h", "ə": "e", "ɛ": "e", "ɔ": "o",
+        "ŋ": "n", "ɓ": "b", "ɗ": "d", "ƙ": "k", "ґ": "г", "ә": "э", "ө": "о", "ү": "у", "ұ": "у", "қ": "к", "ғ": "г", "ң": "н", "ҳ": "х",
+        "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ے": "ي", "ئ": "ي", "ؤ": "و", "ة": "ه", "ہ": "ه", "ھ": "ه", "ۀ": "ه",
+        "ں": "ن", "ک": "ك", "ς": "σ", "ँ": "ं",
     }
 )  # fmt: skip
+# Before a consonant, where others write a dot above the letter before.
+_NASAL = re.compile("[\u0919\u091e\u0923\u0928\u092e]\u094d(?=[\u0915-\u0939])")
+
+
+_TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
+_TO_HIRAGANA = {code + 0x60: code for code in range(0x3041, 0x3097)}
 
 
 class _Known(dict[str, str]):
@@ -74,6 +85,8 @@ def fold(word: str) -> str:
         return word.lower()
     text = unicodedata.normalize("NFKD", word.casefold())
     text = _DROPPED.sub("", text).translate(_LETTERS)
+    if "\u094d" in text:
+        text = _NASAL.sub("\u0902", text)
     return unicodedata.normalize("NFC", text)
 
 
@@ -140,6 +153,11 @@ def is_weak_gram(term: str) -> bool:
     return _HIRAGANA.match(term) is not None
 
 
+def kana(term: str) -> set[str]:
+    """A gram with kana as somebody else would write it: all of it in the one or in the other."""
+    return {term.translate(_TO_KATAKANA), term.translate(_TO_HIRAGANA)} - {term}
+
+
 def _terms(word: str) -> str:
     if word.isascii() and word.islower():
         return stem(word) if len(word) <= _LONGEST else word[:_LONGEST]
@@ -174,6 +192,8 @@ _GREEK = ["ους", "ουσ", "ουν", "ουμε", "οντας", "ησεις", 
 _DEVANAGARI = ["ाओं", "ियों", "ियाँ", "ियां", "ाएँ", "ाएं", "ुओं", "ुएँ", "ुएं", "ाऊँ", "ाते", "ाता", "ाती", "ाना", "ाने", "ानी", "ेंगे", "ेगा", "ेगी", "ूंगा", "तें", "ते", "ता", "ती", "ना", "नी", "ने", "कर", "ाकर", "ों", "ें", "ीं", "ाँ", "ां", "े", "ो", "ि", "ी", "ा", "ु", "ू", "ं", "ँ"]  # fmt: skip
 _ARABIC_HEAD = ("وال", "بال", "كال", "فال", "ال", "لل", "و")
 _ARABIC_TAIL = ("ها", "ان", "ات", "ون", "ين", "يه", "هم", "نا", "ه", "ي")
+_ETHIOPIC_HEAD = "የለበከ"
+_ETHIOPIC_TAIL = ("ዎችን", "ዎች", "ችን", "ን", "ና", "ም")
 _HEBREW_HEAD = "והבלמשכ"
 _HEBREW_TAIL = ("ים", "ות", "יות", "יה", "ה", "ת", "י")
 
@@ -190,9 +210,11 @@ _LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS = map(_by_length, (_L
 
 def stem(word: str) -> str:
     """A folded word without its likely ending. Idempotence is not promised; equal in gives equal out."""
+    first = word[:1]
+    if "\u1200" <= first <= "\u135a" and len(word) >= 2:
+        return _stem_ethiopic(word)
     if len(word) < 4 or word[-1].isdigit():
         return word
-    first = word[0]
     if first < "\u0250":
         return _stem_latin(word)
     if "\u0400" <= first <= "\u052f":
@@ -206,6 +228,18 @@ def stem(word: str) -> str:
     if "\u0590" <= first <= "\u05ff":
         return _stem_hebrew(word)
     return word
+
+
+def _stem_ethiopic(word: str) -> str:
+    """Without of, for, in, from before it; an ending turns the vowel of the last syllable, so that one is left out."""
+    if len(word) >= 3 and word[0] in _ETHIOPIC_HEAD:
+        word = word[1:]
+    for tail in _ETHIOPIC_TAIL:
+        if word.endswith(tail) and len(word) - len(tail) >= 2:
+            word = word[: -len(tail)]
+            break
+    last = ord(word[-1])
+    return word[:-1] + chr(last - last % 8 + 5) if 0x1200 <= last <= 0x1357 else word
 
 
 def _strip(word: str, endings: dict[int, frozenset[str]], least: int, rounds: int) -> str:

@@ -1,9 +1,10 @@
 """How well search finds: the judged queries of tests/search, ours beside plain FTS5 defaults in the same run.
 
-    scripts/bench search [--show]
+    scripts/bench search [--show] [--set NAME]
 
 Plain FTS5 is what a person would write first: title, tags and body, `unicode61`, bm25, all words and, when nobody has them all, any of
 them. nDCG@10 with gains 2^grade - 1. `--show` prints the queries (not of the hold-out) whose best note is not first.
+Totals are printed by split, by collection and split, and by language.
 """
 
 from __future__ import annotations
@@ -26,16 +27,13 @@ from records import Notes
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGED = ROOT / "tests" / "search" / "judged.json"
+WORLD = ROOT / "tests" / "search" / "world"
 FOLDERS = {
     "foam": ROOT / "tests" / "samples" / "foam" / "notes",
     "multilingual": ROOT / "tests" / "librarian" / "multilingual" / "notes",
     "hold-out": ROOT / "tests" / "librarian" / "hold-out" / "notes",
 }
-GROUPS = {
-    "English": "en", "German, Dutch, Swedish": "de nl sv", "French, Spanish, Italian, Portuguese": "fr es it pt",
-    "Polish, Russian, Ukrainian": "pl ru uk", "Finnish, Hungarian, Turkish": "fi hu tr", "Greek, Arabic, Hebrew, Hindi": "el ar he hi",
-    "Chinese, Japanese, Korean, Thai": "zh ja ko th", "Vietnamese, Indonesian": "vi id",
-}  # fmt: skip
+ORDER = ("split", "set", "language")
 Search = Callable[[str], list[str]]
 
 
@@ -59,7 +57,7 @@ class Score:
 
 @dataclass
 class Scores:
-    """Of ours and of plain FTS5, by split and by group of languages."""
+    """Of ours and of plain FTS5, by split, by collection and split, and by language."""
 
     ours: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
     plain: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
@@ -94,15 +92,44 @@ def plain_fts(notes: Notes) -> Search:
     return search
 
 
-def measure(judged: list[dict[str, Any]]) -> Scores:
+def judged() -> list[dict[str, Any]]:
+    """Every judged query: `{set, split, lang, q, want}`, `want` note id -> grade."""
+    found: list[dict[str, Any]] = json.loads(JUDGED.read_text(encoding="utf-8"))
+    for file in sorted(WORLD.glob("*.txt")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line[:2] in ("? ", "! "):
+                text, _, grades = line[2:].rpartition(" => ")
+                want = {f"{file.stem}/{note}": int(grade) for note, grade in (one.split(":") for one in grades.split())}
+                split = "hold" if line[0] == "!" else "tune"
+                found.append({"set": "world", "split": split, "lang": file.stem, "q": text, "want": want})
+    return found
+
+
+def place_notes(name: str, folder: Path) -> None:
+    """Put the notes of a collection into an empty folder."""
+    if name != "world":
+        shutil.copytree(FOLDERS[name], folder, dirs_exist_ok=True)
+        return
+    for file in sorted(WORLD.glob("*.txt")):
+        (folder / file.stem).mkdir(parents=True)
+        notes = re.split(r"^= ", re.split(r"^[?!] ", file.read_text(encoding="utf-8"), flags=re.M)[0], flags=re.M)[1:]
+        for number, note in enumerate(notes, 1):
+            first, _, body = note.partition("\n")
+            title, _, tags = first.partition(" | ")
+            text = f"---\ntitle: {json.dumps(title, ensure_ascii=False)}\ntags: [{tags}]\n---\n\n{body}"
+            (folder / file.stem / f"{number}.md").write_text(text, encoding="utf-8")
+
+
+def measure(queries: list[dict[str, Any]]) -> Scores:
     """Ask every query of both."""
     scores = Scores()
-    for name, folder in FOLDERS.items():
+    for name in dict.fromkeys(query["set"] for query in queries):
         with tempfile.TemporaryDirectory(prefix="egghead-bench-") as place:
-            copy = Path(shutil.copytree(folder, Path(place) / "notes"))
-            with Notes(copy) as notes:
+            folder = Path(place) / "notes"
+            place_notes(name, folder)
+            with Notes(folder) as notes:
                 plain = plain_fts(notes)
-                for query in (query for query in judged if query["set"] == name):
+                for query in (query for query in queries if query["set"] == name):
                     ours, theirs = [hit.id for hit in notes.search(query["q"], limit=10)], plain(query["q"])
                     for group in groups(query):
                         scores.ours[group].add(ours, query["want"])
@@ -110,22 +137,24 @@ def measure(judged: list[dict[str, Any]]) -> Scores:
                     if query["split"] != "hold" and (
                         not ours or query["want"].get(ours[0], 0) < max(query["want"].values())
                     ):
-                        scores.missed.append(f"{query['q']!r}: {ours[:3]}, wanted {query['want']}")
+                        scores.missed.append(f"{query['lang']} {query['q']!r}: {ours[:3]}, wanted {query['want']}")
     return scores
 
 
 def groups(query: dict[str, Any]) -> Iterator[str]:
     yield f"split {query['split']}"
-    yield from (name for name, languages in GROUPS.items() if query["lang"] in languages.split())
+    yield f"set {query['set']}, {query['split']}"
+    yield f"language {query['lang']}"
 
 
 def run() -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(prog="bench search")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--set", choices=[*FOLDERS, "world"], help="one collection only")
     given = parser.parse_args(sys.argv[1:])
-    scores = measure(json.loads(JUDGED.read_text(encoding="utf-8")))
+    scores = measure([query for query in judged() if given.set in (None, query["set"])])
     rows = []
-    for group in sorted(scores.ours, key=lambda group: (not group.startswith("split"), group)):
+    for group in sorted(scores.ours, key=lambda group: (ORDER.index(group.split()[0]), group)):
         ours, plain = scores.ours[group], scores.plain[group]
         rows.append(
             row(f"{group} ({ours.count} queries): nDCG@10", ours.ndcg / ours.count, plain.ndcg / plain.count, goal=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,18 @@ def bench() -> Any:
     return module
 
 
-def test_the_judgements_name_notes_that_exist(bench: Any) -> None:
-    """At least sixty queries with grades 1 to 3, a third of them held out, in at least twenty languages."""
-    judged = json.loads(bench.JUDGED.read_text(encoding="utf-8"))
-    assert len(judged) >= 60 and len({query["lang"] for query in judged}) >= 20
+def test_the_judgements_name_notes_that_exist(bench: Any, tmp_path: Path) -> None:
+    """At least four hundred queries with grades 1 to 3, a third of them held out, in at least 44 languages."""
+    for name in (*bench.FOLDERS, "world"):
+        bench.place_notes(name, tmp_path / name)
+    judged = bench.judged()
+    assert len(judged) >= 400 and len({query["lang"] for query in judged}) >= 44
     assert len({(query["set"], query["q"]) for query in judged}) == len(judged)
     assert sum(query["split"] == "hold" for query in judged) * 3 >= len(judged)
     for query in judged:
         assert set(query) == {"set", "split", "lang", "q", "want"} and 3 in query["want"].values()
         for id_, grade in query["want"].items():
-            assert grade in (1, 2, 3) and (bench.FOLDERS[query["set"]] / f"{id_}.md").is_file(), id_
+            assert grade in (1, 2, 3) and (tmp_path / query["set"] / f"{id_}.md").is_file(), id_
 
 
 def test_ndcg_is_one_for_the_best_order_and_falls_with_the_place(bench: Any) -> None:
@@ -45,10 +46,10 @@ def test_ndcg_is_one_for_the_best_order_and_falls_with_the_place(bench: Any) -> 
 
 
 def test_search_is_better_than_plain_fts5(bench: Any) -> None:
-    """By nDCG@10, in each split by a tenth at least, and in no group of languages worse."""
-    scores = bench.measure(json.loads(bench.JUDGED.read_text(encoding="utf-8")))
+    """By nDCG@10: in each split and collection by a tenth at least, and in no language worse."""
+    scores = bench.measure(bench.judged())
     for group, ours in scores.ours.items():
         plain = scores.plain[group]
         assert ours.ndcg >= plain.ndcg, group
-        if group.startswith("split"):
-            assert ours.ndcg >= 1.1 * plain.ndcg and ours.first > plain.first and ours.reciprocal > plain.reciprocal
+        if not group.startswith("language"):
+            assert ours.ndcg >= 1.1 * plain.ndcg and ours.first > plain.first, group

@@ -47,6 +47,11 @@ COLLECTION = {
     "ka": "# ბიბლიოთეკა\n\nწიგნები დააბრუნე.\n",
     "hy": "# Գրադարան\n\nԳրքերը վերադարձնել։\n",
     "km": "# បណ្ណាល័យ\n\nបិទថ្ងៃអាទិត្យ\n",
+    "am": "# የመጻሕፍት ቤት\n\nቤተ መጻሕፍቱ እሑድ ዝግ ነው። ሐኪም ቤት ከጎኑ ነው።\n",
+    "az": "# Kitabxana üzvlüyü\n\nPəncərə yanında oturmaq olar.\n",
+    "ne": "# सम्बन्ध र बिजुली\n\nबिल १४ गते तिर्ने।\n",
+    "ur": "# گھریلو نسخے\n\nہلدی والا دودھ۔ ۲۷ تاریخ۔\n",
+    "kk": "# Қазақ әліпбиі\n\nҮйге тапсырма.\n",
     "en": "# Naïve café résumé\n\nCo-operate with O'Brien about the e-mail, ﬁle and ２０２４ plan.\n",
 }
 
@@ -66,6 +71,9 @@ FOUND = [
     ("tuica", "ro"), ("Ţuică", "ro"), ("ciscenje", "hr"), ("djak", "hr"), ("saltibarsciai", "lt"), ("collegi", "ca"), ("autobus", "ca"), ("kitabu", "sw"),
     ("ბიბლიოთეკა", "ka"), ("გრადარან", None), ("գրադարան", "hy"), ("ԳՐԱԴԱՐԱՆ", "hy"), ("naive cafe resume", "en"), ("cooperate", "en"), ("obrien", "en"), ("email", "en"),
     ("file", "en"), ("2024", "en"),
+    # one character for another: Han, kana, digits, syllables that sound the same
+    ("圖書館", "zh"), ("借書證", "zh"), ("開放时间", "zh-tw"), ("図書館", "zh"), ("だんぼーる", "ja"), ("チェックりすと", "ja"), ("መፃህፍት", "am"), ("ለሀኪም", "am"),
+    ("pencere", "az"), ("संबंध", "ne"), ("14", "ne"), ("ھلدی", "ur"), ("27", "ur"), ("Казак алипби", "kk"),
     # as it is typed
     ("dachri", "de"), ("βιβλι", "el"), ("игруш", "ru"), ("자전", "ko"), ("借书", "zh"), ("引っ", "ja"), ("معك", None), ("المكت", "ar"), ("पुस्त", "hi"), ("kışl", "tr"),
     # with a slip in a title
