@@ -165,7 +165,7 @@ async def browse(seconds: float) -> list[Found]:
 
     async with AsyncZeroconf(ip_version=IPVersion.V4Only) as zeroconf:
         browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # answers come when they come: this is the time that they get
         infos = [AsyncServiceInfo(SERVICE, name) for name in names]
         await asyncio.gather(*(info.async_request(zeroconf.zeroconf, 1000) for info in infos))
         await browser.async_cancel()

@@ -99,7 +99,7 @@ class Calls:
                 raise
             if loop.time() + pause >= until:
                 raise failure
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # the target is being started again; nothing says when it is there
             pause = min(2 * pause, _LONGEST_PAUSE)
             self._check()
 

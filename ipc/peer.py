@@ -159,7 +159,7 @@ class Peer:
             raise PeerDown("bus", f"no answer at {self.address} within {timeout:g} s") from None
         except IpcError:
             raise
-        except BaseException:
+        except BaseException:  # raised again: who waits for the connection must hear of it
             self._fail(PeerDown("bus", "connecting was cancelled"))
             raise
 

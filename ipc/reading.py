@@ -80,7 +80,7 @@ class Reader:
             self._confirming.setdefault(prefix, []).append(confirmed)
             try:
                 await asyncio.wait_for(confirmed, timeout)
-            except BaseException as error:
+            except BaseException as error:  # raised again: also a cancelled one must not leave half a subscription
                 subscription.close()
                 if isinstance(error, TimeoutError):
                     raise PeerDown("bus", f"no answer to the subscription of {prefix!r}") from None

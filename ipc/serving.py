@@ -30,13 +30,13 @@ F = TypeVar("F", bound=Handler)
 
 def shielded(handler: F) -> F:
     """Mark a handler that runs to its end although its caller stopped waiting (a write that must not be cut short)."""
-    handler._ipc_shielded = True  # type: ignore[attr-defined]
+    handler._ipc_shielded = True  # type: ignore[attr-defined]  # a mark on the function itself
     return handler
 
 
 def idempotent(handler: F) -> F:
     """Mark a handler that may run twice for one call: `call(..., retry=True)` sends it again when its answer was lost."""
-    handler._ipc_idempotent = True  # type: ignore[attr-defined]
+    handler._ipc_idempotent = True  # type: ignore[attr-defined]  # as above
     return handler
 
 

@@ -66,7 +66,7 @@ class Stream:
         opening = wire.Open(self.id, self._target, self._method, int(self._timeout * 1000), CREDIT)
         try:
             await self._peer.send(opening, self._payload)
-        except BaseException:
+        except BaseException:  # raised again: only that it is over is noted
             self._ended = True
             self._close()
             raise

@@ -7,7 +7,7 @@ codec is total: any frames give a message or RemoteProtocolError. No sockets, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Union, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 
@@ -298,15 +298,15 @@ class Tail(Message, tag=49, frozen=True):
     age_ms: U64
 
 
-ToBus = Union[  # noqa: UP007
-    Hello, Announce, Call, Open, Cast, Result, Error, Chunk, End, Credit, Cancel, Publish, Tails, Monitor, Unmonitor,
-    Mark, Ack, Bye, Subscribe, Unsubscribe,
-]  # fmt: skip
-ToPeer = Union[  # noqa: UP007
-    Welcome, Rejected, Request, Told, Result, Error, Chunk, End, Credit, Cancel, Failed, Subscribed, Denied, Changed,
-    Snapshot, Slow, Mark, Ack, Goodbye, Delivered, Repeated,
-]  # fmt: skip
-OnEvents = Union[Event, Tail, Mark]  # noqa: UP007
+ToBus = (
+    Hello | Announce | Call | Open | Cast | Result | Error | Chunk | End | Credit | Cancel | Publish | Tails | Monitor |
+    Unmonitor | Mark | Ack | Bye | Subscribe | Unsubscribe
+)  # fmt: skip
+ToPeer = (
+    Welcome | Rejected | Request | Told | Result | Error | Chunk | End | Credit | Cancel | Failed | Subscribed | Denied |
+    Changed | Snapshot | Slow | Mark | Ack | Goodbye | Delivered | Repeated
+)  # fmt: skip
+OnEvents = Event | Tail | Mark
 
 WITH_PAYLOAD = frozenset({Call, Open, Cast, Result, Error, Chunk, Publish, Request, Told, Event, Delivered})
 

@@ -109,7 +109,7 @@ class IndexFile:
         db = self._connect()
         try:
             self._check(db)
-        except BaseException:
+        except BaseException:  # also of a cancelled start: an open file would keep its lock
             db.close()
             raise
         return db
@@ -221,7 +221,7 @@ class IndexFile:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._db
-                except BaseException:
+                except BaseException:  # half a transaction must not be there, whatever cut it
                     self._db.execute("ROLLBACK")
                     raise
                 self._db.execute("COMMIT")

@@ -33,7 +33,7 @@ CLOSE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _ALIAS = re.compile(r":\s+\*[^\s#]+([^\n]*)")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # which of the two is known at run time
     """libyaml's, but for a date that cannot be (2024-13-45): it is text, and the other keys are read."""
 
 

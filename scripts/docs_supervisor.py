@@ -35,7 +35,7 @@ def tables() -> dict[str, str]:
     return {
         "restarted": _table(
             ["restart", *_REASONS],
-            ([kind, *("restarted" if RESTARTED[kind, why] else "stays down" for why in _REASONS)] for kind in RESTARTS),  # type: ignore[index]
+            ([kind, *("restarted" if RESTARTED[kind, why] else "stays down" for why in _REASONS)] for kind in RESTARTS),  # type: ignore[index]  # keys are Literals
         ),
         **{
             name: _table(["code", "meaning"], ([str(code), codes[name][code]] for code in sorted(codes[name])))
@@ -73,7 +73,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _matrix(what: str, rows: Mapping[str, Mapping[str, str]], columns: Iterable[str]) -> str:
     names = list(columns)
-    body = ([f"`{state}`", *(row[name].replace("ignored", "·") for name in names)] for state, row in rows.items())  # type: ignore[index]
+    body = ([f"`{state}`", *(row[name].replace("ignored", "·") for name in names)] for state, row in rows.items())
     return _table([what, *(f"`{name}`" for name in names)], body)
 
 

@@ -102,13 +102,13 @@ class Run:
         else:
             self.call(event)
 
-    def exit(self, paths: Sequence[str], reason: str) -> None:
+    def exit(self, paths: Sequence[str], reason: policy.ExitReason) -> None:
         """All of them are dead before any supervisor acts on the first."""
         dead = [(path, self.running.pop(path)) for path in dict.fromkeys(paths) if path in self.running]
         for path, _ in dead:
             self.held_stops.pop(path, None)
         if dead:
-            self.feed(*(policy.Exited(path, incarnation, reason) for path, incarnation in dead))  # type: ignore[arg-type]
+            self.feed(*(policy.Exited(path, incarnation, reason) for path, incarnation in dead))
 
     def release(self, path: str) -> None:
         if path in self.held_starts:

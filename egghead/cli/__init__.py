@@ -138,8 +138,7 @@ def main() -> None:
         where = f" ({error.filename!r})" if error.filename else ""
         _tell(f"egghead: {error.strerror or error}{where}")
         code = ExitCode.FAILED
-    except Exception as error:
-        # The last net: a person gets one line, a developer gets the traceback by asking.
+    except Exception as error:  # the last net: a person gets one line, a developer gets the traceback by asking
         if debug:
             raise
         print(f"egghead: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)

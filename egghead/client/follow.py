@@ -156,7 +156,7 @@ async def append_reliably(
             pause = backoff.take()
             if loop.time() + pause >= end:
                 raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # the room is being started again
             continue
         stored: list[dict[str, Any]] = result["entries"]
         return stored

@@ -197,7 +197,7 @@ async def _info(peer: Peer, where: keys.Place) -> dict[str, Any]:
                 raise NodeError(
                     f"{where} answers, but its process 'node' does not run; see there: egghead tree"
                 ) from None
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3)  # about as long as `node` takes to be started again
         except IpcError as error:
             raise NodeError(f"{where} answers, but tells nothing about itself: {error}") from error
     if _minor(info.get("version")) != _minor(__version__):

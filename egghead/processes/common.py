@@ -148,7 +148,7 @@ async def _absence(directory: str) -> None:
     """
     since: float | None = None
     while since is None or time.monotonic() - since < ABSENT:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a socket that is not there gives no event
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             found = probe.connect_ex(f"{directory}/bus")
         since = (since or time.monotonic()) if found in (errno.ENOENT, errno.ECONNREFUSED) else None

@@ -103,7 +103,7 @@ async def _events(provider: Provider, request: Request, model: str) -> AsyncGene
             yield event
             said += 1
             if said % 8 == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop for the others
 
 
 def _priced(stop: Stop, model: Model) -> Stop:

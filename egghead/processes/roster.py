@@ -282,7 +282,7 @@ class Roster:
         last, settle = self.desired.get(id), SETTLE
         latest = loop.time() + SETTLE_LONGEST
         while loop.time() < latest:
-            await asyncio.sleep(settle)
+            await asyncio.sleep(settle)  # no event says that a person is done saving
             now = self.desired.get(id)
             if now is None or now == last:
                 return
@@ -338,7 +338,7 @@ class Roster:
     async def _retry(self) -> None:
         """An agent that could not be started is tried again now and then: the reason may have been the machine's."""
         while True:
-            await asyncio.sleep(RETRY_FAILED)
+            await asyncio.sleep(RETRY_FAILED)  # nobody tells that a machine has room again
             for id in [id for id, child in self.actual.items() if child.state == FAILED and id not in self.acting]:
                 del self.actual[id]
             self._converge()
@@ -384,7 +384,7 @@ class Roster:
     async def _muster_late(self) -> None:
         """Without this an agent would never come into a room whose disk was full when it was opened."""
         while True:
-            await asyncio.sleep(MUSTER_AGAIN)
+            await asyncio.sleep(MUSTER_AGAIN)  # nobody tells that a disk has room again
             late, self.late = self.late, set()
             await asyncio.gather(*(self._muster(self.rooms[room]) for room in late if room in self.rooms))
 
@@ -433,6 +433,7 @@ class Roster:
         """Publish the cards when they are others than before; changes close together are one event."""
         while True:
             await self.changed.wait()
+            # The pace: what changes meanwhile goes with it.
             await asyncio.sleep(CARDS_EVERY + CARDS_EACH * len(self.desired))
             self.changed.clear()
             now = self._cards()
@@ -444,4 +445,4 @@ class Roster:
             except IpcError as error:
                 logger.info("cards were not published: %s", error)
                 self.changed.set()
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(1.0)  # the bus is away; without a pause this would spin

@@ -153,7 +153,7 @@ class StoreServer:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(LOOK_EVERY)  # for what a file system did not tell (network, overflow)
             await self._reconcile(None)
             await self._in_files(self.store.history.prune)
 

@@ -59,7 +59,7 @@ class ToolsProcess:
             except PeerDown as down:
                 if method not in READS or wait is None:
                     raise Unavailable(target, str(down) or "it is down") from None
-                await asyncio.sleep(wait)
+                await asyncio.sleep(wait)  # it is being started again
             except RemoteError as error:
                 raise Refusal(error.type, error.message, error.data) from None
             except Forbidden as error:

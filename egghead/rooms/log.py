@@ -102,7 +102,7 @@ class RoomLog:
         try:
             self.recovered = self._recover()
             self._sync_directory()
-        except BaseException:
+        except BaseException:  # a lock that nobody holds must not stay
             os.close(self._fd)
             raise
 

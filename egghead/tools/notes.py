@@ -271,8 +271,8 @@ async def create_record(
     id: Annotated[str, says("where to put it, such as projects/garden; it must not exist")] | None = None,
     class_: Annotated[Class, says("durable unless it is something else")] = "durable",
     tags: Annotated[list[str], says("use tags that the store has")] = [],  # noqa: B006 - copied by msgspec
-    links: Annotated[list[str], says("ids it belongs to, besides those in the text")] = [],  # noqa: B006
-    meta: Annotated[dict[str, Any], says("other frontmatter keys")] = {},  # noqa: B006
+    links: Annotated[list[str], says("ids it belongs to, besides those in the text")] = [],  # noqa: B006 - as above
+    meta: Annotated[dict[str, Any], says("other frontmatter keys")] = {},  # noqa: B006 - as above
 ) -> Plan:
     _check_meta(meta)
     name = await _free_id(work, id or _slug(title, class_))

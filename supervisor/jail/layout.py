@@ -95,9 +95,7 @@ def _source_of(module: object) -> list[str]:
     name = getattr(module, "__name__", None)
     if not isinstance(name, str) or "." in name or name == "__main__":
         return []  # submodules lie below their package; __main__ is the program, not an import
-    paths = list(getattr(module, "__path__", None) or [])
-    if not paths and isinstance(getattr(module, "__file__", None), str):
-        paths = [module.__file__]  # type: ignore[attr-defined]
+    paths = list(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])
     return [os.path.abspath(path) for path in paths if isinstance(path, str)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from supervisor.policy.state import Child, State, Status, Supervisor
-from supervisor.spec import SupervisorSpec
+from supervisor.spec import AnySpec, SupervisorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ def _child(state: State, child: Child) -> SupervisorView | WorkerView:
     )
 
 
-def _dead(state: State, spec: object, path: str, status: Status) -> SupervisorView | WorkerView:
+def _dead(state: State, spec: AnySpec, path: str, status: Status) -> SupervisorView | WorkerView:
     """A child of a supervisor that is not there: it waits for its supervisor, or has ended with it."""
     shown: Status = "waiting" if status in ("waiting", "starting", "restarting") else "terminated"
     if isinstance(spec, SupervisorSpec):
         return _supervisor(state, spec, path, shown, "")
-    return WorkerView(spec.id, path, spec.id, shown, 0, max(0, state.starts.get(path, 0) - 1), spec.restart)  # type: ignore[attr-defined]
+    return WorkerView(spec.id, path, spec.id, shown, 0, max(0, state.starts.get(path, 0) - 1), spec.restart)
 
 
 def children_of(supervisor: Supervisor) -> list[list[str]]:
@@ -87,7 +87,7 @@ def children_of(supervisor: Supervisor) -> list[list[str]]:
 
     A child whose end has not been handled yet counts as running, as OTP still shows its pid.
     """
-    return [[id, outward(child)] for id, child in reversed(supervisor.children.items())]  # type: ignore[call-overload]
+    return [[id, outward(child)] for id, child in reversed(supervisor.children.items())]  # type: ignore[call-overload]  # a dict
 
 
 def outward(child: Child) -> str:

@@ -72,7 +72,7 @@ class Working:
         if path not in self.copied:
             self.copied.add(path)
             self.put(supervisor._replace(children=dict(supervisor.children)))
-        return self.supervisors[path].children  # type: ignore[return-value]
+        return self.supervisors[path].children  # type: ignore[return-value]  # the copy is a dict
 
     def set_child(self, path: str, child: Child) -> None:
         self._children(path)[child.spec.id] = child

@@ -6,7 +6,7 @@ written down beside each step.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enums, which costs a child 400 KiB
+import _signal  # type: ignore[import-not-found]  # no stub; `signal` wraps it in enums, which costs a child 400 KiB
 import gc
 import importlib
 import mmap

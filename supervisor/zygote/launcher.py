@@ -319,7 +319,7 @@ def _close(fds: Sequence[int]) -> None:
 
 def _flags() -> list[str]:
     """The interpreter options of this process, for the zygote."""
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # what multiprocessing uses too
 
 
 def _profiles_of(tree: Tree) -> list[Profile]:

@@ -253,7 +253,7 @@ class Zygote:
 
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for all children
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for all children; it is a real file here
         warm.up(self.title)
         gc.collect()
         gc.disable()

@@ -7,7 +7,7 @@ is done in memory that all children share; done in a child, each page of it is c
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # no stub; what `child` calls is what is to be warm
 import json
 import os
 import random
@@ -97,7 +97,7 @@ def _loop() -> None:
             return await queue.get()
 
         task = asyncio.create_task(consume())
-        await asyncio.sleep(0.0001)
+        await asyncio.sleep(0.0001)  # not to wait: to run the loop's timers once
         queue.put_nowait(1)
         await asyncio.wait_for(task, 1)
         theirs.send(b'{"stop": true}\n')

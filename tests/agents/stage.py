@@ -280,6 +280,12 @@ class Stage:
         return [e["kind"] for e in await self.log() if e.get("turn") == turn and not e["kind"].startswith("turn_")]
 
 
+async def until_true(condition: Callable[[], Any]) -> None:
+    """Wait for a change inside a process of this loop, or of the fake model: neither tells anybody."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
 def _log_of(process: Process) -> int | None:
     """The descriptor of a room's log: a process that ends closes it, an object in this loop does not."""
     append = process.service.peer._server._methods.get("append")

@@ -7,7 +7,7 @@ from typing import Any
 
 from egghead.agents.session import UNKNOWN
 from ipc import RemoteError
-from tests.agents.stage import TURN, Stage, stage, stop, text, use
+from tests.agents.stage import TURN, Stage, stage, stop, text, until_true, use
 
 
 async def test_a_turn_from_message_to_answer() -> None:
@@ -117,8 +117,7 @@ async def test_halt() -> None:
         await s.append("ada", {"kind": "halted"})
         message = await s.until("message", turn=TURN)
         assert message["cut"] is True and message["text"] == "Half an ans"
-        while s.model.open:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: not s.model.open)
 
 
 async def test_a_halt_that_comes_before_the_turn_began_counts() -> None:
@@ -137,8 +136,7 @@ async def test_a_halt_that_comes_before_the_turn_began_counts() -> None:
         await s.give()
         await s.append("ada", {"kind": "halted"})
         process: Any = next(iter(s.processes["agents/scout"].service.peer._server._methods.values())).__self__
-        while not any(seat.halted for seat in process.seats.values()):
-            await asyncio.sleep(0.01)
+        await until_true(lambda: any(seat.halted for seat in process.seats.values()))
         hold.set()
         action = await s.until("action", turn=TURN)
         assert action["action"] == "failed" and "Stopped" in action["text"]
@@ -159,8 +157,7 @@ async def test_a_turn_that_the_coordinator_ends_is_dropped() -> None:
         await s.give()
         await began.wait()
         await s.append("coordinator", {"kind": "turn_ended", "turn": TURN, "agent": "scout", "outcome": "failed"})
-        while s.model.open:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: not s.model.open)
         s.model.says(text("Next."), stop())
         await s.give(turn="r2.1")
         await s.until("message", turn="r2.1")
@@ -177,8 +174,7 @@ async def test_two_rooms_at_once() -> None:
         s.model.says(release.wait(), text("Slow."), stop())
         await s.say("slow one")
         await s.give()
-        while not s.model.requests:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: s.model.requests)
         s.model.says(text("Quick."), stop())
         await s.say("quick one", room="other")
         await s.give(turn="r9.1", room="other")
@@ -196,10 +192,9 @@ async def test_stopping_finishes_the_turn() -> None:
         release = asyncio.Event()
         s.model.says(text("All "), release.wait(), text("of it."), stop())
         await s.give()
-        while not s.model.requests:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: s.model.requests)
         stopping = asyncio.create_task(s.stop("agents/scout"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop, in which stopping begins
         release.set()
         await stopping
         assert (await s.until("message", turn=TURN))["text"] == "All of it."
@@ -231,8 +226,7 @@ async def test_a_stop_that_cannot_wait_cuts_or_leaves_open() -> None:
 
 async def _said(s: Stage) -> None:
     process = next(iter(s.processes["agents/scout"].service.peer._server._methods.values())).__self__
-    while not any(seat.turn is not None and seat.turn.text for seat in process.seats.values()):
-        await asyncio.sleep(0.01)
+    await until_true(lambda: any(seat.turn is not None and seat.turn.text for seat in process.seats.values()))
 
 
 async def test_no_model_fails_in_words() -> None:
@@ -278,11 +272,10 @@ async def test_a_room_that_restarts_gets_the_answer() -> None:
         release = asyncio.Event()
         s.model.says(release.wait(), text("Here."), stop())
         await s.give()
-        while not s.model.requests:
-            await asyncio.sleep(0.01)
+        await until_true(lambda: s.model.requests)
         await s.room_dies("default")
         release.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # time for the answer to find no room
         await s.room("default")
         assert (await s.until("message", turn=TURN))["text"] == "Here."
         assert await s.kinds() == ["message"]

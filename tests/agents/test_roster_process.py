@@ -13,7 +13,7 @@ import pytest
 from egghead.agents.record import AgentSpec
 from egghead.processes import roster as roster_module
 from egghead.rooms.log import RoomLog
-from tests.agents.stage import Process, Root, Stage, stage
+from tests.agents.stage import Process, Root, Stage, stage, until_true
 
 
 @contextlib.asynccontextmanager
@@ -80,13 +80,8 @@ async def test_a_new_record_is_a_new_agent_and_a_deleted_one_is_gone() -> None:
         s.notes.notes.trash("agents/scout")
         await s.changed("agents/scout", "trashed", cls="agent")
         await s.until("left", agent="scout")
-        await _until(lambda: "scout" not in root.states)
+        await until_true(lambda: "scout" not in root.states)
         assert "scout" not in await cards(s)
-
-
-async def _until(true: Any) -> None:
-    while not true():
-        await asyncio.sleep(0.01)
 
 
 async def test_a_change_swaps_the_process_once() -> None:
@@ -100,7 +95,7 @@ async def test_a_change_swaps_the_process_once() -> None:
             await s.changed("agents/scout")
         entry = await s.until("reloaded", agent="scout")
         await card_until(s, "scout", state="running", model="a/m9")
-        await _until(lambda: not root.stage.processes["roster"].service.peer._server._jobs)
+        await until_true(lambda: not root.stage.processes["roster"].service.peer._server._jobs)
         assert "model default → a/m" in entry["text"] and "+records.create" in entry["text"]
         assert root.started.count("scout") == 2
         assert sum(entry["kind"] == "reloaded" for entry in await s.log()) == 1

@@ -39,7 +39,7 @@ async def serve(options: dict[str, Any]) -> None:
         os.write(diary, f"{call.method} {id}\n".encode())
         if options.get("deaf"):
             await asyncio.Event().wait()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # work that takes a moment, in which this process can be killed
         return id
 
     safe = idempotent(functools.partial(once))
@@ -58,7 +58,7 @@ async def serve(options: dict[str, Any]) -> None:
             waiting = fcntl.ioctl(peer._link._descriptor, SIOCOUTQ, bytes(4))
             if struct.unpack("i", waiting)[0] > 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the kernel does not tell that a buffer is no longer empty
 
     async def count(call: Call, n: int, size: int = 0) -> AsyncIterator[Any]:
         for i in range(n):
@@ -88,7 +88,7 @@ async def serve(options: dict[str, Any]) -> None:
         target, method, timeout = options["read"]
         async with peer.stream(target, method, timeout=timeout) as chunks:
             async for _ in chunks:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # a slow reader
     if options.get("chatter"):
         asyncio.ensure_future(chatter(peer, options["chatter"])).add_done_callback(lambda done: done.exception())
     await peer.wait_closed()
@@ -108,7 +108,7 @@ async def chatter(peer: Peer, targets: list[str]) -> None:
             await peer.call(targets[n % len(targets)], "note", id=f"{peer.name}-{peer.incarnation}-{n}", timeout=2.0)
             await peer.publish("talk/", n)
         except IpcError:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the rate of the load while the bus is away
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ async def main(directory: str, kills: int, seconds: float) -> dict[str, Any]:
                 failed_at[id] = time.monotonic()
                 counts["failed"] += 1
                 counts[type(error).__name__] += 1
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # the rate of the load while nothing answers
             except TimeoutError:
                 faults.append(f"{id} hung")
 
@@ -167,7 +167,7 @@ async def main(directory: str, kills: int, seconds: float) -> dict[str, Any]:
                         faults.append(f"a stale {event.by} spoke: {life} after {newest[event.by]}")
                     newest[event.by] = max(life, newest.get(event.by, life))
             except IpcError:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # it is being started again
 
     tasks = [asyncio.create_task(load(worker)) for worker in range(WORKERS)]
     listener = asyncio.create_task(listen())
@@ -188,7 +188,7 @@ async def main(directory: str, kills: int, seconds: float) -> dict[str, Any]:
                     await caller.call(name, "echo", x=1)
                     break
                 except IpcError:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # it is being started again
             else:
                 faults.append(f"{name} did not come back")
     except IpcError as error:

@@ -26,7 +26,7 @@ class Client:
         self.events: zmq.Socket[bytes] | None = None
         try:
             self._join(user, password, version)
-        except BaseException:
+        except BaseException:  # raised again
             self.context.destroy(0)
             raise
 

@@ -221,7 +221,7 @@ async def test_a_handler_whose_caller_hangs_is_cancelled_after_its_deadline() ->
             process.send_signal(signal.SIGSTOP)
             await asyncio.wait_for(cancelled.wait(), 10)
             while (await a.call("bus", "stats"))["peers"][0]["serving"]:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
 
 
 def test_the_marks_of_handlers_can_be_combined() -> None:

@@ -113,7 +113,7 @@ async def test_an_honest_peer_that_sends_too_much_is_only_slowed_down() -> None:
             for n in range(300):
                 await a.publish("t/", n)
                 if n % 10 == 9:
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0.005)  # the rate of an honest peer: over the bound, no flood
 
         task = asyncio.create_task(publish())
         seen = [(await asyncio.wait_for(anext(read), 10)).seq for _ in range(100)]

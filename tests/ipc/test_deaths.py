@@ -145,7 +145,7 @@ async def test_while_the_bus_is_away_everything_fails_at_once() -> None:
         b = await bus.peer("b")
         await bus.stop()
         while b.connected:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # until the loop has seen the end of the connection
         for attempt in (b.call("a", "hear"), b.cast("a", "hear"), b.publish("t/", 1), b.subscribe("t/")):
             with pytest.raises(PeerDown, match="bus"):
                 await attempt

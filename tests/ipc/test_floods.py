@@ -146,12 +146,12 @@ async def test_calls_in_flight_are_bounded_in_all_and_nobody_is_shut_out() -> No
                 for n in range(400):
                     peer.send(wire.Call(n, "greedy", "never", 10**9), b"\x80")
             while (await a.call("bus", "stats"))["in_flight"] < 500:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
             assert (await a.call("a", "echo", x=1))[0] == 1
             assert (await row(a, "also"))["calls"] in range(100, 401)
             assert (await a.call("bus", "stats"))["in_flight"] <= 501
         while (await a.call("bus", "stats"))["in_flight"] > 1:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
 
 
 async def test_a_producer_that_ignores_its_credit_is_stopped() -> None:
@@ -188,7 +188,7 @@ async def test_a_peer_that_asks_for_too_many_subscriptions_is_cut_and_may_come_b
         with raw(bus) as peer:
             await asyncio.to_thread(peer.subscribe, (f"{n}/" for n in range(40)))
             while any(r["name"] == "raw" for r in (await a.call("bus", "stats"))["peers"]):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
         with raw(bus) as peer:
             await asyncio.to_thread(peer.subscribe, (f"{n}/" for n in range(5)))
             assert peer.welcome.name == "raw"

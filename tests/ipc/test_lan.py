@@ -308,7 +308,7 @@ async def test_garbage_slow_talkers_and_a_thousand_silent_ones_keep_nobody_out()
         with contextlib.suppress(OSError):
             while time.monotonic() - began < 6:  # one that says a byte now and then is not patient enough either
                 drip.sendall(b"\0")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the pace of the drip is what is tested
         assert time.monotonic() - began < 6, "it was not cut"
 
 

@@ -60,7 +60,7 @@ async def persist(peer: Peer, value: Any, seconds: float = 20.0) -> float:
             return time.monotonic() - began
         except (PeerDown, CallTimeout):
             assert time.monotonic() - began < seconds, "no answer"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the link is broken on purpose; nothing says when it is whole
 
 
 async def test_an_eavesdropper_hears_nothing_that_was_said() -> None:

@@ -199,7 +199,7 @@ async def test_a_reader_that_dies_or_hangs_does_not_keep_its_producer(how: str) 
             process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
             await asyncio.wait_for(ended.wait(), 10)
             while (await a.call("bus", "stats"))["peers"][0]["serving"]:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
 
 
 async def test_a_slow_reader_of_a_fast_producer_costs_no_memory() -> None:

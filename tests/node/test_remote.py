@@ -102,7 +102,7 @@ async def test_who_is_thrown_out_hears_why(what: str) -> None:
             async with remote.connected(str(place), NOBODY) as client:
                 bus.admit()
                 if what == "waiting":
-                    await asyncio.sleep(30)
+                    await asyncio.sleep(30)  # a block that calls nothing; it is ended long before
                 while True:
                     await client.call("node", "info")
         assert caught.value.exit_code == ExitCode.REFUSED and "clients add" in str(caught.value)
@@ -113,7 +113,7 @@ async def test_a_cancelled_block_is_cancelled() -> None:
     async with bus_with({"version": __version__}) as (_bus, place):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5), remote.connected(str(place), NOBODY):
-                await asyncio.sleep(30)
+                await asyncio.sleep(30)  # cancelled after half a second
 
 
 async def test_a_key_that_has_changed_is_told_before_patience_ends() -> None:

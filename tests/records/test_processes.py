@@ -32,7 +32,7 @@ async def until(node: Node, query: str, wanted: list[str]) -> float:
     started = time.monotonic()
     async with asyncio.timeout(10):
         while await node.found(query) != wanted:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the index tells nobody what it has taken in
     return time.monotonic() - started
 
 
@@ -98,7 +98,7 @@ async def test_an_editor_s_write_is_searchable_within_200_ms(foam: Path) -> None
         shutil.rmtree(foam / "user")
         async with asyncio.timeout(10):
             while await node.index("list", prefix="user/", limit=None):
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # the index tells nobody what it has taken in
         assert (await node.index("stats"))["notes"] == len(list(foam.rglob("*.md")))
 
 
@@ -188,7 +188,7 @@ async def test_a_burst_of_files_does_not_keep_callers_waiting(empty: Path) -> No
             started = time.monotonic()
             assert await node.found("holds") == ["anchor"]
             slowest = max(slowest, time.monotonic() - started)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the pace of the questions
         started = time.monotonic()
         await node.store("edit", id="anchor", old="holds", new="held")
         assert time.monotonic() - started < 2

@@ -54,17 +54,17 @@ async def talk(s: Stage, name: str, chance: random.Random, seen: list[dict[str, 
 async def disturb(s: Stage, agents: dict[str, Agent], chance: random.Random) -> None:
     """Kill something and let it come back, again and again."""
     while True:
-        await asyncio.sleep(chance.uniform(0.05, 0.3))
+        await asyncio.sleep(chance.uniform(0.05, 0.3))  # the rate of the faults
         victim = chance.choice(["rooms/default", "coordinator", "bus", *AGENTS, *AGENTS])
         if victim == "bus":
             await s.bus.restart()
         elif victim in agents:
             await agents[victim].die()
-            await asyncio.sleep(chance.uniform(0, 0.1))
+            await asyncio.sleep(chance.uniform(0, 0.1))  # how long it is away
             await agents[victim].start()
         else:
             await s.kill(victim)
-            await asyncio.sleep(chance.uniform(0, 0.1))
+            await asyncio.sleep(chance.uniform(0, 0.1))  # how long it is away
             await s.again(victim)
 
 
@@ -84,7 +84,7 @@ async def test_whatever_dies_the_log_keeps_its_promises_and_everybody_saw_it(see
         agents = {}
         for name in AGENTS:
             agents[name] = Agent(s, name, lambda turn: chance.choice(["ok", None, "@scout?", "@nib @judge"]))
-            agents[name].before_answer = lambda turn: asyncio.sleep(chance.uniform(0, 0.1))
+            agents[name].before_answer = lambda turn: asyncio.sleep(chance.uniform(0, 0.1))  # a model takes its time
             await agents[name].start()
         seen: dict[str, list[dict[str, Any]]] = {name: [] for name in PEOPLE}
         sent: dict[str, list[str]] = {name: [] for name in PEOPLE}

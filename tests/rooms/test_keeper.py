@@ -230,7 +230,7 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) 
     async with kept(tmp_path) as k:
         gone = asyncio.create_task(k.keeper.append([say("gone")], ADA))
         stays = asyncio.create_task(k.keeper.append([say("stays")], ADA))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop, in which both are queued
         gone.cancel()
         assert (await stays)["entries"][0]["text"] == "stays"
         assert [one["text"] for one in k.published] == ["gone", "stays"]

@@ -107,7 +107,7 @@ async def test_follow_sees_each_entry_once_over_restarts_of_room_and_bus() -> No
 
         async def disturb() -> None:
             for turn in range(4):
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.15)  # the rate of the faults
                 if turn % 2:
                     await s.bus.restart()
                 else:
@@ -220,13 +220,13 @@ async def test_a_coordinator_killed_in_a_round_goes_on_where_it_was() -> None:
         await append_reliably(roster, "default", [JOIN, {**JOIN, "agent": "bob", "title": "Bob"}])
         for name in ("scout", "bob"):
             agent = Agent(s, name, lambda turn: "yes")
-            agent.before_answer = lambda turn: asyncio.sleep(0.05)
+            agent.before_answer = lambda turn: asyncio.sleep(0.05)  # a model takes its time
             await agent.start()
         ada = await s.bus.client("ada")
 
         async def kill() -> None:
             while True:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.2)  # the rate of the faults
                 await s.kill("coordinator")
                 await s.again("coordinator")
 

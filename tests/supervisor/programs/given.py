@@ -13,7 +13,7 @@ def use_what_is_given(context, given):
     def attempt(name, action):
         try:
             results[name] = ["reached", str(action())[:200]]
-        except Exception as error:
+        except Exception as error:  # its name is the result
             results[name] = ["refused", f"{type(error).__name__}: {error}"[:200]]
 
     def write():
