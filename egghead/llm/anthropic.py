@@ -39,6 +39,7 @@ from egghead.llm.shapes import (
     ToolUse,
     Usage,
     call_names,
+    effort_of,
 )
 from egghead.llm.sse import Sse
 from egghead.llm.wire import Wire, as_json, figure, tool_input, words
@@ -49,10 +50,15 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 LEAST_THINKING = 1024  # tokens; the API refuses a smaller budget
-ROOM_TO_THINK = 8192  # tokens added for thinking when the note only says that it is wanted
+ROOM_TO_THINK = 8192  # tokens added for thinking, which counts as answer, when the note does not say how many
 
-# Models of before adaptive thinking: they take a budget of tokens, and a temperature.
+# The API has had three ways to think. Models of the first take a budget of tokens; those of the second think as much as
+# they see fit, when asked to; all later ones (and, unknown, the next) think unless told otherwise, some always.
 _BUDGETED = re.compile(r"claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\d{6})?(-latest)?$)")
+_OPTIONAL = re.compile(r"claude-(opus|sonnet|haiku)-4-[6-9]|(?!claude-)")
+_TEMPERATE = re.compile(r"claude-(opus|sonnet)-4-6|(?!claude-)")  # besides the budgeted; later models refuse the key
+_REDACTED = "redacted:"  # before the data of a thought that only the provider can read
+
 _OVERFLOW = re.compile(
     r"prompt is too long|exceed(s|ed)? (the )?context (limit|window)|maximum context|too many tokens", re.I
 )
@@ -71,7 +77,8 @@ def build(request: Request, model: str) -> dict[str, Any]:
     breakpoint: tools, system, and the conversation up to its last user message."""
     names = call_names(request)
     thinking = _thinking(request, model)
-    messages = [_message(message, names, bool(thinking)) for message in request.messages]
+    sealed = bool(thinking) or not _BUDGETED.match(model)
+    messages = [_message(message, names, sealed) for message in request.messages]
     messages = [message for message in messages if message["content"]]
     for message in reversed(messages):
         if message["role"] == "user":
@@ -87,22 +94,27 @@ def build(request: Request, model: str) -> dict[str, Any]:
     if request.system.strip():
         body["system"] = [{"type": "text", "text": request.system, **_BREAKPOINT}]
     if thinking:
-        body["thinking"] = thinking
-        body["max_tokens"] += thinking.get("budget_tokens", ROOM_TO_THINK)
-    elif request.temperature is not None and (_BUDGETED.match(model) or not model.startswith("claude-")):
-        body["temperature"] = min(request.temperature, 1.0)  # later models refuse the key
+        body |= thinking
+        body["max_tokens"] += thinking.get("thinking", {}).get("budget_tokens", ROOM_TO_THINK)
+    elif request.temperature is not None and (_BUDGETED.match(model) or _TEMPERATE.match(model)):
+        body["temperature"] = min(request.temperature, 1.0)
     return body
 
 
 def _thinking(request: Request, model: str) -> dict[str, Any]:
-    """The `thinking` of the body, {} for none. The API refuses it when the tool calls that are being answered come
-    without the thoughts that led to them, as after a crash: these are not in the log."""
-    if not request.thinking or not all(map(_thought, _pending(request.messages))):
-        return {}
-    if not _BUDGETED.match(model):
-        return {"type": "adaptive"}
-    budget = ROOM_TO_THINK if request.thinking is True else max(LEAST_THINKING, int(request.thinking))
-    return {"type": "enabled", "budget_tokens": budget}
+    """What the body says about thinking, {} for a model that then does not think."""
+    if _BUDGETED.match(model):
+        # Refused when the tool calls that are being answered come without the thoughts that led to them, as after a
+        # crash: these are not in the log.
+        if not request.thinking or not all(map(_thought, _pending(request.messages))):
+            return {}
+        budget = ROOM_TO_THINK if request.thinking is True else max(LEAST_THINKING, int(request.thinking))
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    if not request.thinking:
+        # Thinking cannot be turned off in one way for all of these models; little of it can be asked for.
+        return {} if _OPTIONAL.match(model) else {"output_config": {"effort": "low"}}
+    effort = {} if request.thinking is True else {"output_config": {"effort": effort_of(request.thinking)}}
+    return {"thinking": {"type": "adaptive"}, **effort}
 
 
 def _pending(messages: Sequence[Message]) -> Iterable[Message]:
@@ -119,20 +131,20 @@ def _thought(message: Message) -> bool:
     return isinstance(first, Thinking) and bool(first.signature)
 
 
-def _message(message: Message, names: dict[str, str], thinking: bool) -> dict[str, Any]:
-    blocks = (_block(block, names, thinking) for block in message.content)
+def _message(message: Message, names: dict[str, str], sealed: bool) -> dict[str, Any]:
+    blocks = (_block(block, names, sealed) for block in message.content)
     return {"role": message.role, "content": [block for block in blocks if block is not None]}
 
 
-def _block(block: Block, names: dict[str, str], thinking: bool) -> dict[str, Any] | None:
+def _block(block: Block, names: dict[str, str], sealed: bool) -> dict[str, Any] | None:
     match block:
         case Text(text):
             return {"type": "text", "text": text} if text.strip() else None  # an empty one is refused
         case Thinking(text, signature):
-            if not thinking or not signature:
+            if not sealed or not signature:
                 return None
-            if not text:
-                return {"type": "redacted_thinking", "data": signature}
+            if signature.startswith(_REDACTED):
+                return {"type": "redacted_thinking", "data": signature.removeprefix(_REDACTED)}
             return {"type": "thinking", "thinking": text, "signature": signature}
         case ToolUse(id, name, arguments):
             return {"type": "tool_use", "id": names[id], "name": name, "input": arguments}
@@ -226,7 +238,7 @@ class Parser:
             case "thinking":
                 return [Thinking(str(block.get("thinking") or "") + text, str(block.get("signature") or ""))]
             case "redacted_thinking":
-                return [Thinking("", str(block["data"]))]
+                return [Thinking("", _REDACTED + str(block["data"]))]
         return ()
 
 

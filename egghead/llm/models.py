@@ -32,7 +32,9 @@ def known(kind: str, provider: str, model: str) -> Model:
     """What the table says of `model` of a provider of this kind that people call `provider`. A dated name is the model
     without the date, unless the table has it."""
     rows = shipped()["models"].get(kind, {})
-    row = rows.get(model) or rows.get(_DATED.sub("", model)) or {}
+    row = dict(rows.get(model) or rows.get(_DATED.sub("", model)) or {})
+    if "long_prompt" in row:
+        row["long_prompt"] = tuple(row["long_prompt"])
     return Model(name=f"{provider}/{model}", provider=provider, **row)
 
 
@@ -48,14 +50,17 @@ def offered(entry: Entry) -> tuple[Model, ...]:
 
 def cost(model: Model, usage: Usage) -> float | None:
     """USD of one call at list price. None when a price is missing for tokens that were used."""
+    over, dearer, dearer_answer = model.long_prompt or (0, 1.0, 1.0)
+    prompt = usage.input + usage.cached_read + usage.cached_write
+    factor, answer_factor = (dearer, dearer_answer) if over and prompt > over else (1.0, 1.0)
     total = 0.0
-    for tokens, price in (
-        (usage.input, model.input_price),
-        (usage.output, model.output_price),
-        (usage.cached_read, model.cache_read_price),
-        (usage.cached_write, model.cache_write_price),
+    for tokens, price, times in (
+        (usage.input, model.input_price, factor),
+        (usage.cached_read, model.cache_read_price, factor),
+        (usage.cached_write, model.cache_write_price, factor),
+        (usage.output, model.output_price, answer_factor),
     ):
         if tokens and price is None:
             return None
-        total += tokens * (price or 0.0)
+        total += tokens * (price or 0.0) * times
     return round(total / 1_000_000, 9)

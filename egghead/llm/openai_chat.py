@@ -39,6 +39,7 @@ from egghead.llm.shapes import (
     ToolUse,
     Usage,
     call_names,
+    effort_of,
 )
 from egghead.llm.sse import Sse
 from egghead.llm.wire import Wire, as_json, figure, tool_input, words
@@ -50,12 +51,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Preset:
     """How a server differs. `max_tokens`: its key for the longest answer; `usage`: whether figures must be asked for;
-    `effort`: whether it takes `reasoning_effort`."""
+    `effort`: whether it takes `reasoning_effort`; `thoughts_back`: whether it wants its thoughts back with the results of
+    the tools that they led to."""
 
     base_url: str
     max_tokens: str = "max_tokens"
     usage: bool = True
     effort: bool = False
+    thoughts_back: bool = False
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -69,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
     "mistral": Preset(
         "https://api.mistral.ai/v1", usage=False
     ),  # sends them anyway, and refuses keys that it does not know
-    "deepseek": Preset("https://api.deepseek.com/v1"),
+    "deepseek": Preset("https://api.deepseek.com/v1", thoughts_back=True),
     "xai": Preset("https://api.x.ai/v1"),
     "together": Preset("https://api.together.xyz/v1"),
 }
@@ -77,6 +80,8 @@ OTHER = Preset("")  # anybody else's server, by its base_url
 
 # OpenAI's reasoning models refuse a temperature.
 _REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)")
+_NO_EFFORT_BESIDE_TOOLS = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
+_NONE_BESIDE_TOOLS = re.compile(r"gpt-(5\.[6-9]|6(?!\.))")
 _OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|maximum (context|prompt) length|too long|too large for model"
     r"|reduce the length|input is too large|max_new_tokens",
@@ -104,7 +109,7 @@ def build(request: Request, model: str, preset: Preset = OTHER) -> dict[str, Any
     if request.system.strip():
         messages.append({"role": "system", "content": request.system})
     for message in request.messages:
-        messages += _assistant(message, names) if message.role == "assistant" else _user(message, names)
+        messages += _assistant(message, names, preset) if message.role == "assistant" else _user(message, names)
     body: dict[str, Any] = {"model": model, "stream": True, "messages": messages, preset.max_tokens: request.max_tokens}
     if preset.usage:
         body["stream_options"] = {"include_usage": True}
@@ -120,19 +125,23 @@ def build(request: Request, model: str, preset: Preset = OTHER) -> dict[str, Any
             }
             for tool in request.tools
         ]
-    reasoning = bool(_REASONING.match(model.rpartition("/")[2]))
-    if request.thinking and preset.effort and reasoning:
-        body["reasoning_effort"] = _effort(request.thinking)
+    name = model.rpartition("/")[2]
+    reasoning = bool(_REASONING.match(name))
+    if preset.effort and reasoning and (effort := _effort(request, name)):
+        body["reasoning_effort"] = effort
     if request.temperature is not None and not reasoning:
         body["temperature"] = request.temperature
     return body
 
 
-def _effort(thinking: bool | int) -> str:
-    """The word for a budget of tokens."""
-    if thinking is True:
-        return "medium"
-    return "low" if thinking <= 2048 else "medium" if thinking <= 16384 else "high"
+def _effort(request: Request, model: str) -> str | None:
+    """The `reasoning_effort` of the body, None for no such key. Later models of OpenAI take no effort beside tools in
+    Chat Completions; some of them demand that it be turned off in so many words."""
+    if request.tools and _NONE_BESIDE_TOOLS.match(model):
+        return "none"
+    if not request.thinking or (request.tools and _NO_EFFORT_BESIDE_TOOLS.match(model)):
+        return None
+    return "medium" if request.thinking is True else effort_of(request.thinking)
 
 
 def _user(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
@@ -145,7 +154,7 @@ def _user(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
     return [*found, {"role": "user", "content": text}] if text else found
 
 
-def _assistant(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+def _assistant(message: Message, names: dict[str, str], preset: Preset) -> list[dict[str, Any]]:
     calls = [
         {
             "id": names[block.id],
@@ -157,7 +166,10 @@ def _assistant(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
     ]
     text = _text(message)
     if calls:
-        return [{"role": "assistant", "content": text or None, "tool_calls": calls}]
+        found: dict[str, Any] = {"role": "assistant", "content": text or None, "tool_calls": calls}
+        if preset.thoughts_back:
+            found["reasoning_content"] = "".join(b.text for b in message.content if isinstance(b, Thinking))
+        return [found]
     return [{"role": "assistant", "content": text}] if text else []
 
 
@@ -259,11 +271,12 @@ def _plain(content: Any) -> str:
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """Neutral figures: what was read from a cache is taken out of the input."""
+    """Neutral figures: what was read from a cache or written to it is taken out of the input."""
     details = usage.get("prompt_tokens_details") or {}
     prompt = figure(usage.get("prompt_tokens"))
     cached = min(prompt, figure(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")))
-    return Usage(prompt - cached, figure(usage.get("completion_tokens")), cached, 0)
+    written = min(prompt - cached, figure(details.get("cache_write_tokens")))
+    return Usage(prompt - cached - written, figure(usage.get("completion_tokens")), cached, written)
 
 
 def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:
@@ -286,6 +299,11 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return RateLimited(f"{provider} takes no more requests for now: {said}", after)
     if status >= 500 or status in (408, 409) or kind in _TROUBLE:
         return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
+    if "/v1/responses" in said:
+        return RequestRefused(
+            f"{provider}/{model} takes tools only over the Responses API, which Egghead does not speak yet; "
+            f"`model:` in the agent's note names another, such as {provider}/gpt-5.4"
+        )
     return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
 
 

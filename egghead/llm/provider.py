@@ -15,8 +15,9 @@ from egghead.llm.shapes import Event, Request
 
 @dataclass(frozen=True)
 class Model:
-    """One model that can be named. `window` and `max_output` are tokens; prices are USD for a million tokens; what
-    nobody says is None. `name` is `provider/model`."""
+    """One model that can be named. `window` (the largest prompt) and `max_output` are tokens; prices are USD for a
+    million tokens; `long_prompt` is (tokens, factor, factor): a larger prompt costs that many times its price, and its
+    answer the second. What nobody says is None. `name` is `provider/model`."""
 
     name: str
     provider: str
@@ -27,6 +28,7 @@ class Model:
     output_price: float | None = None
     cache_read_price: float | None = None
     cache_write_price: float | None = None
+    long_prompt: tuple[int, float, float] | None = None
     tools: bool | None = None
     vision: bool | None = None
     thinking: bool | None = None

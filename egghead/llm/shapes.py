@@ -29,7 +29,7 @@ class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
 
 class Thinking(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
     """What a model thought aloud; never an answer. `signature` is the provider's seal: with it the thought goes back in
-    the same turn, as some providers demand. A sealed thought without text is one that only the provider can read."""
+    the same turn, as some providers demand, also one whose text they keep to themselves."""
 
     text: str
     signature: str = ""
@@ -137,6 +137,11 @@ def call_names(request: Request) -> dict[str, str]:
                 case ToolUse(id) | ToolResult(id):
                     names.setdefault(id, f"call{len(names):05d}")
     return names
+
+
+def effort_of(budget: int) -> str:
+    """The word for a budget of tokens, for providers that take a word."""
+    return "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"
 
 
 def estimate_tokens(text: str) -> int:

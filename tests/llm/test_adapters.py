@@ -98,7 +98,7 @@ data: {"type":"message_stop"}
 
 MESSAGES_EVENTS = [
     Thinking("Let me see.", "EqQBCg=="),
-    Thinking("", "hidden"),
+    Thinking("", "redacted:hidden"),
     Text("Grüße 😀"),
     ToolUse("toolu_1", "search", {"q": "fern"}),
     ToolUse("toolu_2", "list", {}),
@@ -306,28 +306,50 @@ def test_the_chat_request() -> None:
     assert mistral["max_tokens"] == 4096 and "stream_options" not in mistral
 
 
+ADAPTIVE = {"thinking": {"type": "adaptive"}}
+
+
 @pytest.mark.parametrize(
-    ("model", "wanted", "thinking", "tokens"),
+    ("model", "wanted", "said", "more", "sealed"),
     [
-        ("claude-sonnet-4-5", True, {"type": "enabled", "budget_tokens": 8192}, 4096 + 8192),
-        ("claude-opus-4-20250514", 10, {"type": "enabled", "budget_tokens": 1024}, 4096 + 1024),
-        ("claude-opus-4-7", 20_000, {"type": "adaptive"}, 4096 + 8192),
-        ("claude-sonnet-5", True, {"type": "adaptive"}, 4096 + 8192),
-        ("claude-sonnet-4-5", False, None, 4096),
+        ("claude-sonnet-4-5", True, {"thinking": {"type": "enabled", "budget_tokens": 8192}}, 8192, True),
+        ("claude-opus-4-20250514", 10, {"thinking": {"type": "enabled", "budget_tokens": 1024}}, 1024, True),
+        ("claude-sonnet-4-5", False, {"temperature": 1.0}, 0, False),
+        ("claude-opus-4-7", 20_000, {**ADAPTIVE, "output_config": {"effort": "high"}}, 8192, True),
+        ("claude-opus-4-7", False, {}, 0, True),
+        ("claude-sonnet-4-6", False, {"temperature": 1.0}, 0, True),
+        ("claude-sonnet-5-5", True, ADAPTIVE, 8192, True),
+        ("claude-sonnet-5-5", False, {"output_config": {"effort": "low"}}, 8192, True),
+        ("claude-next-9", False, {"output_config": {"effort": "low"}}, 8192, True),
+        ("double", False, {"temperature": 1.0}, 0, True),
+        ("double", 1000, {**ADAPTIVE, "output_config": {"effort": "low"}}, 8192, True),
     ],
 )
 def test_thinking_is_asked_for_in_the_models_own_way(
-    model: str, wanted: bool | int, thinking: Any, tokens: int
+    model: str, wanted: bool | int, said: dict[str, Any], more: int, sealed: bool
 ) -> None:
-    """A budget for those that take one, adaptive for the later ones; the answer keeps its own tokens; sealed thoughts
-    of the same turn go back, and no temperature goes with them."""
+    """A budget, an effort or nothing; the answer keeps its own tokens; sealed thoughts of the turn go back where the
+    model thinks; a temperature goes only where it is taken."""
     body = anthropic.build(conversation(thinking=wanted), model)
-    assert body.get("thinking") == thinking and body["max_tokens"] == tokens
+    keys = ("thinking", "output_config", "temperature")
+    assert {k: v for k, v in body.items() if k in keys} == said and body["max_tokens"] == 4096 + more
     first = body["messages"][1]["content"][0]
-    if thinking:
-        assert first == {"type": "thinking", "thinking": "Hm.", "signature": "seal"} and "temperature" not in body
-    else:
-        assert first["type"] == "text"
+    assert first == (
+        {"type": "thinking", "thinking": "Hm.", "signature": "seal"} if sealed else {"type": "text", "text": "Looking."}
+    )
+
+
+def test_thoughts_that_the_provider_keeps_go_back_as_they_came() -> None:
+    """A thought without text and one that is redacted are two things; both are handed back to the letter."""
+    given = {
+        "role": "assistant",
+        "content": [{"type": "thinking", "text": "", "signature": s} for s in ("seal", "redacted:x")],
+    }
+    body = anthropic.build(request_from({"messages": [given]}), "claude-opus-5-5")
+    assert body["messages"][0]["content"] == [
+        {"type": "thinking", "thinking": "", "signature": "seal"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
 
 
 def test_a_turn_whose_thoughts_are_lost_goes_on_without() -> None:
@@ -343,8 +365,8 @@ def test_a_turn_whose_thoughts_are_lost_goes_on_without() -> None:
             ]
         }
     )
-    assert "thinking" in anthropic.build(given, "claude-sonnet-5")
-    assert "thinking" not in anthropic.build(lost, "claude-sonnet-5")
+    assert "thinking" in anthropic.build(given, "claude-opus-4-5")
+    assert "thinking" not in anthropic.build(lost, "claude-opus-4-5")
     later = request_from(
         {
             "messages": [
@@ -355,23 +377,38 @@ def test_a_turn_whose_thoughts_are_lost_goes_on_without() -> None:
             "thinking": True,
         }
     )
-    assert "thinking" in anthropic.build(later, "claude-sonnet-5")
+    assert "thinking" in anthropic.build(later, "claude-opus-4-5")
 
 
 @pytest.mark.parametrize(
-    ("model", "thinking", "keys"),
+    ("model", "thinking", "tools", "keys"),
     [
-        ("gpt-5.1", True, {"reasoning_effort": "medium"}),
-        ("o3-mini", 1000, {"reasoning_effort": "low"}),
-        ("gpt-5", 50_000, {"reasoning_effort": "high"}),
-        ("gpt-5", False, {}),
-        ("gpt-4o", True, {"temperature": 1.5}),
+        ("gpt-5.1", True, True, {"reasoning_effort": "medium"}),
+        ("o3-mini", 1000, True, {"reasoning_effort": "low"}),
+        ("gpt-5", 50_000, True, {"reasoning_effort": "high"}),
+        ("gpt-5", False, True, {}),
+        ("gpt-5.4", True, True, {}),
+        ("gpt-5.4", True, False, {"reasoning_effort": "medium"}),
+        ("gpt-5.6-luna", False, True, {"reasoning_effort": "none"}),
+        ("gpt-5.6-luna", False, False, {}),
+        ("gpt-4o", True, True, {"temperature": 1.5}),
     ],
 )
-def test_reasoning_models_get_an_effort_and_no_temperature(model: str, thinking: Any, keys: dict[str, Any]) -> None:
-    """OpenAI's own models: effort for those that reason, a temperature for those that do not."""
-    body = openai_chat.build(conversation(thinking=thinking), model, openai_chat.PRESETS["openai"])
+def test_reasoning_models_get_an_effort_and_no_temperature(
+    model: str, thinking: Any, tools: bool, keys: dict[str, Any]
+) -> None:
+    """OpenAI's own models: effort for those that reason, as far as they take it beside tools; a temperature for others."""
+    given = conversation(thinking=thinking)
+    request = given if tools else msgspec.structs.replace(given, tools=[])
+    body = openai_chat.build(request, model, openai_chat.PRESETS["openai"])
     assert {k: v for k, v in body.items() if k in ("reasoning_effort", "temperature")} == keys
+
+
+def test_deepseek_gets_its_thoughts_back() -> None:
+    """Only where they led to tools, and only by the server that asks for it."""
+    for kind, thought in (("deepseek", "Hm."), ("groq", None)):
+        body = openai_chat.build(conversation(), "m", openai_chat.PRESETS[kind])
+        assert [m.get("reasoning_content") for m in body["messages"] if m["role"] == "assistant"] == [thought]
 
 
 def test_a_prefix_stays_the_same_while_a_turn_grows() -> None:
@@ -451,6 +488,7 @@ def chat_error(message: str, **more: Any) -> dict[str, Any]:
         (openai_chat, 0, chat_error("Provider returned error", code=502), Overloaded),
         (openai_chat, 422, {"detail": [{"loc": ["body"], "msg": "Extra inputs"}]}, RequestRefused),
         (openai_chat, 400, "plain", RequestRefused),
+        (openai_chat, 400, chat_error("Function tools … To use function tools, use /v1/responses"), RequestRefused),
     ],
 )
 def test_errors_are_told_apart(module: Any, status: int, body: Any, kind: type[LlmError]) -> None:

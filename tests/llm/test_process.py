@@ -18,6 +18,7 @@ from egghead.llm.shapes import Event, Request, Stop, Text, Usage
 from egghead.processes.llm import Gateway
 from ipc import RemoteError
 from ipc.testing import RunningBus, running_bus
+from tests.llm.double import KEY, Close, Double, Overflow, Status, Tokens
 from tests.rooms import stage
 
 
@@ -93,6 +94,38 @@ async def test_an_agent_streams_a_completion() -> None:
         assert events[-1]["type"] == "stop" and events[-1]["reason"] == "end_turn"
         assert set(events[-1]["usage"]) == {"input", "output", "cached_read", "cached_write"}
         assert served.running == {}
+
+
+async def test_the_stop_says_what_answered_its_window_and_its_price() -> None:
+    """An agent counts context and money from the stop alone; what nobody knows is null."""
+    with Double([["hi", Tokens(1000, 100, 2000, 10)]]) as double:
+        entry = Entry("anthropic", "work", KEY, double.url, ("claude-haiku-4-5", "double"))
+        async with gateway(Registry([entry])) as (bus, served):
+            known = (await stream(bus, "agents/a", request(model="work/claude-haiku-4-5")))[-1]
+            unknown = (await stream(bus, "agents/b", request(model="work/double")))[-1]
+            await served.aclose()
+    assert known == {
+        "type": "stop",
+        "reason": "end_turn",
+        "usage": {"input": 1000, "output": 100, "cached_read": 2000, "cached_write": 10},
+        "model": "work/claude-haiku-4-5",
+        "window": 200_000,
+        "cost": pytest.approx((1000 * 1.0 + 100 * 5.0 + 2000 * 0.1 + 10 * 1.25) / 1e6),
+    }
+    assert (unknown["model"], unknown["window"], unknown["cost"]) == ("work/double", None, None)
+
+
+async def test_a_providers_fault_keeps_its_kind_on_the_bus() -> None:
+    """An agent tells a full context, which is no failure, from one that is; the text is for people, without the key."""
+    with Double([Overflow(), Status(401), ["Half", Close()]]) as double:
+        entry = Entry("openai", "openai", KEY, f"{double.url}/v1", ("double",))
+        async with gateway(Registry([entry])) as (bus, served):
+            for number, kind in enumerate(("ContextOverflow", "AuthFailed", "StreamBroken")):
+                with pytest.raises(RemoteError) as caught:
+                    await stream(bus, f"agents/a{number}", request(model="openai/double"))
+                assert caught.value.type == kind and KEY not in str(caught.value)
+            assert served.running == {}
+            await served.aclose()
 
 
 async def test_leaving_the_stream_stops_the_provider() -> None:
