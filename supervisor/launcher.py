@@ -97,9 +97,10 @@ class Serving:
 
 @dataclass(frozen=True)
 class Broken:
-    """The application could not be loaded; `text` is the traceback."""
+    """The application could not be loaded; `text` is the traceback, `module` what was being imported, if anything was."""
 
     text: str
+    module: str = ""
 
 
 LaunchEvent = Forked | Refused | Ended | Serving | Broken

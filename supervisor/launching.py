@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from supervisor import policy
 from supervisor.channel import Output
 from supervisor.launcher import Broken, Ended, Forked, Launcher, Refused, Serving
+from supervisor.spec import Tree
 from supervisor.zygote.orphans import children, kill_orphans
 
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ class Launching:
                     for remark in remarks:
                         logger.warning("zygote: %s", remark)
                     self._serving()
-                case Broken(text=text):
+                case Broken(text=text, module=module):
                     # The launcher has shown the traceback on its stderr; once is enough.
                     last = (text.strip().splitlines() or [""])[-1]
                     self.root.exit_code, self.root.reason = (
                         policy.EXIT_START,
-                        f"the application could not be loaded: {last}",
+                        f"the application could not be loaded: {last}{_needed_by(self.root.tree, module)}",
                     )
                     logger.error("%s", self.root.reason)
         self.root.changed()
@@ -243,3 +244,13 @@ class Launching:
             self.output.close()
             self.output = None
         self.hunt()
+
+
+def _needed_by(tree: Tree, module: str) -> str:
+    """Whose `start` in the tree file named this module, for people; empty when nothing did."""
+    starts = [(path, spec.start) for path, spec in tree.workers()]
+    starts += [(path, spec.template.start) for path, spec in tree.supervisors() if spec.template is not None]
+    wanted = [f"{path} (start: {start!r})" for path, start in starts if start.partition(":")[0] == module]
+    if wanted:
+        return f", needed by {wanted[0]}" + (f" and {len(wanted) - 1} more" if wanted[1:] else "")
+    return f", needed by preload: {module!r}" if module in tree.preload else ""

@@ -288,7 +288,7 @@ class ZygoteLauncher:
                 serving["isolated"],
                 serving["seconds"],
             )
-        return Broken(message["broken"])
+        return Broken(message["broken"], message["module"])
 
     def _enqueue(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         self._queue.append((json.dumps(message, separators=(",", ":")).encode(), fds))

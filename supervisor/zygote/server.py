@@ -11,7 +11,7 @@ Messages on the socket (SOCK_SEQPACKET, JSON, descriptors as ancillary data):
                       {"fork": n, "start": "module:function", "profile": k | null, "beats": bool, "rlimits": {...}}
                                                    + [control, output, beats page file, files handed over]
     zygote -> root    {"pid": pid as the root sees it}            first, from the stub
-                      {"serving": {level, notes, remarks, seconds}} | {"broken": traceback}
+                      {"serving": {level, notes, remarks, seconds}} | {"broken": traceback, "module": name or ""}
                       {"forked": n} + [pidfd] | {"refused": n, "reason": text}
                       {"exited": n, "status": wait status, "left": processes it left behind, now killed}
 """
@@ -73,6 +73,7 @@ def main(fd: int, parent: int) -> NoReturn:
             guard(pid, root_end)
         os._exit(0)
     code = 1
+    zygote: Zygote | None = None
     try:
         if not guarded:
             # Readable only after its children were given away: earlier, the stub's own end would count as the root's.
@@ -86,12 +87,13 @@ def main(fd: int, parent: int) -> NoReturn:
             os.setsid()  # whoever kills the guardian's process group must not mean us as well
         if (guarded and os.getppid() != stub) or _hung_up(channel):
             os._exit(1)  # somebody went before the kernel knew that it should tell us
-        Zygote(channel, isolated, borrowed, remarks, pids).run()
+        zygote = Zygote(channel, isolated, borrowed, remarks, pids)
+        zygote.run()
         code = 0
     except BaseException:  # reported, whatever it is: a silent zygote is a hung tree
         text = traceback.format_exc()
         with contextlib.suppress(OSError):
-            channel.send(json.dumps({"broken": text[-60000:]}).encode())
+            channel.send(json.dumps({"broken": text[-60000:], "module": zygote.loading if zygote else ""}).encode())
         sys.stderr.write(text)
     finally:
         os._exit(code)
@@ -144,6 +146,7 @@ class Zygote:
         self.pid = os.getpid()
         self.wake_read, self.wake_write = -1, -1
         self.title: Any = None
+        self.loading = ""  # the module that is being imported
         self.plugs: list[bytes] = []
         self.ahead = Ahead()
         self.asked_at = 0.0
@@ -222,7 +225,9 @@ class Zygote:
         before = _threads()
         rehearsals: list[Callable[[], None]] = []
         for name in configuration["preload"]:
+            self.loading = name
             module = importlib.import_module(name)
+            self.loading = ""
             if _threads() > before:
                 self.remarks.append(
                     f"importing {name!r} started a thread; children do not have it, and its locks may hang"

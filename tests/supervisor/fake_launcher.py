@@ -112,11 +112,12 @@ class FakeLauncher:
         self._said = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._orders: deque[tuple[Order, int, int, int]] = deque()
         self._closed = False
+        name = ""
         try:
             for name in modules_of(tree):
                 importlib.import_module(name)
         except ImportError:
-            self.say(Broken(traceback.format_exc()))
+            self.say(Broken(traceback.format_exc(), name))
             self.kill()
         else:
             self.say(Serving("none", ("threads are not confined",), (), True, 0.0))

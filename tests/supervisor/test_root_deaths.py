@@ -128,7 +128,28 @@ def test_a_module_that_does_not_import(directory: Path) -> None:
     with running_with_module(tree, directory, "broken_import", "raise LookupError('no such thing')\n") as node:
         assert node.wait() == 3
         assert "broken_import" in node.output and "LookupError: no such thing" in node.output
-        assert "no such thing" in node.status()["node"]["ended"]["reason"]
+        reason = node.status()["node"]["ended"]["reason"]
+        assert reason.endswith("LookupError: no such thing, needed by preload: 'broken_import'")
+
+
+@pytest.mark.parametrize(
+    ("children", "said"),
+    [
+        ([{"id": "a", "start": "clocc:tick"}], "needed by t/a (start: 'clocc:tick')"),
+        (
+            [{"id": "p", "strategy": "dynamic", "template": {"start": "clocc:tick"}}],
+            "needed by t/p (start: 'clocc:tick')",
+        ),
+        ([{"id": id, "start": f"clocc:{id}"} for id in "abc"], "needed by t/a (start: 'clocc:a') and 2 more"),
+    ],
+    ids=["child", "template", "many"],
+)
+def test_a_module_that_is_not_there(children: list[dict[str, Any]], said: str, directory: Path) -> None:
+    """A slip in a `start` names the child of the tree file that has it, and what it says there."""
+    with running(one_for_one({"id": "fine", "start": "children:idle"}, *children), directory) as node:
+        assert node.wait() == 3
+        reason = node.status()["node"]["ended"]["reason"]
+        assert f"ModuleNotFoundError: No module named 'clocc', {said}" in reason
 
 
 def running_with_module(tree: dict[str, Any], directory: Path, name: str, source: str) -> Any:
