@@ -14,15 +14,19 @@ import os
 import secrets
 import shutil
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from egghead import __version__, paths
+from egghead import __version__, ground, paths
 from egghead.config import Config
 from egghead.errors import EggheadError, ExitCode, NodeError
+
+if TYPE_CHECKING:
+    from supervisor import Root
 
 log = logging.getLogger("egghead.node")
 OWN_DIR = ".egghead"
@@ -160,8 +164,17 @@ def _write_private(path: Path, text: str) -> None:
 def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int:
     """Runs a node in this process until it is told to stop; returns the exit code of the root.
 
-    `announce` is called once, when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}.
+    `announce` is called when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}: once,
+    and once more whenever another folder has taken the place of the records directory and the node stands on that.
     """
+    while True:
+        code, reason = _serve(settings, announce)
+        if reason != ground.OTHER:
+            return code
+        log.warning("the records directory %s was removed and is there again; starting anew on it", settings.records)
+
+
+def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tuple[int, str]:
     from egghead import lan, nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
     from supervisor import Root, TreeError, load_again, load_tree
@@ -223,12 +236,26 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
                     on_line=lines.of_process,
                     reload=lambda: lan.fit(load_again(settings.tree, variables), door),
                 )
-                code = int(root.run())
+                with ground.watched(settings.records, settings.records / OWN_DIR) as other:
+                    _leave_when(root, other)
+                    code = int(root.run())
                 if code != 0:
                     log.error("the node gave up: %s", root.reason)
-                return code
+                return code, root.reason
     finally:
         lock.close()
+
+
+def _leave_when(root: Root, other: threading.Event) -> None:
+    """Stop the tree once `other` is set. Looked at from the loop of the root, which alone may touch it."""
+
+    def look() -> None:
+        if other.is_set():
+            root.stop(ground.OTHER)
+        else:
+            root.timers.add(time.monotonic() + ground.LOOK_EVERY, look)
+
+    root.timers.add(time.monotonic() + ground.LOOK_EVERY, look)
 
 
 def running() -> list[tuple[paths.RuntimeDir, dict[str, Any]]]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -164,8 +165,11 @@ class IndexFile:
 
     def rebuild(self, reason: str) -> None:
         """Begin an empty index, which the caller feeds from the files and ends with `complete`. Until then the old one answers
-        readers, if it still can, also after a kill."""
+        readers, if it still can, also after a kill. Raises OSError where no file can be made; nothing has changed then."""
         with self._lock:
+            # Where no file can be made (the folder was removed under us) the one that is open still answers.
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
             self._db.close()
             self.rebuilt = reason
             self._memory.forget()

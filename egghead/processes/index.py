@@ -203,8 +203,12 @@ class IndexServer:
             if self.writer.building and pool is self._read:
                 # The old one could not answer this; the new one is on its way.
                 raise Refused("IndexBroken", f"{error}; a new index is being built") from None
+            try:
+                self.writer.rebuild(str(error))
+            except OSError as fault:
+                # Its folder is gone. The node starts anew once it is there again; a restart now would find no folder either.
+                raise Refused("IndexUnavailable", f"{error}, and no new one can be made: {fault.strerror}") from None
             logger.error("the index is removed and built again: %s", error)
-            self.writer.rebuild(str(error))
             self._service.fail(error)
             raise Refused("IndexBroken", str(error)) from None
         except RecordError as error:

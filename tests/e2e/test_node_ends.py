@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -62,3 +63,32 @@ def test_nothing_to_say_is_refused(home: Home) -> None:
     for arguments in (["chat", "default", " "], ["prompt", "index", ""]):
         done = home.run(*arguments)
         assert (done.returncode, "nothing to say" in done.stderr) == (2, True)
+
+
+def test_the_folder_is_removed_and_brought_back(home: Home, foam: Path, tmp_path: Path) -> None:
+    """`rm -rf` of the records directory and its return from a backup: the node stands on the new folder, and finds what is
+    written there."""
+    with serving(home, foam):
+        shutil.copytree(foam, tmp_path / "backup", ignore=shutil.ignore_patterns(".egghead"))
+        shutil.rmtree(foam)
+        (tmp_path / "backup").rename(foam)
+        until("the node is on the new folder", lambda: home.run("ps", "--records", str(foam)).returncode == 0)
+        (foam / "back.md").write_text("# Returned\n\nquokkas\n")
+        until("what is written there is found", lambda: found(home, foam, "quokkas") == ["back"])
+        assert len(found(home, foam, "placeholder")) > 1
+
+
+def test_the_folder_of_the_index_is_removed(home: Home, foam: Path) -> None:
+    """`rm -rf .egghead` under a running node loses nothing: it is made again, and locked again."""
+    with serving(home, foam):
+        shutil.rmtree(foam / ".egghead")
+        until("the node has its lock again", lambda: home.run("ps", "--records", str(foam)).returncode == 0)
+        assert home.run("serve", "--records", str(foam)).returncode != 0
+        (foam / "back.md").write_text("# Returned\n\nquokkas\n")
+        until("what is written is found", lambda: found(home, foam, "quokkas") == ["back"])
+
+
+def found(home: Home, records: Path, words: str) -> list[str]:
+    """Ids that the running node finds; nothing when there is none."""
+    done = home.run("records", "search", words, "--json", "--records", str(records))
+    return [hit["id"] for hit in json.loads(done.stdout)] if done.returncode == 0 else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from records import IndexBroken, Notes
+from records.index import Index
+from records.markdown import parse_markdown
 
 
 def checkpointed(path: Path) -> None:
@@ -128,3 +131,15 @@ def test_an_index_that_goes_while_it_is_open_is_built_again(folder: Path, how: s
         assert notes.indexed and notes.search("meanwhile")[0].id == "late" and notes.verify() == []
     with Notes(folder) as notes:
         assert notes.index.rebuilt is None and notes.verify() == []
+
+
+def test_an_index_whose_folder_is_gone_still_answers(tmp_path: Path) -> None:
+    """Where no new file can be made a rebuild is refused, and what is open goes on answering."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    with Index(folder / "index.db") as index:
+        index.apply([parse_markdown(b"# Quokka\n", "q.md")])
+        shutil.rmtree(folder)
+        with pytest.raises(OSError, match="No such file"):
+            index.rebuild("asked for")
+        assert [hit.id for hit in index.search("quokka")] == ["q"]
