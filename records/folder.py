@@ -61,7 +61,7 @@ class Folder:
     def __init__(self, root: Path | str, *, locate: Callable[[str], str | None] | None = None) -> None:
         self.root = Path(root)
         self.locate = locate
-        self._folders: dict[str, tuple[bool, float]] = {}
+        self._folders: dict[str, tuple[bool, bool, float]] = {}
 
     def there(self) -> None:
         """Raises ReadOnly when the folder is gone as a whole."""
@@ -210,19 +210,23 @@ class Folder:
         a scan asks the same ones again and again."""
         if os.path.islink(full) or os.path.basename(full) in ("", ".", ".."):
             return self.below(os.path.realpath(full))
-        folder = os.path.dirname(full)
+        return self._place(os.path.dirname(full))[0]
+
+    def _place(self, folder: str) -> tuple[bool, bool, float]:
+        """(inside the root, reached by a symbolic link, when that was seen) of a folder."""
         now = time.monotonic()
         known = self._folders.get(folder)
-        if known is None or now - known[1] > 1.0:
+        if known is None or now - known[2] > 1.0:
             if len(self._folders) > 1000:
                 self._folders.clear()
-            known = self._folders[folder] = (self.below(os.path.realpath(folder)), now)
-        return known[0]
+            real = os.path.realpath(folder)
+            plain = os.path.normpath(os.path.join(os.path.realpath(self.root), os.path.relpath(folder, self.root)))
+            known = self._folders[folder] = (self.below(real), real != plain, now)
+        return known
 
     def _through_link(self, folder: str) -> bool:
         """Whether a folder is reached by a symbolic link. A scan enters none, so a hint must not either: loops, notes twice."""
-        inside = os.path.relpath(folder, self.root)
-        return os.path.realpath(folder) != os.path.normpath(os.path.join(os.path.realpath(self.root), inside))
+        return self._place(folder)[1]
 
     def below(self, real: str) -> bool:
         """Whether a path without symbolic links lies in the folder."""

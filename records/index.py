@@ -36,13 +36,19 @@ class Index(IndexFile):
     def apply(self, upserts: Iterable[Upsert] = (), removals: Iterable[str] = ()) -> int:
         """Put and remove notes in one transaction; number of rows touched. `upserts`: Records or Rows (see `records.rows`), or
         `{path, size, mtime_ns, inode, skipped: reason}`; `removals`: paths. Raises IndexBroken, and what `upserts` raises."""
-        touched = 0
+        return self.apply_all([(upserts, removals)])[0]
+
+    def apply_all(self, batches: Iterable[tuple[Iterable[Upsert], Iterable[str]]]) -> Sequence[int]:
+        """`apply` of each (upserts, removals) in turn, all in one transaction, which is what costs most of a small one."""
+        touched = []
         stems: set[str] = set()
         with self._transaction() as db:
-            for path in removals:
-                touched += index_rows.delete(db, path, stems) is not None
-                touched += db.execute("DELETE FROM skipped WHERE path = ?", (path,)).rowcount
-            touched += index_rows.put(db, upserts, stems)
+            for upserts, removals in batches:
+                count = 0
+                for path in removals:
+                    count += index_rows.delete(db, path, stems) is not None
+                    count += db.execute("DELETE FROM skipped WHERE path = ?", (path,)).rowcount
+                touched.append(count + index_rows.put(db, upserts, stems))
             index_rows.settle(db, stems)
         return touched
 

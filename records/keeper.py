@@ -89,8 +89,9 @@ class Keeper:
             pieces.append(piece)
         return pieces
 
-    def step(self, paths: Iterable[str], *, kinds: bool = True) -> list[Step]:
-        """Read what really differs among `paths` and remember it. Usually one Step; a large note has one of its own."""
+    def step(self, paths: Iterable[str], *, kinds: bool = True, cut: bool = True) -> list[Step]:
+        """Read what really differs among `paths` and remember it. Usually one Step; a large note has one of its own.
+        `cut`: see `wire`."""
         step = Step()
         steps = [step]
         size = 0
@@ -114,7 +115,7 @@ class Keeper:
                 source = None  # a new file that got the inode of one that was removed
             before = source or known
             change = self._remember(upsert, before, source, stat)
-            step.upserts.append(wire(upsert))
+            step.upserts.append(wire(upsert, cut))
             if source is not None:
                 moved.add(source.path)
             if change is not None and kinds:
@@ -205,11 +206,12 @@ def _inhabited(root: Path) -> bool:
         return False
 
 
-def wire(upsert: Record | dict[str, Any]) -> Row | dict[str, Any]:
-    """An upsert as the message to the index holds it: as rows, so that two processes share the work of a first index."""
+def wire(upsert: Record | dict[str, Any], cut: bool = True) -> Row | dict[str, Any]:
+    """An upsert as the message to the index holds it: as rows, so that two processes share the work of a first index. With
+    `cut` the terms of its body too, which are a third of that work: for an index that has enough to do."""
     if not isinstance(upsert, Record):
         return upsert
-    return row_of(upsert, most=MAX_MESSAGE_BODY, cut=len(upsert.body) <= MAX_TERMS_BODY)
+    return row_of(upsert, most=MAX_MESSAGE_BODY, cut=cut and len(upsert.body) <= MAX_TERMS_BODY)
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

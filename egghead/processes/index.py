@@ -11,8 +11,10 @@ import logging
 import sqlite3
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.index")
 
 READERS = 2
+GROUP = 512  # notes of one transaction, when more of them wait: a fraction of a second of work
 MAX_PAGE = 4000  # rows of `known` in one answer: about 600 KB
 WRITER = "store"
 T = TypeVar("T")
@@ -67,6 +70,17 @@ def _place(root: Path) -> Path:
         return path
 
 
+@dataclass(slots=True)
+class _Told:
+    """What `store` told in one call, and what became of it."""
+
+    upserts: Any
+    removals: Any
+    done: bool = False
+    touched: int = 0
+    error: Exception | None = None
+
+
 class IndexServer:
     """What the process serves."""
 
@@ -79,6 +93,7 @@ class IndexServer:
         self._read = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._local = threading.local()
         self._readers: list[Index] = []
+        self._told: deque[_Told] = deque()
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler."""
@@ -162,7 +177,32 @@ class IndexServer:
     async def apply(self, call: Call, upserts: Any = (), removals: Any = ()) -> int:
         """Number of rows touched. Only `store` may."""
         _only_store(call)
-        return await self._run(self._write, lambda: self.writer.apply(upserts, removals))
+        told = _Told(upserts, removals)
+        self._told.append(told)
+        return await self._run(self._write, lambda: self._apply(told))
+
+    def _apply(self, told: _Told) -> int:
+        """In the thread that writes: apply what is told, and with it, in one transaction, what was told behind it."""
+        while not told.done:
+            group = [self._told.popleft()]
+            size = len(group[0].upserts)
+            while self._told and size < GROUP:
+                group.append(self._told.popleft())
+                size += len(group[-1].upserts)
+            try:
+                counts = self.writer.apply_all((one.upserts, one.removals) for one in group)
+            except Exception as error:
+                # Whatever it is, each caller of the group is to hear it; `store` then tells again file by file.
+                for one in group:
+                    one.error = error
+            else:
+                for one, count in zip(group, counts, strict=True):
+                    one.touched = count
+            for one in group:
+                one.done = True
+        if told.error is not None:
+            raise told.error
+        return told.touched
 
     async def known(self, call: Call, after: str = "", limit: int = MAX_PAGE) -> dict[str, Any]:
         """`{files: [[path, size, mtime_ns, inode, id, class, revision]], more}`, paths after `after`. Only `store` may."""

@@ -35,7 +35,8 @@ TOPIC = "records/changed/"
 INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes takes its time
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
-IN_FLIGHT = 4  # messages to the index at once: it works while the next files are read
+IN_FLIGHT = 16  # messages to the index at once: it works while the next files are read
+BUSY = 3  # messages on their way from which on the index has enough to do
 MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
 T = TypeVar("T")
 owners()  # read while the jail is not yet closed: in it there are no names of users
@@ -175,7 +176,7 @@ class StoreServer:
         for piece in pieces:
             await self._slots.acquire()  # before the lock: while the index is slow, writes through the API go on
             async with self._writing:
-                steps = await self._in_files(partial(self.keeper.step, piece))
+                steps = await self._in_files(partial(self.keeper.step, piece, cut=len(self._sending) >= BUSY))
                 task = asyncio.create_task(self._pass_on(steps))
                 self._sending.add(task)
                 task.add_done_callback(self._passed_on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from records import Index, InvalidValue, Notes, RecordError, Store, parse_markdown
+from records import Index, InvalidValue, Notes, RecordError, Store, Unreadable, parse_markdown
 from records.catalog import Catalog, Entry
+from records.rows import row_of, with_terms
 
 
 @pytest.fixture
@@ -351,3 +353,28 @@ def test_a_known_note_and_a_new_one_in_one_batch(tmp_path: Path) -> None:
         index.apply([parse_markdown(b"one", "a.md")])
         index.apply([parse_markdown(b"new", "b.md"), parse_markdown(b"two", "a.md")])
         assert sorted(hit.id for hit in index.search("two")) == ["a"] and index.stats()["notes"] == 2
+
+
+def test_batches_of_one_transaction_are_applied_in_turn(tmp_path: Path) -> None:
+    """What is put, removed and put again in one transaction is what it would be in three; one that fails leaves nothing."""
+    one, two, other = parse_markdown(b"old", "a.md"), parse_markdown(b"young", "a.md"), parse_markdown(b"b", "b.md")
+    batches: list[Any] = [([one, other], []), ([], ["a.md", "none.md"]), ([two], ["b.md"]), ([row_of(other)], [])]
+    with Index(tmp_path / "index.db") as together, Index(tmp_path / "other.db") as apart:
+        assert list(together.apply_all(batches)) == [apart.apply(*batch) for batch in batches] == [2, 1, 2, 1]
+        assert contents(together.path) == contents(apart.path)
+        spoiled = (parse_markdown(data, "c.md") for data in (b"text", b"\1\2\3" * 99))
+        with pytest.raises(Unreadable):
+            together.apply_all([([one], []), (spoiled, [])])
+        assert contents(together.path) == contents(apart.path)
+
+
+def test_a_row_may_leave_its_terms_to_the_index(tmp_path: Path) -> None:
+    """Rows without the terms of the body, also after a journey as plain lists, make the index that records make."""
+    record = parse_markdown("# Dach\n\nRegen\n\n## Wände\n\n[[x]] naß\n".encode(), "a/b.md")
+    bare = row_of(record, cut=False)
+    assert bare.cut is None and with_terms(bare) == row_of(record) == with_terms(row_of(record))
+    with Index(tmp_path / "index.db") as index, Index(tmp_path / "other.db") as other:
+        index.apply([record])
+        other.apply([json.loads(json.dumps(bare))])
+        assert contents(index.path) == contents(other.path)
+        assert [hit.section for hit in other.search("nass")] == ["Wände"]
