@@ -382,9 +382,14 @@ def test_a_person_is_asked_at_the_first_contact(pair: Pair, terminal: list[Termi
         assert "bus" in pair.away_ok("ps")
 
 
-def test_without_a_bind_nothing_listens(shared_node: Node) -> None:
-    """By default no process of a node has a TCP port, none of the edge runs, and nobody can be introduced to it."""
-    assert listening(shared_node) == set()
+def test_without_a_bind_the_network_costs_nothing(shared_node: Node) -> None:
+    """By default no process of a node has a socket of the network or its library in memory, and none of the edge runs."""
+    everybody = [psutil.Process(shared_node.pid), *shared_node.descendants()]
+    assert len(everybody) > 10
+    for process in everybody:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            assert process.net_connections("inet") == []
+            assert "zeroconf" not in Path(f"/proc/{process.pid}/maps").read_text()
     assert not {"lan", "node"} & shared_node.processes().keys()
     assert "network" not in shared_node.ready_text
     assert not list(shared_node.home.path.rglob("server.key"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ipc.curve import new_keys, raw
 from ipc.rights import Rights
 from supervisor import load_tree
 from supervisor.spec import ChildSpec
+from supervisor.zygote.launcher import modules_of
 
 KEY = new_keys().public
 NONCE = bytes(range(16))
@@ -70,6 +73,19 @@ def test_the_edge_runs_only_with_a_door() -> None:
         door = lan.Door(listener, "127.0.0.1", 1, "x", new_keys())
         assert {spec.id for _, spec in lan.fit(tree, door).workers()} - without == {"node", "lan"}
         assert door.pair.secret not in str(door.beacon()) and door.pair.secret not in repr(door)
+
+
+def test_without_a_door_nothing_of_the_network_is_imported() -> None:
+    """What the zygote loads without server.bind holds neither the processes of the edge nor the library of the beacon."""
+    tree = lan.fit(load_tree(default_tree(), dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp")), None)
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules_of(tree)!r}: importlib.import_module(name)\n"
+        "edge = ['zeroconf', 'ifaddr', 'egghead.lan', 'egghead.mdns', 'egghead.processes.lan', 'egghead.processes.node']\n"
+        "print([name for name in edge if name in sys.modules], 'egghead.processes.bus' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[] True"
 
 
 def test_who_crashes_the_edge_does_not_stop_the_node() -> None:
