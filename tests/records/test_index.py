@@ -362,7 +362,7 @@ def test_batches_of_one_transaction_are_applied_in_turn(tmp_path: Path) -> None:
     with Index(tmp_path / "index.db") as together, Index(tmp_path / "other.db") as apart:
         assert list(together.apply_all(batches)) == [apart.apply(*batch) for batch in batches] == [2, 1, 2, 1]
         assert contents(together.path) == contents(apart.path)
-        spoiled = (parse_markdown(data, "c.md") for data in (b"text", b"\1\2\3" * 99))
+        spoiled = (parse_markdown(data, "c.md") for data in (b"text", b"\0\1\2\3" * 99))
         with pytest.raises(Unreadable):
             together.apply_all([([one], []), (spoiled, [])])
         assert contents(together.path) == contents(apart.path)
