@@ -12,7 +12,7 @@ from typing import Any
 from records import frontmatter, org, relink
 from records.errors import InvalidValue
 from records.markdown import headings, parse_markdown
-from records.model import FileStat, Record
+from records.model import FileStat, Heading, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,9 @@ def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:
         new = f"{marks} {title}"
     else:
         new = title  # underlined heading: the rule under it stays
-    return frontmatter.with_body(parts, body[: first.position] + new + body[end:])
+    changed = frontmatter.with_body(parts, body[: first.position] + new + body[end:])
+    # A title that a heading cannot say (`*x*`, `[[x]]`) has a key of its own instead.
+    return changed if headings(changed.text)[:1] == (Heading(first.level, title, first.position),) else None
 
 
 FORMATS: dict[str, Format] = {

@@ -191,9 +191,14 @@ def with_body(parts: Parts, body: str) -> Parts:
         last += 1
     middle = _middle(old[first : len(old) - last], plain[first : len(old) - last], new[first : len(new) - last], parts)
     text = "".join(old[:first] + middle + old[len(old) - last :])
-    if not parts.head and _fences(text)[1] is not None:
+    if normal(text) != "".join(new):
+        text = "".join(new).replace("\n", parts.newline)  # a lone CR before a lone LF would be one line ending
+    head = parts.head
+    if head and text and not head.endswith(("\n", "\r")):
+        head += parts.newline  # the closing line ended the file; what is written behind it would unclose it
+    if not head and _fences(text)[1] is not None:
         text = parts.newline + text  # a body that looks like frontmatter stays a body
-    return replace(parts, body=text)
+    return replace(parts, head=head, body=text)
 
 
 def _middle(old: list[str], plain: list[str], new: list[str], parts: Parts) -> list[str]:

@@ -24,6 +24,7 @@ from records.yaml_block import LINE
 
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
+_KEY = re.compile(r"[^\s:#]+")
 _HEADLINE = re.compile(r"^(\*+)[ \t]+([^\n]*)$", re.M)
 _MARKERS = re.compile(r"^(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED)\s+)?(?:\[#[A-Z0-9]\]\s+)?")
 _HEAD_TAGS = re.compile(r"\s+(:[\w@#%:]+:)\s*$")
@@ -199,11 +200,18 @@ def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
             del keys["title"]
     lines = LINE.findall(parts.head)
     for key, value in keys.items():
-        lines = _set(lines, key, value, parts.newline)
+        lines = _set(lines, _checked(key), value, parts.newline)
     head = "".join(lines)
     if head and not parts.head and parts.body and not parts.body.startswith(("\n", "\r")):
         head += parts.newline
     return replace(parts, head=head)
+
+
+def _checked(key: str) -> str:
+    """The key as it is read back: Org knows no case in names. Raises InvalidValue for one that would end its drawer or its line."""
+    if not _KEY.fullmatch(key) or key.lower() in ("end", "properties"):
+        raise InvalidValue(f"an org note cannot hold the key {key!r}; give one word without ':'")
+    return key.lower()
 
 
 def _retitle(parts: Parts, title: str) -> Parts | None:
@@ -214,7 +222,9 @@ def _retitle(parts: Parts, title: str) -> Parts | None:
     first = outline[0]
     end = body.find("\n", first.position)
     end = len(body) if end < 0 else end
-    return frontmatter.with_body(parts, body[: first.position] + "*" * first.level + " " + title + body[end:])
+    changed = frontmatter.with_body(parts, body[: first.position] + "*" * first.level + " " + title + body[end:])
+    # A title that a headline cannot say (`TODO x`, `x :tag:`) has a keyword of its own instead.
+    return changed if headings(changed.text)[:1] == (Heading(first.level, title, first.position),) else None
 
 
 def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
@@ -240,8 +250,9 @@ def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
         out.append(line)
     if done:
         return out
+    name = "ROAM_ALIASES" if key == "aliases" else key.upper()  # as org-roam reads them
     if key not in _KEYWORD_OF and drawer_end is not None:
-        out.insert(drawer_end, f":{key.upper()}: {text}{newline}")
+        out.insert(drawer_end, f":{name}: {text}{newline}")
         return out
     # Below a first comment, which tells Emacs what the file is, and below the drawer, which must be above all keywords.
     place = 0
@@ -253,7 +264,7 @@ def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
         while place < len(out) and _KEYWORD.match(out[place]):
             place += 1
     else:
-        new = [f":PROPERTIES:{newline}", f":{key.upper()}: {text}{newline}", f":END:{newline}"]
+        new = [f":PROPERTIES:{newline}", f":{name}: {text}{newline}", f":END:{newline}"]
     if place and not out[place - 1].endswith(("\n", "\r")):
         out[place - 1] += newline
     out[place:place] = new
@@ -262,9 +273,18 @@ def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:
 
 def _text(key: str, value: Any) -> str:
     if key == "tags":
-        return ":" + ":".join(re.sub(r"[\s:]+", "_", str(tag)) for tag in value) + ":" if value else ""
+        for tag in value:
+            if re.search(r"[\s:,]", str(tag)):
+                plain = re.sub(r"[\s:,]+", "_", str(tag))
+                raise InvalidValue(f"an org tag holds no space, ':' or ','; {tag!r} does: write {plain!r}")
+        return ":" + ":".join(str(tag) for tag in value) + ":" if value else ""
     if key == "aliases":
+        for item in value:
+            if '"' in str(item):
+                raise InvalidValue(f"an alias in an org note holds no quotation mark; {item!r} does")
         return " ".join(f'"{item}"' for item in value)
+    if key == "links" and any(re.search(r"[\s,]", str(item)) for item in value):
+        return " ".join(f"[[{item}]]" for item in value)
     if isinstance(value, list | tuple):
         return " ".join(str(item) for item in value)
     if isinstance(value, dict):

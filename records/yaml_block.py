@@ -338,9 +338,22 @@ def _value_end(place: _Place, key: Any, value: Any, alias: bool, start: int, lim
     if simple or getattr(value, "flow_style", False):
         return max(start, place.line(value.end_mark)) + 1
     end = min(limit, len(place.lines))
-    while end > start + 1 and (not place.lines[end - 1].strip() or place.lines[end - 1].startswith("#")):
+    # In a block of text an indented `#` is text.
+    indented = not _ends_in_text(value)
+    while end > start + 1:
+        line = place.lines[end - 1]
+        if line.strip() and not (line.lstrip() if indented else line).startswith("#"):
+            break
         end -= 1
     return end
+
+
+def _ends_in_text(node: Any) -> bool:
+    """Whether the last thing in a value is a block of text (`|`, `>`)."""
+    while isinstance(node, yaml.CollectionNode) and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(node, yaml.MappingNode) else last
+    return isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
 
 
 def _items(place: _Place, node: Any, old: Any, new: Any, start: int, end: int, newline: str) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records import frontmatter, yaml_block, yaml_lines
+from records import formats, frontmatter, yaml_block, yaml_lines
 from records.errors import InvalidValue, Unreadable
 
 PRINTED = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
@@ -192,3 +192,32 @@ def test_usual_frontmatter_needs_no_yaml_parser(block: str) -> None:
 def test_what_yaml_reads_in_its_own_way_is_left_to_the_parser(block: str) -> None:
     """Booleans, octals, odd comments, anchors, impossible dates, nesting and continued lines are not guessed at."""
     assert yaml_lines.read(block) is None
+
+
+@pytest.mark.parametrize("file", ["---\ntitle: x\n---", "---\r\ntitle: x\r\n...", "---\n---"])
+def test_a_body_behind_a_last_fence_without_newline_is_a_body(file: str) -> None:
+    """The fence stays a fence: text that is written right behind it would turn the frontmatter into text."""
+    parts = frontmatter.with_body(frontmatter.split(file.encode()), "new")
+    again = frontmatter.split(parts.encode())
+    assert (again.block, again.text) == (frontmatter.split(file.encode()).block, "new")
+
+
+def test_line_endings_that_meet_stay_two() -> None:
+    """A lone CR and a lone LF side by side, each an ending of its own, would read as one."""
+    parts = frontmatter.with_body(frontmatter.split(b"a\r===\r\r\nx\n\n"), "b\n\nx\n\n")
+    assert frontmatter.split(parts.encode()).text == "b\n\nx\n\n"
+
+
+def test_a_remark_below_a_list_is_not_part_of_it() -> None:
+    """Indented or not, it stays when the list before it is changed; a `#` in a block of text is text."""
+    block = "tags:\n  - {a: 1}\n# one\n  # two\nx:\n  - |\n    text\n    # text\n"
+    assert yaml_block.changed(block, {"tags": ["b"]}, "\n") == block.replace("  - {a: 1}", "  - b")
+    assert yaml_block.changed(block, {"x": None}, "\n") == block[: block.index("x:")]
+
+
+@pytest.mark.parametrize("title", ["*x*", "`x`", "[[x]]", "x #", "- x", "|"])
+@pytest.mark.parametrize("old", [b"# Old\n\ntext\n", b"Old\n===\n\ntext\n"])
+def test_a_title_that_no_heading_can_say_has_a_key(old: bytes, title: str) -> None:
+    """It reads back as it was set, whatever marks it holds."""
+    parts = formats.change("markdown", frontmatter.split(old), {"title": title})
+    assert formats.parse(parts.encode(), "n.md").title == title

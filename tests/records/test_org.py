@@ -77,7 +77,7 @@ def test_taking_apart_loses_no_byte(data: bytes, head: bytes) -> None:
     ("changes", "old", "new"),
     [
         ({"title": "New"}, b"#+title: The Roof\n", b"#+title: New\n"),
-        ({"tags": ["a", "b c"]}, b"#+FILETAGS: :house:money:\n", b"#+FILETAGS: :a:b_c:\n"),
+        ({"tags": ["a", "b_c"]}, b"#+FILETAGS: :house:money:\n", b"#+FILETAGS: :a:b_c:\n"),
         ({"class": "durable"}, b":CLASS:    agent\n", b":CLASS:    durable\n"),
         ({"mood": None}, b":Mood:     calm\n", b""),
         ({"extra": "x"}, b":END:\n#+title", b":EXTRA: x\n:END:\n#+title"),
@@ -122,3 +122,40 @@ def test_links_between_org_and_markdown_follow_a_rename(tmp_path: Path) -> None:
         assert (tmp_path / "sub" / "new.org").read_text() == "* I am\n[[file:../a.org][a]]\n"
         assert {link["id"] for link in notes.index.backlinks("sub/new")} == {"a", "b"}
         assert notes.verify() == []
+
+
+@pytest.mark.parametrize("key", ["end", "PROPERTIES", "a:b", "two words", "", "#x"])
+def test_a_key_that_would_break_the_drawer_is_refused(key: str) -> None:
+    """`:END:` as a property would end the drawer there, and what follows would be text."""
+    with pytest.raises(InvalidValue, match="cannot hold the key"):
+        org.change(org.split(b":PROPERTIES:\n:ID: 1\n:END:\n"), {key: "v"})
+
+
+def test_keys_know_no_case() -> None:
+    """A key is found however it is written, and there is one of it afterwards."""
+    head = b":PROPERTIES:\n:Custom: v\n:END:\n"
+    assert org.change(org.split(head), {"cUSTOM": "w"}).encode() == head.replace(b" v", b" w")
+    assert org.change(org.split(head), {"Custom": None}).encode() == b":PROPERTIES:\n:END:\n"
+
+
+@pytest.mark.parametrize(
+    "keys", [{"tags": ["a b"]}, {"tags": ["a:b"]}, {"aliases": ['say "no"']}], ids=["space", "colon", "quote"]
+)
+def test_names_that_org_cannot_hold_are_refused(keys: dict[str, object]) -> None:
+    """Nothing is stored under another name than was given."""
+    with pytest.raises(InvalidValue):
+        org.change(org.split(b"#+TITLE: x\n"), keys)
+
+
+def test_names_with_spaces_read_back() -> None:
+    """Links with spaces are written as links, aliases as org-roam reads them."""
+    parts = org.change(org.split(b"* H"), {"links": ["a b", "c"], "aliases": ["One two"]})
+    record = org.parse_org(parts.encode(), "n.org")
+    assert (record.links, record.aliases) == (("a b", "c"), ("One two",))
+    assert b":ROAM_ALIASES: " in parts.encode()
+
+
+@pytest.mark.parametrize("title", ["x :tag:", "[#A] x", "TODO x", "[[x][y]]"])
+def test_a_title_that_no_headline_can_say_has_a_keyword(title: str) -> None:
+    """It reads back as it was set."""
+    assert org.parse_org(org.change(org.split(b"* Old\n"), {"title": title}).encode(), "n.org").title == title
