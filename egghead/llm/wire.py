@@ -18,7 +18,7 @@ import random
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import httpx
@@ -38,6 +38,7 @@ from egghead.llm.sse import Decoder, Sse
 
 logger = logging.getLogger("egghead.llm")
 
+DRAIN = 0.25  # seconds to wait for the end of a body whose answer is whole
 MAX_ERROR = 64 * 1024  # bytes read of an error's body
 MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
 MAX_DEPTH = 64  # of the arguments of a tool call
@@ -108,16 +109,13 @@ class Wire:
                 tries += 1
                 pause = None if begun else self.limits.pause(tries, error.after, self._random.random())
                 if pause is None:
-                    raise self._last(error, tries) from None
+                    raise _last(error, tries) from None
                 logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
             await asyncio.sleep(pause)
 
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.aclose()
-
-    def _last(self, error: Transient, tries: int) -> Transient:
-        return type(error)(f"{error} (tried {tries} times)", error.after) if tries > 1 else error
 
     async def _once(self, path: str, content: bytes, parser: Parser, failure: Failure) -> AsyncGenerator[Event, None]:
         async with self._answer(path, content) as answer:
@@ -135,10 +133,11 @@ class Wire:
                         break
                     if decoder.flooded or size > MAX_STREAM:
                         raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
-            if not (parser.ended or parser.at_end()):
-                raise self._unreachable("the connection was closed before the answer was whole")
-            for event in parser.finish():
-                yield event
+                if not (parser.ended or parser.at_end()):
+                    raise self._unreachable("the connection was closed before the answer was whole")
+                for event in parser.finish():
+                    yield event
+                await _drain(pieces)
 
     def _read(self, parser: Parser, sse: Sse) -> Sequence[Event]:
         try:
@@ -238,6 +237,18 @@ class Wire:
         return self._client
 
 
+async def _drain(pieces: AsyncGenerator[bytes, None]) -> None:
+    """Read the end of the body that follows the end of the answer: a connection that is not read to its end cannot be
+    used again, and the next call would pay for a new one."""
+    with suppress(TimeoutError, LlmError, httpx.HTTPError):
+        async with asyncio.timeout(DRAIN):
+            size = 0
+            async for piece in pieces:
+                size += len(piece)
+                if size > MAX_ERROR:
+                    return
+
+
 def check_url(name: str, url: str) -> None:
     """Raises ProviderMissing for a base_url that cannot be meant."""
     try:
@@ -257,6 +268,14 @@ def is_near(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _last(error: Transient, tries: int) -> Transient:
+    """The error that is told: how often it was tried, and how long the provider wants us to wait."""
+    facts = [f"tried {tries} times"] if tries > 1 else []
+    if error.after is not None and error.after >= 1:
+        facts.append(f"it asks to wait {error.after:.0f} s")
+    return type(error)(f"{error} ({', '.join(facts)})", error.after) if facts else error
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -153,6 +154,16 @@ async def test_a_tool_is_in_the_log_before_it_runs() -> None:
     assert second[-2]["content"][1]["id"] == second[-1]["content"][0]["tool_use_id"] == started["call"]
     assert world.end["text"] == "Let me look.\n\nIt is there."
     assert "".join(words for _, words in world.shown) == "Let me look.\n\nIt is there."
+
+
+async def test_thoughts_go_back_in_the_turn_and_nowhere_else() -> None:
+    """The provider gets its sealed thoughts with the results that they led to; the log and the room never see them."""
+    sealed = {"type": "thinking", "text": "Hm.", "signature": "seal"}
+    world = World([sealed, text("Let me look."), use(id="a"), stop("tool_use")], [sealed, text("Done."), stop()])
+    assert await world.turn() is Ending.SPOKE
+    content = world.requests[1]["messages"][-2]["content"]
+    assert content[0] == sealed and [block["type"] for block in content[1:]] == ["text", "tool_use"]
+    assert "Hm." not in json.dumps([world.log.entries, world.shown]) and world.end["text"] == "Let me look.\n\nDone."
 
 
 async def test_what_the_loop_sees_is_what_the_fold_gives_back() -> None:

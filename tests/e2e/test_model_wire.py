@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.e2e.cast import cast
-from tests.llm.double import KEY, Double, Think, Tokens, Use
+from tests.llm.double import KEY, PASS, Break, Double, Status, Think, Tokens, Use
 
 
 def readable(pid: int) -> bytes:
@@ -66,3 +66,30 @@ def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
         for process in psutil.Process(play.node.pid).children(recursive=True):
             secret_free += [" ".join(process.cmdline()), str(process.environ())]
         assert [text for text in secret_free if KEY in text] == []
+
+
+def test_what_a_provider_does_wrong_is_a_sentence_in_the_room(short_dir: Path) -> None:
+    """Key refused, limit reached, broken off: each turn ends, the room says why, the next one works."""
+    words = {
+        "barred": "anthropic does not take the key",
+        "limited": "takes no more requests for now",
+        "torn": "broke off before its end",
+    }
+    replies = {
+        "barred": [Status(401)],
+        "limited": [Status(429), Status(429), "Now."],
+        "torn": [["Half an ", "answer", Break()]],
+        "shy": [PASS],
+    }
+    models = dict.fromkeys(replies, "anthropic/double")
+    with Double(replies) as double, cast(short_dir, double, models, config=double.config(retries=1)) as play:
+        for agent in ("barred", "limited", "torn", "shy"):
+            [end] = [e for e in play.say(f"@{agent} hello") if e["kind"] == "turn_ended"]
+            assert end["outcome"] == {"torn": "spoke", "shy": "passed"}.get(agent, "failed"), (agent, end)
+        log = play.log()
+        for agent in ("barred", "limited", "torn"):
+            [told] = [e for e in log if e.get("by") == f"agents/{agent}" and e["kind"] in ("action", "message")]
+            assert words[agent] in told["text"], told
+        assert [e["text"] for e in play.say("@limited again") if e.get("turn") and e["kind"] == "message"] == ["Now."]
+        assert len(double.of("limited")) == 3 and len(double.of("torn")) == 1
+        assert KEY not in json.dumps(play.log()) + play.home.ok("logs", "-n", "1000")

@@ -220,6 +220,7 @@ class Asked:
     body: Mapping[str, Any]
     number: int  # 1 for the first request of all
     turn: int  # 1 for the first of this agent
+    connection: int = 0  # requests of one number came over one connection
     gone: threading.Event = field(
         default_factory=threading.Event, compare=False
     )  # the other side closed the connection
@@ -305,6 +306,7 @@ class Double:
         self._script = script
         self._window = window
         self._said: dict[str, int] = {}
+        self._connections = 0
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -377,9 +379,12 @@ class Double:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._connections += 1
+        number = self._connections
         try:
-            while await self._exchange(reader, writer):
-                pass
+            first = await reader.read(1)
+            while first:
+                first = await self._exchange(first, number, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client left, or the test is over
         except Exception as error:  # told by the test that looks at `faults`, not lost in a thread
@@ -390,18 +395,19 @@ class Double:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its reply. False when the connection is over."""
-        first = await reader.readexactly(1)
+    async def _exchange(
+        self, first: bytes, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes:
+        """One request and its reply. `first` is its first byte; gives that of the next one, empty when there is none."""
         if first == b"\x16":  # TLS: said in plain, as nginx does
             writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
-            return False
+            return b""
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         _, path, _ = head[0].split(" ")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
         wire = _Anthropic() if path.endswith("/messages") else _OpenAi()
-        asked = self._note(wire.name, path, headers, body)
+        asked = self._note(wire.name, path, headers, body, connection)
         key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
         fault = "no key" if key != KEY else wire.fault(body)
         self.open += 1
@@ -413,15 +419,18 @@ class Double:
                 steps = [Status(401 if fault == "no key" else 400, {}, wire.error("invalid_request_error", fault))]
             elif self._window is not None and asked.tokens > self._window:
                 steps = [Overflow()]
-            return await _answer(wire, asked, steps, reader, writer)
+            ahead = await _answer(wire, asked, steps, reader, writer)
         finally:
             self.open -= 1
             asked.done.set()
+        return b"" if ahead is None else await ahead
 
-    def _note(self, wire: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Asked:
+    def _note(
+        self, wire: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any], connection: int
+    ) -> Asked:
         asked = Asked(wire, path, headers, body, len(self.asked) + 1, 0)
         turn = self._said[asked.agent] = self._said.get(asked.agent, 0) + 1
-        asked = Asked(wire, path, headers, body, asked.number, turn)
+        asked = Asked(wire, path, headers, body, asked.number, turn, connection)
         with self._changed:
             self.asked.append(asked)
             self._changed.notify_all()
@@ -444,30 +453,32 @@ class _Gone(Exception):
 
 async def _answer(
     wire: _Wire, asked: Asked, steps: list[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bool:
-    """Say the steps. True when the connection may be used again."""
-    left = asyncio.ensure_future(reader.read(1))  # ends when the client leaves; it has nothing more to say
+) -> asyncio.Future[bytes] | None:
+    """Say the steps. What comes next on this connection, or None when it is over."""
+    # It has nothing to say until we are done: what can be read before that is its end.
+    ahead = asyncio.ensure_future(reader.read(1))
     say = asyncio.ensure_future(_say(wire, asked, steps, writer))
+    kept = False
     try:
-        await asyncio.wait({left, say}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ahead, say}, return_when=asyncio.FIRST_COMPLETED)
         if not say.done():
             asked.gone.set()
-            return False
-        # The next request of a kept connection would lose its first byte to `left`: we do not keep any.
-        say.result()
-        return False
+            return None
+        kept = say.result()
+        return ahead if kept else None
     except _Gone:
-        return False
-    except (ConnectionError, BrokenPipeError):
+        return None
+    except ConnectionError:
         asked.gone.set()
-        return False
+        return None
     finally:
-        for task in (left, say):
+        for task in (say,) if kept else (say, ahead):
             task.cancel()
-        await asyncio.gather(left, say, return_exceptions=True)
+            await asyncio.gather(task, return_exceptions=True)
 
 
-async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.StreamWriter) -> None:
+async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.StreamWriter) -> bool:
+    """True when the connection may be used again."""
     first = steps[0] if steps else ""
     while isinstance(first, Wait):  # a gate before the head of the answer
         await first.gate.passed()
@@ -479,7 +490,7 @@ async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.Str
         case Raw(data):
             writer.write(data)
             await writer.drain()
-            return
+            return False
         case Break():
             _reset(writer)
             raise _Gone
@@ -487,10 +498,9 @@ async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.Str
             first = Status(400, {}, wire.overflow(asked))
     if isinstance(first, Status):
         await _refuse(writer, wire, first)
-        return
+        return True
     writer.write(
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-        b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     figures = Tokens()
     for step in steps:
@@ -511,7 +521,7 @@ async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.Str
                 wire.reason = reason
             case Error(kind, message):
                 await _send(writer, wire.failed(kind, message))
-                return
+                return False
             case Send(data):
                 await _send(writer, data)
             case Ping():
@@ -523,12 +533,13 @@ async def _say(wire: _Wire, asked: Asked, steps: list[Step], writer: asyncio.Str
             case Close():
                 writer.write(b"0\r\n\r\n")
                 await writer.drain()
-                return
+                return True
             case Hang():
                 await asyncio.Event().wait()
     await _send(writer, wire.end(asked, figures))
     writer.write(b"0\r\n\r\n")
     await writer.drain()
+    return True
 
 
 async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -541,7 +552,7 @@ async def _refuse(writer: asyncio.StreamWriter, wire: _Wire, status: Status) -> 
     body = wire.usual(status.code) if status.body is None else status.body
     kind = "text/html" if isinstance(body, str) else "application/json"
     data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    headers = {"content-type": kind, **status.headers, "content-length": str(len(data)), "connection": "close"}
+    headers = {"content-type": kind, **status.headers, "content-length": str(len(data))}
     head = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
     writer.write(f"HTTP/1.1 {status.code} Double\r\n{head}\r\n".encode() + data)
     await writer.drain()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -144,3 +146,17 @@ def test_every_known_provider_has_an_adapter_or_says_that_it_has_none() -> None:
         if name not in ADAPTERS:
             with pytest.raises(ProviderMissing, match="cannot speak to yet"):
                 Registry().resolve(f"{name}/x")
+
+
+def test_only_a_remote_provider_costs_an_http_client() -> None:
+    """The zygote, which every process shares, and a node without keys never import it; nor does the command line."""
+    code = (
+        "import sys, egghead.cli, egghead.processes.warm, egghead.processes.llm\n"
+        "from egghead.llm.registry import Registry\n"
+        "heavy = {'httpx', 'httpcore', 'anyio', 'certifi', 'tomllib'}\n"
+        "Registry.from_config({}, {}).models()\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "Registry.from_config({}, {'OPENAI_API_KEY': 'k'}).models()\n"
+        "assert 'httpx' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -172,10 +172,29 @@ async def test_the_wait_that_is_asked_for_is_kept(wire: str) -> None:
     assert time.monotonic() - started >= 0.3
 
 
+async def test_calls_one_after_the_other_share_a_connection(wire: str) -> None:
+    """An answer is read to its end, so that the next call does not pay for a new connection."""
+    with Double(["one", "two", ["three", Use("look")]]) as double:
+        async with opened(double.config()) as registry:
+            for _ in range(3):
+                await complete(registry, f"{wire}/double", [])
+    assert [asked.connection for asked in double.asked] == [1, 1, 1]
+
+
+async def test_an_answer_is_over_when_it_is_said_to_be(wire: str) -> None:
+    """A server that forgets to end the body keeps nobody waiting."""
+    end = {"anthropic": b'data: {"type": "message_stop"}\n\n', "openai": b"data: [DONE]\n\n"}[wire]
+    started = time.monotonic()
+    events, error, _ = await ask(wire, ["hello", Send(end), Hang()])
+    assert error is None and said(events) == "hello" and isinstance(events[-1], Stop)
+    assert time.monotonic() - started < 10
+
+
 async def test_a_wait_that_is_too_long_is_told(wire: str) -> None:
     """Nobody sits in a room for an hour: the error comes at once, and says how long it would have been."""
     _, error, double = await ask(wire, Status(429, {"retry-after": "3600"}))
     assert isinstance(error, RateLimited) and error.after == 3600 and len(double.asked) == 1
+    assert "it asks to wait 3600 s" in str(error)
 
 
 @pytest.mark.parametrize(
