@@ -19,7 +19,7 @@ from records.ids import id_of, key_of
 from records.index_file import IndexFile
 from records.index_rows import Upsert
 from records.model import Hit
-from records.query import search_query
+from records.query import moment, search_query
 from records.ranking import Memory
 from records.text import fold
 
@@ -103,7 +103,9 @@ class Index(IndexFile):
     def search(
         self, query: str, class_: str | None = None, tags: Sequence[str] = (), limit: int = 20, since: str | None = None
     ) -> Hits:
-        """Notes for what somebody typed, best first; ties by id. Never raises for any text."""
+        """Notes for what somebody typed, best first; ties by id. Never raises for any text; InvalidValue for a `since` that is
+        no date."""
+        since = moment(since)
         if limit <= 0:
             return []
         with self._reading() as db:
@@ -151,10 +153,10 @@ class Index(IndexFile):
         return self._summaries(order, limit, class_=class_, tags=(fold(tag),) if tag else (), prefix=prefix)
 
     def recent(self, order_by: str = "updated", since: str | None = None, limit: int | None = 20) -> Rows:
-        """The newest notes by `updated` or `created`; `since`: RFC 3339. Raises InvalidValue."""
+        """The newest notes by `updated` or `created`; `since`: see `moment`. Raises InvalidValue."""
         if order_by not in ("updated", "created"):
             raise InvalidValue(f"order_by is 'updated' or 'created', not {order_by!r}")
-        return self._summaries(order_by, limit, class_=None, since=since, since_column=order_by)
+        return self._summaries(order_by, limit, class_=None, since=moment(since), since_column=order_by)
 
     def _summaries(self, order: str, limit: int | None, **conditions: Any) -> Rows:
         if order not in index_sql.ORDERS:

@@ -159,6 +159,12 @@ class Keeper:
             removals.append(previous)
         self.catalog.put(Entry(claimed.path, mark, claimed.id, claimed.class_, claimed.revision))
         id_ = self.catalog.id_at(claimed.path)
+        if (
+            kind == "updated"
+            and before is not None
+            and (before.revision, before.wanted) == (claimed.revision, claimed.id)
+        ):
+            return Step([wire(claimed)]), replace(claimed, id=id_)  # it was so before: nobody is told of a change
         change = Change(
             kind, id_, claimed.path, claimed.class_, before.class_ or None if before is not None else None,
             claimed.revision, previous_id,

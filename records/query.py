@@ -1,9 +1,12 @@
-"""What a person typed into a search box, as a value. Total: any text gives a Query, no text raises. Pure."""
+"""What a person typed into a search box, as a value. Total: any text gives a Query, no text raises. And the dates beside it. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from records.errors import InvalidValue
 
 _PIECE = re.compile(
     r"""(?P<minus>(?<!\S)-)?(?:
@@ -77,3 +80,19 @@ def search_query(text: str) -> Query:
         folder=folder,
         unfinished=last and bool(words) and words[-1][-1].isalnum(),
     )
+
+
+def moment(since: str | None) -> str | None:
+    """A year, month, day or time (ISO 8601; without a zone it is UTC) as the index compares it. Raises InvalidValue."""
+    if since is None or re.fullmatch(r"\d{4}(-(0[1-9]|1[0-2]))?", since):
+        return since
+    try:
+        found = datetime.fromisoformat(since)
+    except (ValueError, TypeError):
+        raise InvalidValue(f"{since!r} is no date; write 2026-01-31 or 2026-01-31T08:00") from None
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", since):
+        return since
+    try:
+        return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat(timespec="seconds")
+    except OverflowError:
+        return since  # a zone that leads before the first day or behind the last

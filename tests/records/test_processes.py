@@ -83,6 +83,17 @@ async def test_a_write_is_searchable_before_its_caller_hears_of_it_and_published
         assert seen[1]["revision"] == changed["record"]["revision"]
 
 
+async def test_a_write_that_changes_nothing_is_no_change(empty: Path) -> None:
+    """A key set to what it is, and a body to what it is, are told to nobody."""
+    async with running_node(empty) as node:
+        events = await node.user.subscribe("records/changed/")
+        await node.store("create", title="Note", id="n", body="text", meta={"k": 1})
+        assert (await node.store("update", id="n", changes={"meta": {"k": 1}, "body": "text\n"}))["indexed"] is True
+        await node.store("update", id="n", changes={"meta": {"k": 2}})
+        assert [event["kind"] for event in await changes(events, 2)] == ["created", "updated"]
+        assert (await node.store("get", id="n"))["meta"]["k"] == 2
+
+
 async def test_an_editor_s_write_is_searchable_within_200_ms(foam: Path) -> None:
     """Writes by other programs appear without being asked for, and leave again when the file goes."""
     async with running_node(foam) as node:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import search_query
-from records.query import Query
+from records import InvalidValue, search_query
+from records.query import Query, moment
 from records.text import analyse, distance, raw_words, stem, term_set, terms
 
 
@@ -97,3 +97,23 @@ def test_distance_is_symmetric_and_bounded(one: str, other: str) -> None:
 def test_a_stem_is_never_empty(word: str) -> None:
     """Whatever is cut off, something stays."""
     assert bool(stem(word)) == bool(word)
+
+
+@pytest.mark.parametrize(
+    ("given", "compared"),
+    [
+        (None, None), ("2026", "2026"), ("2026-02", "2026-02"), ("2026-02-03", "2026-02-03"),
+        ("2026-02-03 04:05", "2026-02-03T04:05:00"), ("2026-02-03T04:05:06+02:00", "2026-02-03T02:05:06"),
+        ("2026-02-03T04:05:06.7Z", "2026-02-03T04:05:06"),
+    ],
+)  # fmt: skip
+def test_a_date_is_compared_as_the_index_has_it(given: str | None, compared: str | None) -> None:
+    """Whatever zone it was written in."""
+    assert moment(given) == compared
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13", "2026-02-30", "05/06/2026", "9999999999"])
+def test_what_is_no_date_is_refused(text: str) -> None:
+    """An answer without notes would look like one of a quiet week."""
+    with pytest.raises(InvalidValue, match="is no date"):
+        moment(text)
