@@ -1,6 +1,6 @@
 """The Messages API of Anthropic: neutral request → its body, its stream → neutral events, its errors → sentences.
 
-All pure but `Anthropic.complete`, which hands them to the wire. Sources, read 2026-11: the public API reference
+All pure; `remote` speaks it. Sources, read 2026-11: the public API reference
 (`Messages`, `Streaming messages`, `Prompt caching`, `Extended thinking`, `Errors`). Events and fields that are not known
 here are read over, as that reference asks.
 """
@@ -8,11 +8,9 @@ here are read over, as that reference asks.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from egghead.llm import models
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -21,11 +19,9 @@ from egghead.llm.errors import (
     Overloaded,
     RateLimited,
     RequestRefused,
-    StreamBroken,
     UnknownModel,
 )
-from egghead.llm.limits import Limits
-from egghead.llm.provider import Model
+from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
     Block,
     Event,
@@ -42,7 +38,7 @@ from egghead.llm.shapes import (
     effort_of,
 )
 from egghead.llm.sse import Sse
-from egghead.llm.wire import Wire, as_json, figure, tool_input, words
+from egghead.llm.wire import figure, read, tool_input, words
 
 if TYPE_CHECKING:
     from egghead.llm.registry import Entry
@@ -165,16 +161,7 @@ class Parser:
         self._reason: StopReason = "end_turn"
 
     def feed(self, event: Sse) -> Sequence[Event]:
-        data = as_json(event.data)
-        if not isinstance(data, dict):
-            raise StreamBroken(f"{self._provider} sent an event that is no JSON: {words(event.data[:80])!r}")
-        try:
-            return self._take(data)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            # Total over what a server may send: a field of another type is its fault, told as such.
-            raise StreamBroken(
-                f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
-            ) from None
+        return read(event, self._provider, self._take)
 
     def at_end(self) -> bool:
         return self.ended
@@ -269,29 +256,10 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
     return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
 
 
-class Anthropic:
-    """The provider: one entry of the configuration."""
+FORMAT = Format("v1/messages", build, Parser, failure)
 
-    def __init__(self, entry: Entry) -> None:
-        self.name = entry.name
-        self._models = models.offered(entry)
-        headers = {"x-api-key": entry.api_key or "", "anthropic-version": VERSION}
-        limits = Limits.of(entry.limits, entry.name)
-        self._wire = Wire(entry.name, entry.base_url or BASE_URL, headers, entry.api_key, limits)
 
-    def models(self) -> Sequence[Model]:
-        return self._models
-
-    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
-        stream = self._wire.stream(
-            "v1/messages",
-            build(request, model),
-            lambda: Parser(model, self.name),
-            lambda status, body, after: failure(self.name, model, status, body, after),
-        )
-        async with aclosing(stream) as events:
-            async for event in events:
-                yield event
-
-    async def aclose(self) -> None:
-        await self._wire.aclose()
+def provider(entry: Entry) -> Remote:
+    """The provider of one entry of the configuration."""
+    headers = {"x-api-key": entry.api_key or "", "anthropic-version": VERSION}
+    return Remote(entry, BASE_URL, headers, FORMAT)

@@ -1,19 +1,18 @@
 """Chat Completions of OpenAI and of all who speak it: neutral request → its body, its stream → neutral events.
 
-All pure but `OpenAiChat.complete`, which hands them to the wire. How the servers differ is the table PRESETS and nothing
+All pure; `remote` speaks it. How the servers differ is the table PRESETS and nothing
 else. Sources, read 2026-11: the public API references of the providers (chat completions, streaming, errors).
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from egghead.llm import models
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -22,11 +21,9 @@ from egghead.llm.errors import (
     Overloaded,
     RateLimited,
     RequestRefused,
-    StreamBroken,
     UnknownModel,
 )
-from egghead.llm.limits import Limits
-from egghead.llm.provider import Model
+from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
     Event,
     Message,
@@ -42,7 +39,7 @@ from egghead.llm.shapes import (
     effort_of,
 )
 from egghead.llm.sse import Sse
-from egghead.llm.wire import Wire, as_json, figure, tool_input, words
+from egghead.llm.wire import as_json, figure, read, tool_input, words
 
 if TYPE_CHECKING:
     from egghead.llm.registry import Entry
@@ -200,18 +197,7 @@ class Parser:
         if event.data.strip() == "[DONE]":
             self.ended = True
             return ()
-        data = as_json(event.data)
-        if not isinstance(data, dict):
-            raise StreamBroken(f"{self._provider} sent an event that is no JSON: {words(event.data[:80])!r}")
-        if data.get("error"):
-            raise failure(self._provider, self._model, 0, data)
-        try:
-            return self._take(data)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            # Total over what a server may send: a field of another type is its fault, told as such.
-            raise StreamBroken(
-                f"{self._provider} sent an event that is not of its format ({type(error).__name__}: {words(error)})"
-            ) from None
+        return read(event, self._provider, self._take)
 
     def at_end(self) -> bool:
         """Whether the answer is whole though nobody said `[DONE]`: some servers close after the reason."""
@@ -232,6 +218,8 @@ class Parser:
         return [*found, Stop("tool_use" if uses and reason == "end_turn" else reason, self._usage)]
 
     def _take(self, data: dict[str, Any]) -> Sequence[Event]:
+        if data.get("error"):
+            raise failure(self._provider, self._model, 0, data)
         if isinstance(data.get("usage"), dict):
             self._usage = usage_of(data["usage"])
         choice = (data.get("choices") or [{}])[0]
@@ -320,30 +308,9 @@ def _told(data: Any) -> tuple[str, Any, str]:
     return "", None, words(error or "no reason given")
 
 
-class OpenAiChat:
-    """The provider: one entry of the configuration, of any kind in PRESETS or with a `base_url`."""
-
-    def __init__(self, entry: Entry) -> None:
-        self.name = entry.name
-        self._preset = PRESETS.get(entry.kind, OTHER)
-        self._models = models.offered(entry)
-        headers = {"authorization": f"Bearer {entry.api_key}"} if entry.api_key else {}
-        limits = Limits.of(entry.limits, entry.name)
-        self._wire = Wire(entry.name, entry.base_url or self._preset.base_url, headers, entry.api_key, limits)
-
-    def models(self) -> Sequence[Model]:
-        return self._models
-
-    async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
-        stream = self._wire.stream(
-            "chat/completions",
-            build(request, model, self._preset),
-            lambda: Parser(model, self.name),
-            lambda status, body, after: failure(self.name, model, status, body, after),
-        )
-        async with aclosing(stream) as events:
-            async for event in events:
-                yield event
-
-    async def aclose(self) -> None:
-        await self._wire.aclose()
+def provider(entry: Entry) -> Remote:
+    """The provider of one entry of the configuration, of any kind in PRESETS or with a `base_url`."""
+    preset = PRESETS.get(entry.kind, OTHER)
+    headers = {"authorization": f"Bearer {entry.api_key}"} if entry.api_key else {}
+    spoken = Format("chat/completions", functools.partial(build, preset=preset), Parser, failure)
+    return Remote(entry, preset.base_url, headers, spoken)

@@ -77,17 +77,17 @@ class Entry:
 Adapter = Callable[[Entry], Provider]
 
 
-def _late(module: str, name: str) -> Adapter:
+def _late(module: str) -> Adapter:
     """An adapter whose module is imported when it is first used: httpx costs time and memory that only the process
     `llm`, and only with a remote provider, should spend."""
-    return lambda entry: getattr(importlib.import_module(f"egghead.llm.{module}"), name)(entry)
+    return lambda entry: importlib.import_module(f"egghead.llm.{module}").provider(entry)
 
 
-_CHAT = _late("openai_chat", "OpenAiChat")
+_CHAT = _late("openai_chat")
 
 ADAPTERS: Mapping[str, Adapter] = {
     "local": lambda entry: Librarian(),
-    "anthropic": _late("anthropic", "Anthropic"),
+    "anthropic": _late("anthropic"),
     **dict.fromkeys(
         (
             "openai",

@@ -314,6 +314,19 @@ def _paired(value: Any) -> Any:
     return {_paired(k): _paired(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+def read(event: Sse, provider: str, take: Callable[[dict[str, Any]], Sequence[Event]]) -> Sequence[Event]:
+    """What `take` makes of an event's JSON. Total over what a server may send: no JSON, or a field of another type, is
+    the server's fault and told as such."""
+    data = as_json(event.data)
+    if not isinstance(data, dict):
+        raise StreamBroken(f"{provider} sent an event that is no JSON: {words(event.data[:80])!r}")
+    try:
+        return take(data)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        kind = f"{type(error).__name__}: {words(error)}"
+        raise StreamBroken(f"{provider} sent an event that is not of its format ({kind})") from None
+
+
 def figure(value: Any) -> int:
     """A count of tokens; what is none counts nothing."""
     return min(value, MAX_FIGURE) if isinstance(value, int) and value > 0 else 0
