@@ -92,7 +92,6 @@ class AgentProcess:
         subscription = await self.peer.subscribe(self.topic)
         self.service.start(self._follow(subscription), "turns")
         self.service.start(self._watch_gaps(), "gaps")
-        self.service.start(self._watch_rooms(), "rooms")
         self.service.on_stop(self.finish)
 
     async def about(self, call: Call) -> dict[str, Any]:
@@ -103,11 +102,17 @@ class AgentProcess:
 
     async def _follow(self, subscription: Any) -> None:
         async for event in subscription:
-            if event.gap:
+            if event.gap and event.by.startswith(ROOMS):
+                self._look_soon(event.by.removeprefix(ROOMS))
+            elif event.gap:
                 self.all_unread = True
                 self.lost.set()
             if event.data is not None:
                 self._hear(event)
+
+    def _look_soon(self, room: str) -> None:
+        self.unread.add(room)
+        self.lost.set()
 
     def _hear(self, event: Event) -> None:
         entry, room = event.data.get("entry"), event.data.get("room")
@@ -117,6 +122,8 @@ class AgentProcess:
         if kind == "turn_started":
             if entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation:
                 self._poke(room)
+                if entry.get("again"):
+                    self._look_soon(room)  # what else the room wrote before it died, a halt perhaps
         elif kind in ("halted", "turn_ended"):
             self._interrupt(room, entry)
 
@@ -131,15 +138,6 @@ class AgentProcess:
             return
         elif entry.get("turn") == seat.turn.given.turn and seat.taking is not None:
             seat.taking.cancel()  # the room has ended the turn: nothing more of it is wanted
-
-    async def _watch_rooms(self) -> None:
-        """A room that is back may have written a turn for us and died before it could tell: no number is missing then."""
-        begun = False  # rooms that were up before us hold no turn of this life
-        async for change in self.peer.monitor(f"{ROOMS}*"):
-            begun = begun or change.snapshot_end
-            if begun and change.up:
-                self.unread.add(change.name.removeprefix(ROOMS))
-                self.lost.set()
 
     async def _watch_gaps(self) -> None:
         pause = Backoff()
@@ -158,10 +156,10 @@ class AgentProcess:
         rooms = self.unread
         if self.all_unread:
             try:
-                listed = await self.peer.call("lobby", "list", timeout=10.0)
+                given = await self.peer.call("coordinator", "turns", timeout=20.0)
             except IpcError:
                 return False
-            rooms |= set(self.seats) | {str(row["room"]) for row in listed if "error" not in row}
+            rooms |= {room for room, seat in self.seats.items() if seat.busy} | set(given)
             self.all_unread = False
         for room in sorted(rooms):
             try:

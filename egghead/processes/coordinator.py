@@ -21,7 +21,7 @@ from egghead.rooms.decide import Absent, Parked, Presence, Present, Proposed, Wo
 from egghead.rooms.driver import Driver, Moved, Reader, keep_driving
 from egghead.rooms.names import agent_of
 from egghead.rooms.relevance import Corpus
-from ipc import Event, Forbidden, IpcError, Peer, RemoteError
+from ipc import Call, Event, Forbidden, IpcError, Peer, RemoteError
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -30,6 +30,7 @@ logger = logging.getLogger("egghead.coordinator")
 
 ROOM_PREFIX = "rooms/"
 APPEND_TIMEOUT = 10.0
+READ_AGAIN = 5.0  # seconds an agent that has lost events waits for the logs to be read
 AGAIN_AFTER, AGAIN_AT_MOST = 1.0, 30.0  # seconds before a driver that failed begins again
 
 
@@ -40,6 +41,7 @@ def main(context: Context) -> None:
 
 async def _setup(service: Service) -> None:
     coordinator = Coordinator(service)
+    service.expose({"turns": coordinator.turns})
     await service.connect()
     log = await service.peer.subscribe("log/")
     cards = await service.peer.subscribe("agents/")
@@ -127,6 +129,10 @@ class RoomPorts:
         self._peer = peer
         self._room = room
 
+    def era(self) -> int:
+        """The life of the bus."""
+        return self._peer.epoch
+
     def reader(self) -> Tail:
         """A reader at the beginning."""
         return Tail(self._room)
@@ -161,12 +167,34 @@ class Coordinator:
         self.view = WorldView(policy_of(service.config), time.monotonic())
         self.snapshot = asyncio.Event()  # the presence of agents is known
         self.drivers: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
+        self.has_read = asyncio.Event()  # set when some driver has read its log to the end
+
+    async def turns(self, call: Call) -> list[str]:
+        """The rooms in which the caller, an agent, may have a turn open; for one that has lost events. After a restart of
+        the bus the answer waits until the logs have been read again; a room that cannot be read now is in it too."""
+        agent = agent_of(call.caller)
+        until = min(READ_AGAIN, call.remaining() / 2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(until):
+                while self._behind():
+                    self.has_read.clear()
+                    await self.has_read.wait()
+        behind = self._behind()
+        return [
+            room
+            for room, (driver, _) in self.drivers.items()
+            if room in behind or any(turn.agent == agent for turn in driver.state.turns.values())
+        ]
+
+    def _behind(self) -> set[str]:
+        epoch = self.service.peer.epoch
+        return {room for room, (driver, _) in self.drivers.items() if driver.read_in != epoch}
 
     def open(self, room: str) -> None:
         """Drive this room from now on."""
         if room in self.drivers:
             return
-        driver = Driver(room, RoomPorts(self.service.peer, room), self.view.world, time.monotonic)
+        driver = Driver(room, RoomPorts(self.service.peer, room), self.view.world, time.monotonic, self.has_read.set)
         self.drivers[room] = (driver, self.service.start(self._drive(driver), f"room {room}"))
 
     def close(self, room: str) -> None:

@@ -7,6 +7,7 @@ the agents whose turn an entry begins, ends or halts: a thousand agents sleep wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -52,6 +53,9 @@ async def _setup(service: Service, room: str) -> None:
         # sees that something is missing and reads.
         for entry in keeper.since(log.last - 1, service.name, 1)["entries"]:
             await publish(entry, log.gate.concerned(entry))
+    for turn in log.gate.again():
+        with contextlib.suppress(IpcError):
+            await service.peer.publish(f"turns/{turn['agent']}/", {"room": room, "entry": turn})
     service.start(keeper.run(), "commits")
     service.on_stop(keeper.settled)
 

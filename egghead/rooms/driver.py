@@ -38,6 +38,9 @@ class Reader(Protocol):
 class Ports(Protocol):
     """What a driver needs of the outside."""
 
+    def era(self) -> int:
+        """A number that changes when entries may have been missed by everybody: the life of the bus."""
+
     def reader(self) -> Reader:
         """A reader at the beginning of the log."""
 
@@ -49,11 +52,20 @@ class Ports(Protocol):
 
 
 class Driver:
-    """Drives one room for as long as `run` runs."""
+    """Drives one room for as long as `run` runs. `read_in`: the era in which the log was last read to its end."""
 
-    def __init__(self, room: str, ports: Ports, world: Callable[[], World], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        room: str,
+        ports: Ports,
+        world: Callable[[], World],
+        clock: Callable[[], float],
+        on_read: Callable[[], None] = lambda: None,
+    ) -> None:
         self.room = room
         self.state: RoomState = empty(room)
+        self.read_in: int | None = None
+        self._on_read = on_read
         self._ports = ports
         self._world = world
         self._clock = clock
@@ -96,8 +108,11 @@ class Driver:
                 self._fold(entry)
 
     async def _read(self, reader: Reader) -> None:
+        era = self._ports.era()
         async for entry in self._ports.read(reader):
             self._fold(entry)
+        self.read_in = era
+        self._on_read()
 
     async def _act(self, reader: Reader, entries: tuple[Proposed, ...]) -> None:
         try:

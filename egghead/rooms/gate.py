@@ -7,7 +7,7 @@ late, harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -58,6 +58,13 @@ class Gate:
         if kind == "halted":
             return tuple(sorted({agent for agent, _, _ in self.turns.values()}))
         return ()
+
+    def again(self) -> Iterator[Entry]:
+        """For each open turn without an answer, what its agent is told when the room begins anew: the life before may
+        have written the turn and died before it could tell. Not an entry of the log."""
+        for turn, (agent, incarnation, answered) in self.turns.items():
+            if not answered:
+                yield {"kind": "turn_started", "turn": turn, "agent": agent, "incarnation": incarnation, "again": True}
 
     def admit(self, entries: Iterable[Entry], caller: str, incarnation: int) -> Gate:
         """The gate after this batch of valid entries; raises TurnClosed naming the first that may not come in."""

@@ -184,10 +184,14 @@ class Stage:
         self.peers["index"] = await self.bus.peer("index", {method: self._asking("index", method) for method in index})
         self.peers["lobby"] = await self.bus.peer("lobby", {"list": self._list})
         self.peers["llm"] = await self.bus.peer("llm", {"complete": self.model.complete})
-        self.peers["coordinator"] = await self.bus.peer("coordinator")
+        self.peers["coordinator"] = await self.bus.peer("coordinator", {"turns": self._turns})
         self.peers["ada"] = await self.bus.client("ada")
         await self.room("default")
         await self.start("tools", tools_process.setup)
+
+    async def _turns(self, call: Call) -> list[str]:
+        """The coordinator's answer to an agent that has lost events: here, every room."""
+        return self.live
 
     async def room(self, room: str) -> Process:
         """Open a room; its file is there still when it was open before."""
