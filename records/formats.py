@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from records import frontmatter, org, relink
+from records import frontmatter, org, properties, relink
 from records.errors import InvalidValue
 from records.markdown import headings, parse_markdown
 from records.model import FileStat, Heading, Record
@@ -86,8 +86,14 @@ def _change_markdown(parts: frontmatter.Parts, changes: Mapping[str, Any]) -> fr
     keys = {key: value for key, value in changes.items() if key != "body"}
     if "body" in changes and changes["body"] is not None:
         parts = frontmatter.with_body(parts, str(changes["body"]))
+    given = _keys(parts) if keys else {}
+    for field in ("title", "tags", "aliases"):
+        # A page of Logseq has them in its own lines: there they are changed, not in a second place.
+        if field in keys and not properties.given(given, field) and _on_page(parts.text, field, keys[field]):
+            value = keys.pop(field)
+            parts = frontmatter.with_body(parts, properties.change(parts.text, field, value))
     title = keys.get("title")
-    if title is not None and "title" not in _keys(parts):
+    if title is not None and "title" not in given:
         # The title lives in the first heading: change it there, not in a second place.
         moved = _retitle(parts, " ".join(str(title).split()))
         if moved is not None:
@@ -98,6 +104,13 @@ def _change_markdown(parts: frontmatter.Parts, changes: Mapping[str, Any]) -> fr
 
 def _keys(parts: frontmatter.Parts) -> dict[str, Any]:
     return frontmatter.fields(parts)[0]
+
+
+def _on_page(text: str, field: str, value: Any) -> bool:
+    """Whether a field of a page is written among its properties: it stands there, or is new and has no better place."""
+    if field in properties.read(text):
+        return True
+    return bool(value) and properties.has(text) and not (field == "title" and headings(text))
 
 
 def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:

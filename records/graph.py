@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from records import filenames
 from records.ids import key_of
 from records.index_sql import BY_ALIAS, BY_FOLDER, BY_ID, BY_LAST, BY_PATH, BY_TITLE, SUMMARY
 from records.markdown import clean, listed
@@ -63,7 +64,7 @@ def name_keys(path: str, stem: str, wanted: str, title: str, aliases: Iterable[s
         # As Foam and Obsidian's folder notes: a link to a folder means its index.
         keys.append((key_of(folder), BY_FOLDER))
         keys.append((key_of(folder.rpartition("/")[2]), BY_FOLDER))
-    keys += [(key_of(alias), BY_ALIAS) for alias in aliases]
+    keys += [(key_of(alias), BY_ALIAS) for alias in (*aliases, *filenames.names(stem))]
     keys.append((key_of(title), BY_TITLE))
     return keys
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
-from records import frontmatter
+from records import filenames, frontmatter, properties
 from records.ids import id_of
 from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
 
@@ -39,6 +39,7 @@ DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))",
 _INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
 _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
 _EMPHASIS = re.compile(r"[*_`]{1,3}(?:(?=\S)|(?<=\S[*_`])|(?<=\S[*_`]{2})|(?<=\S[*_`]{3}))")
+DENOTE = re.compile(r"denote:\d{8}T\d{6}\Z")  # how its links begin: the rest is the identifier in a file's name
 _SPLIT = re.compile(r"[\s,]+")
 _WORD, _NUMBERS_TOO = (str, int), (str, int, float)  # made once: `str | int` is a new object each time
 
@@ -54,6 +55,9 @@ def parse_markdown(
         fields, fault = frontmatter.fields(parts)
         error = fault or error
     body = parts.text
+    for key, value in properties.read(body).items():
+        if not properties.given(fields, key):
+            fields[key] = value
     masked = mask_code(body)
     outline = headings(body, masked)
     links = find_links(body, masked, path)
@@ -84,8 +88,9 @@ def assemble(
     for key, known in (("title", _NUMBERS_TOO), ("tags", (str, list))):
         if fields.get(key) is not None and not isinstance(fields[key], known):
             meta[key] = fields[key]  # kept as `class` is: who wrote it should be told, not guess why it has no effect
+    named = filenames.told(plain_id)
     if not title:
-        title = outline[0].text if outline and outline[0].text else (id_ or plain_id)
+        title = outline[0].text if outline and outline[0].text else (named.title or id_ or plain_id)
     kind = str(fields.get("class") or "").strip()
     if kind not in CLASSES:
         if kind:
@@ -97,9 +102,11 @@ def assemble(
         id=id_ or plain_id,
         title=title,
         class_=kind,
-        tags=tuple(dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags")) if tag.strip("#"))),
+        tags=tuple(
+            dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags", list(named.tags))) if tag.strip("#"))
+        ),
         links=tuple(words(fields.get("links"))),
-        created=str(created) if isinstance(created, _WORD) else stamp(created_ns or updated_ns),
+        created=str(created) if isinstance(created, _WORD) else named.created or stamp(created_ns or updated_ns),
         updated=stamp(updated_ns),
         author=str(fields["author"]) if isinstance(fields.get("author"), _WORD) else author,
         body=body,
@@ -230,8 +237,11 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
     if "](" in view:
         for match in INLINE.finditer(view):
             display, angle, bare = match.groups()
-            local = local_target(angle if angle is not None else bare, path)
-            if local is not None and view[match.start() - 1 : match.start()] != "!":
+            href = angle if angle is not None else bare
+            local = local_target(href, path)
+            if local is None and DENOTE.match(href):
+                found.append(Link(clean(href), "", display.strip(), match.start()))
+            elif local is not None and view[match.start() - 1 : match.start()] != "!":
                 found.append(Link(local[0], local[1], display.strip(), match.start(), "markdown"))
             if len(found) >= 2 * MAX_LINKS:
                 break
@@ -283,8 +293,10 @@ def listed(target: str) -> str:
 
 
 def clean(target: str) -> str:
-    """A wikilink's target without surrounding space, a trailing slash or a note's extension."""
+    """A wikilink's target without surrounding space, `denote:`, a trailing slash or a note's extension."""
     target = target.strip()
+    if target[:1] == "d" and DENOTE.match(target):
+        return target.removeprefix("denote:")
     if target.endswith("/") and target.strip("/."):
         target = target.rstrip("/")
     stem, dot, suffix = target.rpartition(".")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from records import formats, frontmatter, ids, renaming
+from records import filenames, formats, frontmatter, ids, renaming
 from records.errors import Exists, RecordError
 from records.folder import PRIVATE, Folder
 from records.ids import key_of
@@ -63,7 +63,8 @@ class Moves:
                 raise Exists(f"the file {target!r} exists; choose another id")
             if linkers is None:
                 linkers = self._find_linkers(old, path)
-            linkers = _lost(linkers, record, path)
+            data, info = self._folder.read_bytes(path)
+            linkers = _lost(linkers, self._folder.parse(target, data, info), path)
             intent = Renaming(path, target, new, short, record.revision, {k: sorted(v) for k, v in linkers.items()})
             try:
                 with renaming.begun(self._folder.root / PRIVATE, intent):
@@ -142,6 +143,7 @@ class Moves:
         stats = list(self._folder.scan())
         unique = sum(1 for s in stats if key_of(ids.id_of(s.path).rpartition("/")[2]) == last) == 1
         wanted = {key_of(old), key_of(ids.id_of(path))} | ({last} if unique else set())
+        wanted.update(key_of(name) for name in filenames.names(ids.id_of(path)))
         linkers: dict[str, set[str]] = {}
         for found in stats:
             with suppress(RecordError):
@@ -173,13 +175,15 @@ def _retargeted(
 
 
 def _lost(linkers: Mapping[str, set[str]], record: Record, path: str) -> dict[str, set[str]]:
-    """The linkers with the targets that will not find the note at its new place; its title and aliases go with it."""
+    """The linkers with the targets that will not find the note at its new place: `record`, as it will be there. Its title and
+    aliases go with it, and what its new name says."""
     whole = key_of(ids.id_of(path))
     ends = {whole[place:] for place in range(len(whole)) if place == 0 or whole[place - 1] == "/"}
+    names = (*record.aliases, *filenames.names(ids.id_of(record.path)))
     if record.title == record.id:
-        stays = {key_of(alias) for alias in record.aliases} - ends
+        stays = {key_of(name) for name in names} - ends
     else:
-        stays = {key_of(name) for name in (*record.aliases, record.title)} - ends
+        stays = {key_of(name) for name in (*names, record.title)} - ends
     folder = key_of(posixpath.dirname(path))
     stays -= {folder, folder.rpartition("/")[2]}  # `index` in a folder is also found by the name of that
     kept = {linker: {t for t in targets if key_of(listed(t)) not in stays} for linker, targets in linkers.items()}

@@ -160,7 +160,7 @@ def links(masked: str, path: str) -> tuple[Link, ...]:
         kind, _, rest = target.partition(":")
         if target.startswith(("*", "#")):
             found.append(Link("", target[1:], display, match.start()))
-        elif kind in ("id", "roam") and rest:
+        elif kind in ("id", "roam", "denote") and rest:
             name, _, fragment = rest.partition("::")
             found.append(Link(name, fragment.lstrip("*#"), display, match.start()))
         elif kind == "file" or (not rest and local_target(target.partition("::")[0], path)):
@@ -303,7 +303,7 @@ def retarget(
 
     def name_for(target: str) -> str | None:
         kind, _, rest = target.partition(":")
-        path, mark, fragment = (rest if kind in ("file", "id", "roam") else target).partition("::")
+        path, mark, fragment = (rest if kind in ("file", "id", "roam", "denote") else target).partition("::")
         local = local_target(path, source)
         if kind == "file" or local is not None:
             if local is None or (local[0] != os.path.splitext(old_path)[0] and local[0] not in targets):

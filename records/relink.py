@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from urllib.parse import quote
 
 from records.ids import key_of
-from records.markdown import DEFINITION, INLINE, WIKI, clean, local_target, mask_code, wiki_parts
+from records.markdown import DEFINITION, DENOTE, INLINE, WIKI, clean, local_target, mask_code, wiki_parts
 
 
 def retarget(
@@ -89,7 +89,10 @@ def _hrefs(
     edits = []
     for start, end, href in _targets(masked):
         local = local_target(href, source)
-        if local is not None and (local[0] == stem or local[0] in targets):
+        if local is None and DENOTE.match(href) and clean(href) in targets:
+            # The identifier is gone with the name: a path leads there.
+            edits.append((start, end, _href(posixpath.basename(new_path), new_stem, source)))
+        elif local is not None and (local[0] == stem or local[0] in targets):
             edits.append((start, end, _href(href, new_stem, source)))
     return edits
 

@@ -22,7 +22,18 @@ from records.proof import prove
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # hundreds of small databases: no disk needs to sync them
 NAMES = st.sampled_from(
-    ["a", "b", "A", "été", unicodedata.normalize("NFD", "été"), "x y", "skills/s/SKILL", "deep/er/c"]
+    [
+        "a",
+        "b",
+        "A",
+        "été",
+        unicodedata.normalize("NFD", "été"),
+        "x y",
+        "skills/s/SKILL",
+        "deep/er/c",
+        "f___b",
+        "20240101T101010--a__t",
+    ]
 )
 FOLDERS = st.sampled_from(["", "f/", "F/", "deep/", "g/h/"])
 SUFFIXES = st.sampled_from([".md", ".md", ".md", ".org", ".MD"])
@@ -31,6 +42,7 @@ CONTENTS = st.sampled_from([
     b"---\nid: a\n---\n\nclaims an id\n", b"---\nid: f/b\naliases: [b, x y]\ntags: [t, t/u]\nlinks: [a]\n---\n# Head\n",
     b"---\nbroken: [\n---\ntext\n", b"#+TITLE: Org\n:PROPERTIES:\n:ID: b\n:END:\n* Head [[a]]\n", b"\0\1binary\xff", b"",
     "#tag Straße été 漢字\n".encode(), b"\xe9t\xe9 latin\n", b"---\nclass: agent\n---\nI am one.\n",
+    b"title:: a\nalias:: x y, b\ntags:: [[t]]\n- [[f/b]] [[denote:20240101T101010]]\n",
 ])  # fmt: skip
 
 

@@ -127,6 +127,36 @@ def test_what_a_link_means(vault: Notes, text: str, path: str, ids: list[str | N
         vault.sync()
 
 
+def test_a_link_that_a_new_note_makes_ambiguous_is_unresolved_at_once(tmp_path: Path) -> None:
+    """A second note of the name, made by another program or by a rename, takes the link from the first; both are named as
+    candidates, the index is the one that would be built now, and without the second the link is as it was."""
+    make(tmp_path, {"x.md": "[[name]] [n](one/name.md)\n", "one/name.md": "1\n", "two/other.md": "2\n"})
+
+    def told(notes: Notes) -> tuple[Any, Any, Any]:
+        assert notes.verify() == []
+        links = [(link["target"], link["id"]) for link in notes.index.links("x")]
+        lost = [(row["source"], row["target"], row["candidates"]) for row in notes.index.unresolved()]
+        return links, lost, [(link["id"], link["kind"]) for link in notes.index.backlinks("one/name")]
+
+    before = ([("name", "one/name")], [], [("x", "wiki"), ("x", "markdown")])
+    after = (
+        [("name", None), ("one/name", "one/name")], [("x", "name", ["one/name", "two/name"])], [("x", "markdown")]
+    )  # fmt: skip
+    with Notes(tmp_path) as notes:
+        assert told(notes) == before
+        (tmp_path / "two" / "name.md").write_text("also\n")
+        notes.sync()
+        assert told(notes) == after
+        notes.trash("two/name")
+        assert told(notes) == before
+        notes.rename("two/other", "two/name")
+        assert told(notes) == after
+        assert notes.store.get("x").body == "[[name]] [n](one/name.md)\n"
+        (tmp_path / "name.md").write_text("the exact id wins over both\n")
+        notes.sync()
+        assert told(notes)[0] == [("name", "name"), ("one/name", "one/name")]
+
+
 def test_the_table_is_in_the_documentation() -> None:
     """Every source that a case names is named in docs/records.md."""
     text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
