@@ -90,8 +90,10 @@ def _change_markdown(parts: frontmatter.Parts, changes: Mapping[str, Any]) -> fr
     for field in ("title", "tags", "aliases"):
         # A page of Logseq has them in its own lines: there they are changed, not in a second place.
         if field in keys and not properties.given(given, field) and _on_page(parts.text, field, keys[field]):
-            value = keys.pop(field)
-            parts = frontmatter.with_body(parts, properties.change(parts.text, field, value))
+            changed = properties.change(parts.text, field, keys[field])
+            if changed is not None:
+                parts = frontmatter.with_body(parts, changed)
+                del keys[field]
     title = keys.get("title")
     if title is not None and "title" not in given:
         # The title lives in the first heading: change it there, not in a second place.

@@ -43,8 +43,17 @@ def has(text: str) -> bool:
     return next(_lines(text), None) is not None
 
 
-def change(text: str, field: str, value: str | Sequence[str] | None) -> str:
-    """The text with one field of the page set (None, or nothing in it: its line goes). Items that stay keep their spelling."""
+def change(text: str, field: str, value: str | Sequence[str] | None) -> str | None:
+    """The text with one field of the page set (None, or nothing in it: its line goes). Items that stay keep their spelling.
+
+    None: a line cannot say it (a title in quotes, a tag that looks like a reference); frontmatter can, and goes first.
+    """
+    wanted = " ".join(value.split()) if isinstance(value, str) else [" ".join(item.split()) for item in value or ()]
+    changed = _changed(text, field, wanted)
+    return changed if read(changed).get(field, type(wanted)()) == wanted else None
+
+
+def _changed(text: str, field: str, value: str | Sequence[str]) -> str:
     name = _NAMES[field]
     found = [(start, end, old) for start, end, known, old in _lines(text) if known == name]
     if not value:
@@ -85,8 +94,7 @@ def _unquoted(value: str) -> str:
 
 def _written(value: str | Sequence[str], old: str) -> str:
     if isinstance(value, str):
-        return " ".join(value.split())
+        return value
     known = {meaning: written for written, meaning in _items(old)}
     # Logseq takes a comma for the end of an item, so what holds one is written as the name of a page.
-    items = [" ".join(item.split()) for item in value]  # a line break would begin another property
-    return ", ".join(known.get(item) or (f"[[{item}]]" if "," in item else item) for item in items)
+    return ", ".join(known.get(item) or (f"[[{item}]]" if "," in item else item) for item in value)

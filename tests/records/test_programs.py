@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import Notes, Store, filenames, properties
+from records import Notes, Store, filenames, formats, frontmatter, properties
 from records.markdown import parse_markdown
 
 L = "logseq/docs: pages/Properties.md"
@@ -98,7 +98,29 @@ def test_no_page_breaks_the_reader_and_only_its_top_is_changed(text: str, field:
     properties.read(text)
     page = f"type:: x\n- {text}"
     assert properties.has(page)
-    assert properties.change(page, field, " ".join(words) if field == "title" else words).endswith(f"- {text}")
+    changed = properties.change(page, field, " ".join(words) if field == "title" else words)
+    assert changed is None or changed.endswith(f"- {text}")
+
+
+@given(
+    page=st.sampled_from(["type:: x\n- y\n", "tags:: a, [[b]]\ntitle:: t\nalias:: c\n"]),
+    field=FIELD,
+    words=st.lists(WORD, max_size=3),
+)
+def test_what_is_set_on_a_page_is_read_back(page: str, field: str, words: list[str]) -> None:
+    """Whatever the words are: in the page's own line, or in frontmatter where a line cannot say it."""
+    words = [
+        " ".join(word.lstrip("#").split()) for word in words if word.strip("# \u00a0") and word.lstrip("#").split()
+    ]
+    value: Any = " ".join(words) if field == "title" else words
+    parts = formats.change("markdown", frontmatter.split(page.encode()), {field: value})
+    record = parse_markdown(parts.encode(), "n.md")
+    assert record.error is None
+    if field == "title":
+        assert record.title == (value or "n")
+    else:
+        found = record.tags if field == "tags" else record.aliases
+        assert list(dict.fromkeys(found)) == list(dict.fromkeys(words))
 
 
 # (name of a file, title, tags, created, names that links use, where this is said); "": nothing is told
