@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from egghead import paths
 from egghead.errors import ConfigError
+from egghead.llm.limits import Limits as TryLimits
 
 ENV = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 ROOM_NAME = r"^[A-Za-z0-9_-]{1,64}$"
@@ -32,14 +33,14 @@ class User(Section):
 
 
 class ProviderLimits(Section):
-    """How a provider is tried; the defaults and their meaning are `egghead.llm.limits.Limits`."""
+    """How a provider is tried; the keys mean what `egghead.llm.limits` says."""
 
-    retries: int | None = Field(default=None, ge=0, le=20)
-    backoff: float | None = Field(default=None, ge=0, le=60)
-    longest_pause: float | None = Field(default=None, ge=0, le=3600)
-    connect_timeout: float | None = Field(default=None, gt=0, le=3600)
-    first_byte_timeout: float | None = Field(default=None, gt=0, le=3600)
-    idle_timeout: float | None = Field(default=None, gt=0, le=3600)
+    retries: int = Field(default=TryLimits.retries, ge=0, le=20)
+    backoff: float = Field(default=TryLimits.backoff, ge=0, le=60)
+    longest_pause: float = Field(default=TryLimits.longest_pause, ge=0, le=3600)
+    connect_timeout: float = Field(default=TryLimits.connect_timeout, gt=0, le=3600)
+    first_byte_timeout: float = Field(default=TryLimits.first_byte_timeout, gt=0, le=3600)
+    idle_timeout: float = Field(default=TryLimits.idle_timeout, gt=0, le=3600)
 
 
 class Provider(Section):

@@ -201,20 +201,20 @@ def _index(p: Patient) -> Iterator[Finding]:
 
 
 def _models(p: Patient) -> Iterator[Finding]:
-    wanted = p.config.default_model
-    if wanted is None and p.config.llm:
-        yield Finding("models", "ok", f"the default is that of {p.config.llm[0].name or p.config.llm[0].provider!r}")
+    from egghead.llm.errors import LlmError  # late: only this check speaks of models
+    from egghead.llm.registry import DEFAULT_MODEL, Registry
+
+    registry = Registry.from_config(p.config.model_dump(mode="json"), os.environ)
+    try:
+        registry.resolve(None)
+    except LlmError as error:
+        yield Finding("models", "fail", f"default_model {registry.default!r} cannot be used: {error}",
+                      f"correct `llm:` or `default_model:` in the configuration, or set default_model: {DEFAULT_MODEL}")  # fmt: skip
         return
-    if wanted in (None, "local/librarian"):
+    if registry.default == DEFAULT_MODEL and p.config.default_model is None:
         yield Finding("models", "ok", "no model is configured: the built-in librarian answers from the notes")
-        return
-    provider = wanted.partition("/")[0]
-    known = {entry.name or entry.provider for entry in p.config.llm}
-    if provider in known:
-        yield Finding("models", "ok", wanted)
     else:
-        yield Finding("models", "fail", f"default_model {wanted!r}: provider {provider!r} is not configured",
-                      "set default_model: local/librarian, or add the provider under llm:")  # fmt: skip
+        yield Finding("models", "ok", f"agents that name no model use {registry.default}")
 
 
 def _confinement(p: Patient) -> Iterator[Finding]:

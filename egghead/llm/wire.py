@@ -37,6 +37,9 @@ from egghead.llm.shapes import Event
 from egghead.llm.sse import Decoder, Sse
 
 logger = logging.getLogger("egghead.llm")
+# httpx writes the whole address of each request to the log, and in an address there may be a password.
+for _noisy in ("httpx", "httpcore"):
+    logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is whole
 MAX_ERROR = 64 * 1024  # bytes read of an error's body

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from egghead.llm import openai_chat
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -119,6 +120,20 @@ async def test_all_that_an_answer_may_hold(wire: str) -> None:
     assert said(events) == "I look twice"
     assert [(e.name, e.input) for e in events if isinstance(e, ToolUse)] == [("look", {"a": "ä" * 20}), ("look", {})]
     assert events[-1] == Stop("tool_use", Usage(10, 5, 3, 0))
+
+
+@pytest.mark.parametrize("kind", [*openai_chat.PRESETS, "acme"])
+async def test_every_preset_speaks(kind: str) -> None:
+    """Each known server, and anybody's by its address, is asked under its own name and with its own keys."""
+    with Double([["hello", Use("look"), Tokens(7, 3)]]) as double:
+        config = {"llm": [{"provider": kind, "name": "mine", "api_key": KEY, "base_url": f"{double.url}/v1/"}]}
+        async with opened(config) as registry:
+            events = await complete(registry, "mine/org/model", [])
+    [asked] = double.asked
+    assert said(events) == "hello" and asked.model == "org/model" and asked.path == "/v1/chat/completions"
+    assert ("max_completion_tokens" in asked.body) == (kind == "openai") and double.faults == []
+    stop = events[-1]
+    assert isinstance(stop, Stop) and stop.usage.output == (0 if kind == "mistral" else 3)
 
 
 @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "refusal"])
@@ -299,6 +314,21 @@ async def test_the_provider_cannot_make_us_show_the_key(wire: str) -> None:
     for reply in (Status(400, {}, echo), ["x", Error("invalid_request_error", f"bad {KEY} given")]):
         _, error, _ = await ask(wire, reply)
         assert isinstance(error, RequestRefused) and "bad" in str(error) and KEY not in repr(error.args)
+
+
+async def test_no_address_with_a_password_is_logged(wire: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A base_url may hold a password for a proxy; neither our log nor the HTTP client's shows it, also when it fails."""
+    caplog.set_level("DEBUG")
+    with Double([Status(503), "hello"]) as double:
+        config = double.config()
+        for entry in config["llm"]:
+            entry["base_url"] = entry["base_url"].replace("http://", "http://ada:hunter2@")
+        async with opened(config) as registry:
+            # What stands in the address is sent as `Authorization`; where that is the place of the key, it is refused.
+            with contextlib.suppress(AuthFailed):
+                await complete(registry, f"{wire}/double", [])
+    assert double.asked and "asyncio" in caplog.text  # DEBUG is on
+    assert "hunter2" not in caplog.text and KEY not in caplog.text
 
 
 @pytest.mark.parametrize("key", ["sk-one\nx-evil: 1", "sk ok", "schlüssel"])

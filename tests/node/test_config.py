@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egghead import config
+from egghead.doctor import Patient, examine
 from egghead.errors import ConfigError
+from egghead.llm.limits import Limits
+from egghead.llm.registry import KNOWN
 
 
 def test_every_key_is_optional() -> None:
@@ -37,6 +40,36 @@ def test_all_faults_are_told_at_once_with_their_places(monkeypatch: pytest.Monke
         "NOT_SET",
     ):
         assert part in told, part
+
+
+def test_limits_of_a_provider() -> None:
+    """The keys and defaults are the gateway's own; a misspelt one is told with the nearest."""
+    [provider] = config.parse("llm: [{provider: x, limits: {backoff: 0.1}}]").llm
+    assert Limits.of(provider.limits.model_dump(), "x") == Limits(backoff=0.1)
+    with pytest.raises(ConfigError, match="did you mean 'retries'"):
+        config.parse("llm: [{provider: x, limits: {retrys: 1}}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "words"),
+    [
+        ("", "ok", "the built-in librarian answers"),
+        ("llm: [{provider: anthropic, api_key: k}]", "ok", "use anthropic/claude-"),
+        ("llm: [{provider: ollama, models: [qwen]}]", "ok", "use ollama/qwen"),
+        ("default_model: antropic/x", "fail", "did you mean 'anthropic'"),
+        ("{default_model: openai/x, llm: [{provider: openai, api_key: 'sk x'}]}", "fail", "write it again"),
+    ],
+)
+def test_doctor_says_which_model_agents_use(
+    text: str, state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that the gateway would choose, or its own sentence of why there is none; never a key."""
+    for known in KNOWN.values():
+        for name in known.keys:
+            monkeypatch.delenv(name, raising=False)
+    patient = Patient(config.parse(text), tmp_path / "config.yml", None)
+    [found] = [finding for finding in examine(patient) if finding.check == "models"]
+    assert found.state == state and words in found.why and "sk x" not in found.why
 
 
 def test_environment_in_any_string(monkeypatch: pytest.MonkeyPatch) -> None:
