@@ -182,7 +182,7 @@ def test_hidden_daemons_die_with_their_child(world: World, directory: Path) -> N
         b = node.pid("b")
         before = descendants(node.launcher())
         os.kill(node.pid("a"), signal.SIGKILL)
-        node.until(lambda: node.workers()["a"]["restarts"] == 1 and node.pid("a"), "a restart", 5)
+        node.until(lambda: node.workers()["a"]["restarts"] == 1 and node.pid("a"), "a restart")
         assert not (before - {b}) & descendants(node.launcher())
 
 
