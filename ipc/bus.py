@@ -1,19 +1,12 @@
-"""The bus process: two sockets, their guards and one synchronous poll loop around `switch`.
+"""The bus process: one synchronous poll loop around `switch`, which reads its sockets and guards and tells it the time.
 
-Sockets, descriptors and the clock live here, decisions do not. libzmq 4.3.5 without drafts has no call that ends one
-connection: `cut` shuts down its descriptor, which libzmq takes for the end of the connection.
+Sockets, descriptors and the clock meet here; decisions are the switch's, what libzmq is told is in `sockets`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import fcntl
 import os
-import resource
 import select
-import socket
-import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,24 +15,24 @@ from typing import Any, Protocol
 import zmq
 
 from ipc.address import Address
-from ipc.curve import BEATS, fingerprint, text
-from ipc.errors import IpcError, LocalProtocolError, RemoteProtocolError
+from ipc.connections import Connections, origin
+from ipc.curve import fingerprint, text
+from ipc.errors import LocalProtocolError, RemoteProtocolError
 from ipc.guests import Door, Guest
 from ipc.limits import Limits
 from ipc.raw import readable, receive_routed, rest, send3
 from ipc.rights import Rights
 from ipc.seldom import seldom
 from ipc.sessions import Registration
+from ipc.sockets import Sockets
 from ipc.switch import Switch
 from ipc.zap import Guesses, Handshake, Refusals, read_handshake, read_subscription
 
 log = seldom("ipc.bus")
 
-_ZAP = "inproc://zeromq.zap.01"  # the address is fixed by libzmq
 _BATCH = 256  # messages read before other sockets are looked at again
 _DRAIN = 20_000  # messages read before a death is told, at most: a flood must not put off the news for ever
 _LARGE = 32 * 1024  # payloads from this size on are handed through without a copy
-_DESCRIPTORS = 16 * 1024
 _TICK = 1.0  # seconds between calls of `on_tick`, at most
 
 
@@ -58,10 +51,6 @@ class Control(Protocol):
 def _named(credentials: Sequence[bytes]) -> str:
     """The key of a refused handshake, for the log of the person who may want to authorise it."""
     return fingerprint(text(credentials[0])) if credentials and len(credentials[0]) == 32 else "no key"
-
-
-class AddressTaken(IpcError):
-    """Another bus lives in this directory."""
 
 
 class Bus:
@@ -100,41 +89,17 @@ class Bus:
             )
         self._door = Door(self.limits.strangers, self.limits.patience)
         self._refusals = Refusals()
-        self._lock: int | None = None
-        self._held: dict[int, int] = {}  # descriptor of a connection -> inode of its socket
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._connections = Connections()
+        self._sockets: Sockets | None = None
 
     def open(self) -> None:
         """Take the directory and bind. Raises AddressTaken (with the pid of the other bus) or OSError."""
-        if self._context is not None:
+        if self._sockets is not None:
             return
-        self._take_directory()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < _DESCRIPTORS:  # two for each peer; libzmq spins when it cannot accept
-            wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        # libzmq numbers connections from rand(), which it never seeds, and aborts when a peer chose the next number for
-        # its own routing id: whoever can guess that number can kill the bus.
-        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
-        # What strangers make it compute is a thread of its own: the processes of this machine do not wait for that.
-        context = self._context = zmq.Context(io_threads=1 if self._listener is None else 2)
-        context.set(zmq.MAX_SOCKETS, 64 * 1024)
-        self._zap = context.socket(zmq.ROUTER)
-        self._zap.linger = 0
+        sockets = self._sockets = Sockets(self.address, self.limits, guests=self._listener is not None)
+        self._zap, self._router, self._xpub = sockets.zap, sockets.router, sockets.xpub
+        self._router_monitor, self._xpub_monitor = sockets.router_monitor, sockets.xpub_monitor
         self._guesses = Guesses(time.monotonic())
-        self._zap.bind(_ZAP)
-        self._router = self._guarded(zmq.ROUTER)
-        self._router.router_mandatory = 1
-        self._router.rcvhwm = 256
-        self._router.affinity = 1
-        self._xpub = self._guarded(zmq.XPUB)
-        self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
-        # What comes here are subscriptions. libzmq keeps each that it has read, a quarter of a kilobyte of prefix in some
-        # five of memory, before the bus can refuse it: it must not read thousands at once.
-        self._xpub.rcvhwm = 4
-        self._xpub.maxmsgsize = 2048
-        self._router_monitor = self._monitor(self._router, "bus")
-        self._xpub_monitor = self._monitor(self._xpub, "events")
         self.switch = Switch(
             self,
             self.epoch,
@@ -145,89 +110,21 @@ class Bus:
             self._client_rights,
             self._guests,
         )
-        # By the umask, not by chmod: a confined process may not change modes by path where only seccomp confines it.
-        mask = os.umask(0o177)
-        try:
-            self._router.bind(self.address.bus)
-            self._xpub.bind(self.address.events)
-        finally:
-            os.umask(mask)
-        if self._listener is not None:
-            self._open_network(self._listener)
-
-    def _open_network(self, listener: int) -> None:
-        """Serve a TCP socket on the same ROUTER. Options count for what is bound after them."""
-        router = self._router
-        assert self._secret_key is not None
-        router.affinity = 2
-        router.curve_server = 1  # in place of PLAIN: whoever speaks anything else is not answered
-        router.setsockopt_string(zmq.CURVE_SECRETKEY, self._secret_key)
-        router.maxmsgsize = self.limits.guest_frame + 64 * 1024
-        router.handshake_ivl = int(self.limits.patience * 1000)
-        for option, value in BEATS:
-            router.setsockopt(option, value)
-        router.setsockopt(zmq.USE_FD, os.dup(listener))  # libzmq closes what it is given
-        router.bind("tcp://127.0.0.1:1")  # the address is not used: the socket is bound already
-        router.setsockopt(zmq.USE_FD, -1)
-
-    def _take_directory(self) -> None:
-        directory = self.address.directory
-        os.makedirs(directory, 0o700, exist_ok=True)
-        if stat.S_IMODE(os.stat(directory).st_mode) & 0o077:
-            os.chmod(directory, 0o700)  # whoever can reach the sockets could try credentials
-        # libzmq unlinks whatever is bound there: without the lock a second bus would take the names from the first.
-        lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise AddressTaken(
-                f"{directory!r} belongs to a bus that is running (pid {pid}): stop it or use another directory"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-        self._lock = lock
-
-    def _guarded(self, kind: int) -> zmq.Socket[bytes]:
-        assert self._context is not None
-        made = self._context.socket(kind)
-        made.linger = 0
-        made.plain_server = True
-        made.zap_domain = b"egghead-ipc"
-        made.maxmsgsize = self.limits.frame + 64 * 1024
-        made.sndhwm = 0  # bytes are counted instead: a high-water mark counts messages and drops in silence
-        made.backlog = 4096  # a thousand peers come back at once after a restart
-        return made
-
-    def _monitor(self, watched: zmq.Socket[bytes], name: str) -> zmq.Socket[bytes]:
-        assert self._context is not None
-        watched.monitor(f"inproc://monitor-{name}", zmq.EVENT_DISCONNECTED | zmq.EVENT_ACCEPTED)
-        made = self._context.socket(zmq.PAIR)
-        made.linger = 0
-        made.rcvhwm = 0  # a full monitor would stop the I/O thread
-        made.connect(f"inproc://monitor-{name}")
-        return made
+        sockets.bind()
+        if self._listener is not None and self._secret_key is not None:
+            sockets.bind_network(self._listener, self._secret_key)
 
     def admit(self, guests: Iterable[Mapping[str, Any]]) -> None:
         """These keys may come in from the network, and no others; connections of others are cut. Before or in `run`."""
         self._guests = [Guest.read(guest) for guest in guests]
-        if self._context is not None:
+        if self._sockets is not None:
             self.switch.admit(self._guests, time.monotonic())
 
     def close(self) -> None:
         """Close everything; peers see the bus go."""
-        context, self._context = self._context, None
-        if context is not None:
-            for watched in (self._router, self._xpub):
-                watched.disable_monitor()
-            context.destroy(linger=0)
-        if self._lock is not None:
-            for name in ("bus", "events"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.address.directory, name))
-            os.close(self._lock)
-            self._lock = None
+        sockets, self._sockets = self._sockets, None
+        if sockets is not None:
+            sockets.close()
 
     def run(
         self,
@@ -471,20 +368,6 @@ class Bus:
         """Give a guest that said Bye a stranger's time to go."""
         self._arrived(fd)
 
-    def origin(self, fd: int) -> str:
-        """The network address at the other end of a descriptor; empty when it is local or gone."""
-        try:
-            copy = os.dup(fd)
-        except OSError:
-            return ""
-        try:
-            with socket.socket(fileno=copy) as connection:
-                if connection.family not in (socket.AF_INET, socket.AF_INET6):
-                    return ""
-                return str(connection.getpeername()[0]).removeprefix("::ffff:")
-        except OSError:
-            return ""
-
     def publish(self, topic: str, header: bytes, payload: Any) -> None:
         """Give an event to every matching subscription."""
         send3(self._xpub, topic.encode(), header, payload)
@@ -497,28 +380,14 @@ class Bus:
         """Drop the subscription of the frame that was read last."""
         self._xpub.setsockopt(zmq.UNSUBSCRIBE, prefix.encode())
 
+    def origin(self, fd: int) -> str:
+        """The network address at the other end of a descriptor; empty when it is local or gone."""
+        return origin(fd)
+
     def hold(self, fd: int) -> None:
         """Remember which socket is behind a descriptor."""
-        with contextlib.suppress(OSError):  # it ended by itself; the monitor will say so
-            self._held[fd] = os.fstat(fd).st_ino
+        self._connections.hold(fd)
 
     def cut(self, fd: int, held: bool = False) -> None:
-        """End the connection behind a descriptor, if it is still a connected unix or TCP socket.
-
-        libzmq closes a lost connection in its own thread, and the kernel gives the number to the next one: with `held`
-        the socket must be the one that was remembered, or a stranger would be cut.
-        """
-        wanted = self._held.pop(fd, None)
-        try:
-            copy = os.dup(fd)
-        except OSError:
-            return  # it ended by itself
-        try:
-            found = os.fstat(copy)
-            if not stat.S_ISSOCK(found.st_mode) or (held and found.st_ino != wanted):
-                os.close(copy)
-                return
-            with socket.socket(fileno=copy) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
-        except OSError as error:
-            log.debug("descriptor %d was gone before it was cut: %s", fd, error)
+        """End the connection behind a descriptor; with `held` only if it is the one that was remembered."""
+        self._connections.cut(fd, held)

@@ -12,9 +12,24 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from ipc import Call
 from ipc.testing import RunningBus
 
 ROOT = Path(__file__).parents[2]
+
+
+class Stuck:
+    """A method that answers nobody, and tells when it began and when it was cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def note(self, call: Call, id: str) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
 
 
 async def spawn(bus: RunningBus, name: str, allow: Any = "all", **options: Any) -> asyncio.subprocess.Process:
@@ -41,7 +56,7 @@ async def kill(process: asyncio.subprocess.Process) -> None:
     await process.wait()
     assert process.stdout is not None
     await process.stdout.read()
-    process._transport.close()  # type: ignore[attr-defined]
+    process._transport.close()  # type: ignore[attr-defined]  # asyncio closes it only when it is collected
 
 
 @contextlib.asynccontextmanager

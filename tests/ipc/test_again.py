@@ -13,7 +13,7 @@ import pytest
 
 from ipc import Call, CallTimeout, PeerDown, RemoteError, idempotent, shielded
 from ipc.testing import running_bus
-from tests.ipc.processes import child, kill, ready, spawn
+from tests.ipc.processes import Stuck, child, kill, ready, spawn
 
 
 async def test_an_idempotent_call_survives_the_death_of_its_callee(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_nested_calls_inherit_the_smaller_deadline() -> None:
         async def late(call: Call) -> str:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # a handler is a task
             try:
                 await middle.call("a", "inner")
             except CallTimeout as error:
@@ -164,10 +164,9 @@ async def test_nested_calls_inherit_the_smaller_deadline() -> None:
             await b.call("middle", "outer", method="never", own=60.0, timeout=0.3)
         await asyncio.wait_for(cancelled.wait(), 5)
         assert time.monotonic() - began < 3
-        with pytest.raises(CallTimeout):
-            await b.call("middle", "late", timeout=0.05)
-        while not seen:
-            await b.call("a", "inner")
+        while not seen:  # again: on a busy machine a call can be over before its handler has begun
+            with pytest.raises(CallTimeout):
+                await b.call("middle", "late", timeout=0.05)
         assert "a.inner" in seen[0]
 
 
@@ -205,21 +204,13 @@ async def test_what_outlives_a_request_has_no_deadline_of_it() -> None:
 
 async def test_a_handler_whose_caller_hangs_is_cancelled_after_its_deadline() -> None:
     """A SIGSTOPped caller cancels nothing: the callee does it, a second late, and the bus forgets the call."""
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def note(call: Call, id: str) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
+    stuck = Stuck()
     async with running_bus() as bus:
-        a = await bus.peer("a", {"note": note})
+        a = await bus.peer("a", {"note": stuck.note})
         async with child(bus, "caller", chatter=["a"]) as process:
-            await asyncio.wait_for(started.wait(), 5)
+            await asyncio.wait_for(stuck.started.wait(), 5)
             process.send_signal(signal.SIGSTOP)
-            await asyncio.wait_for(cancelled.wait(), 10)
+            await asyncio.wait_for(stuck.cancelled.wait(), 10)
             while (await a.call("bus", "stats"))["peers"][0]["serving"]:
                 await asyncio.sleep(0)  # asked again at once: the bus tells nobody of this
 

@@ -13,7 +13,7 @@ import pytest
 
 from ipc import Call, PeerDown
 from ipc.testing import running_bus
-from tests.ipc.processes import ROOT, child, kill, ready, spawn
+from tests.ipc.processes import ROOT, Stuck, child, kill, ready, spawn
 from tests.ipc.test_calls import echo
 from tests.ipc.test_events import take
 
@@ -67,21 +67,13 @@ async def test_a_killed_peer_is_down_within_50_ms() -> None:
 
 async def test_the_calls_of_a_dead_caller_are_cancelled() -> None:
     """When a caller dies its handlers are cancelled."""
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def note(call: Call, id: str) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
+    stuck = Stuck()
     async with running_bus() as bus:
-        await bus.peer("callee", {"note": note})
+        await bus.peer("callee", {"note": stuck.note})
         async with child(bus, "caller", chatter=["callee"]) as process:
-            await asyncio.wait_for(started.wait(), 5)
+            await asyncio.wait_for(stuck.started.wait(), 5)
             await kill(process)
-        await asyncio.wait_for(cancelled.wait(), 2)
+        await asyncio.wait_for(stuck.cancelled.wait(), 2)
 
 
 async def test_a_stopped_peer_times_out_and_its_late_answer_is_nobodys() -> None:

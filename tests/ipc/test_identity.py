@@ -10,7 +10,8 @@ import pytest
 import zmq
 
 from ipc import Forbidden, LocalProtocolError, Peer, PeerDown, VersionMismatch, wire
-from ipc.bus import AddressTaken, Bus
+from ipc.bus import Bus
+from ipc.sockets import AddressTaken
 from ipc.testing import TOKEN, RunningBus, running_bus
 from tests.ipc.test_calls import echo
 
