@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from html import unescape
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,9 +23,16 @@ from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
 MAX_LINKS = 20_000  # of one note; a million links in a file are an attack, not a note
 MAX_HEADINGS = 20_000
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.M)
+_FENCE = re.compile(r"(`{3,}|~{3,})([^\n]*)$", re.M)
+# Before a fence: quotation marks, list markers and indents, in any order.
+_BEFORE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))*")
+_OUTSIDE = re.compile(r"\n(?=[^\s>])")  # a line that no list item goes on in
 _SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
+_REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
+_ESCAPED = re.compile(r"\\[\\\[]")
+_INDENTED = re.compile(r"\n[ \t]*\n(?: {4}| {0,3}\t)[^\n]*\[")
+_LISTED = re.compile(r" {0,3}(?!(?:[-*][ \t]*){3,}$)(?:(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)|\[\^)")
 _ATX = re.compile(
     r"\n {0,3}(#{1,6})([ \t][^\n]*)?(?=\n|\Z)"
 )  # begins with a literal: `re` then jumps from line to line
@@ -32,7 +40,8 @@ _CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
 WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*))?\]\]")
 INLINE = re.compile(  # begins with a literal too
-    r"\[([^\[\]\n]*)\]\((?:<([^<>\n]*)>|([^()\s]*(?:\([^()\s]*\)[^()\s]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?\)"
+    r"\[(?!\[)([^\[\]\n]*(?:(?:\n(?![ \t]*\n)|\[[^\[\]\n]*\])[^\[\]\n]*)*)\]"
+    r"\([ \t]*(?:<([^<>\n]*)>|([^()\s\\]*(?:(?:\\.|\((?:[^()\s\\]|\\.)*\))[^()\s\\]*)*))(?:\s+[\"'(][^\n]{0,300}?[\"')])?[ \t]*\)"
 )
 DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))", re.M)
 # Each begins with a literal or one set of characters, which `re` looks for without trying the pattern at every place.
@@ -41,6 +50,7 @@ _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
 _EMPHASIS = re.compile(r"[*_`]{1,3}(?:(?=\S)|(?<=\S[*_`])|(?<=\S[*_`]{2})|(?<=\S[*_`]{3}))")
 DENOTE = re.compile(r"denote:\d{8}T\d{6}\Z")  # how its links begin: the rest is the identifier in a file's name
 _SPLIT = re.compile(r"[\s,]+")
+_BACKSLASH = re.compile(r"\\([!-/:-@\[-`{-~])")  # CommonMark 0.31, 2.4
 _WORD, _NUMBERS_TOO = (str, int), (str, int, float)  # made once: `str | int` is a new object each time
 
 
@@ -153,29 +163,66 @@ def mask_code(text: str) -> str:
     """The text with code and comments as spaces; every other character keeps its position."""
     if "```" in text or "~~~" in text:
         text = _mask_fences(text)
+    # Before anything within lines becomes spaces, which would look like an indent.
+    if text.startswith(("    ", "\t")) or (("\n    " in text or "\t" in text) and _INDENTED.search(text)):
+        text = _mask_indented(text)
     if "<!--" in text:
         text = _COMMENT.sub(_blank, text)
     if "`" in text:
         text = _SPAN.sub(_blank, text)
+    if "%%" in text:
+        text = _REMARK.sub(_blank, text)
+    if "\\[" in text:
+        text = _ESCAPED.sub(lambda match: "\\ " if match.group().endswith("[") else "  ", text)
     return text
+
+
+def _mask_indented(text: str) -> str:
+    """Code that is marked by its indent alone. Below a list item, or a footnote, an indent means that the item goes on."""
+    out: list[str] = []
+    below = after_blank = code = False
+    for line in text.split("\n"):
+        bare = line.lstrip(" \t")
+        if bare:
+            indent = len(line[: len(line) - len(bare)].expandtabs(4))
+            code = indent >= 4 and not below and (code or after_blank or not out)
+            if indent < 4:
+                below = bool(_LISTED.match(line)) or (below and (indent > 1 or not after_blank))
+        out.append(" " * len(line) if code else line)
+        after_blank = not bare
+    return "\n".join(out)
 
 
 def _mask_fences(text: str) -> str:
     """Fenced code blanked out. By lines, because one pattern for a whole block backtracks over long runs of backticks."""
     out = []
     done = 0
-    opened: tuple[int, str] | None = None
+    opened: tuple[int, str, bool] | None = None  # where, by which marks, whether in a list item or deep
     for match in _FENCE.finditer(text):
         marks, rest = match.groups()
+        begin = text.rfind("\n", 0, match.start()) + 1
+        prefix = text[begin : match.start()]
+        if prefix and not _BEFORE.fullmatch(prefix):
+            continue
+        if opened is not None and opened[2]:
+            outside = _OUTSIDE.search(text, text.find("\n", opened[0]), begin + 1)
+            if outside is not None:  # the item has ended, and its code with it
+                out += [text[done : opened[0]], _spaces(text[opened[0] : outside.start()])]
+                done, opened = outside.start(), None
         if opened is None:
             if marks[0] == "~" or "`" not in rest:
-                opened = (match.start(), marks)
-        elif marks[0] == opened[1][0] and len(marks) >= len(opened[1]) and not rest.strip():
+                opened = (begin, marks, len(prefix.expandtabs(4)) > 3 or bool(prefix.strip(" \t>")))
+        elif (
+            marks[0] == opened[1][0] and len(marks) >= len(opened[1]) and not rest.strip()
+            and not prefix.strip(" \t>")
+        ):  # fmt: skip
             out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
             done, opened = match.end(), None
     if opened is not None:
-        out += [text[done : opened[0]], _spaces(text[opened[0] :])]
-        done = len(text)
+        outside = _OUTSIDE.search(text, max(0, text.find("\n", opened[0]))) if opened[2] else None
+        end = outside.start() if outside is not None else len(text)
+        out += [text[done : opened[0]], _spaces(text[opened[0] : end])]
+        done = end
     return "".join([*out, text[done:]])
 
 
@@ -309,6 +356,8 @@ def local_target(href: str, path: str) -> tuple[str, str] | None:
     folder of all; None for anything else."""
     if not href or href.startswith(("#", "?", "//")) or ":" in href.split("/", 1)[0]:
         return None
+    if "\\" in href or "&" in href:
+        href = _BACKSLASH.sub(r"\1", unescape(href))
     target, _, fragment = href.partition("#")
     target = unquote(target.partition("?")[0])
     stem, suffix = os.path.splitext(target)
