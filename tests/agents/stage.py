@@ -97,7 +97,7 @@ class Process:
         self.stage = stage
         self.name = name
         self.context = Context(stage, name)
-        self.service = Service(self.context)  # type: ignore[arg-type]
+        self.service = Service(self.context)
         self.preparing = asyncio.create_task(_prepare(self.service, setup))
 
     async def started(self) -> Process:
@@ -293,7 +293,7 @@ async def until_true(condition: Callable[[], Any]) -> None:
 def _log_of(process: Process) -> int | None:
     """The descriptor of a room's log: a process that ends closes it, an object in this loop does not."""
     append = process.service.peer._server._methods.get("append")
-    return None if append is None else int(append.__self__.keeper.log._fd)  # type: ignore[attr-defined]
+    return None if append is None else int(append.__self__.keeper.log._fd)
 
 
 def _fits(entry: Mapping[str, Any], kind: str, fields: Mapping[str, Any]) -> bool:

@@ -367,6 +367,6 @@ async def test_a_fault_of_a_port_reaches_the_caller() -> None:
     async def broken(entries: Sequence[dict[str, Any]]) -> None:
         raise OSError("no space")
 
-    world.append = broken  # type: ignore[method-assign]
+    world.append = broken
     with pytest.raises(OSError, match="no space"):
         await world.turn()

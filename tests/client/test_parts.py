@@ -84,7 +84,7 @@ def test_any_line_is_one_of_both(line: str) -> None:
     command = split(line)
     assert command is None or line.strip().startswith("/")
     assert spoken(line).strip() or not line.strip().strip("/")
-    assert wanted(line) is None or wanted(line).typed in line.casefold() + line  # type: ignore[union-attr]
+    assert wanted(line) is None or wanted(line).typed in line.casefold() + line
 
 
 @pytest.mark.parametrize(

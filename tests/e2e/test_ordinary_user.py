@@ -62,7 +62,7 @@ class Ordinary:
         return subprocess.Popen(
             [SYSTEM_PYTHON if self.switch else sys.executable, "-m", "egghead", *arguments],
             env=self.env, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            **identity,  # type: ignore[arg-type]
+            **identity,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> tuple[int, str, str]:

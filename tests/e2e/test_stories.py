@@ -144,7 +144,7 @@ def test_saving_a_note_deploys_an_agent(node: Node) -> None:
     assert "scout" not in [card["id"] for card in home.json("agents", "list")]
 
 
-def _answered_by(home: Home, agent: str) -> list[dict] | None:  # type: ignore[type-arg]
+def _answered_by(home: Home, agent: str) -> list[dict] | None:
     entries = home.log_lines("chat", "default", f"@{agent} {QUESTION}")
     spoke = {e["by"] for e in entries if e["kind"] == "message" and e.get("turn")}
     return entries if spoke == {f"agents/{agent}"} else None

@@ -81,7 +81,7 @@ async def serve(options: dict[str, Any]) -> None:
         subscription = await peer.subscribe(prefix)
         task = asyncio.ensure_future(drain(subscription))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        peer.reader = task  # type: ignore[attr-defined]
+        peer.reader = task
     await peer.announce()
     print("READY", flush=True)
     if options.get("read"):

@@ -56,7 +56,7 @@ async def kill(process: asyncio.subprocess.Process) -> None:
     await process.wait()
     assert process.stdout is not None
     await process.stdout.read()
-    process._transport.close()  # type: ignore[attr-defined]  # asyncio closes it only when it is collected
+    process._transport.close()
 
 
 @contextlib.asynccontextmanager

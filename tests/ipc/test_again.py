@@ -146,7 +146,7 @@ async def test_nested_calls_inherit_the_smaller_deadline() -> None:
         async def late(call: Call) -> str:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # a handler is a task
+            asyncio.current_task().uncancel()
             try:
                 await middle.call("a", "inner")
             except CallTimeout as error:
@@ -222,4 +222,4 @@ def test_the_marks_of_handlers_can_be_combined() -> None:
     @shielded
     async def both(call: Call) -> None: ...
 
-    assert both._ipc_idempotent and both._ipc_shielded  # type: ignore[attr-defined]
+    assert both._ipc_idempotent and both._ipc_shielded

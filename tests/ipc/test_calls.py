@@ -269,7 +269,7 @@ async def test_misuse_says_what_to_do() -> None:
             ("a", "x", -1),
         ):
             with pytest.raises(LocalProtocolError, match="must be"):
-                await a.call(target, method, timeout=timeout)  # type: ignore[arg-type]
+                await a.call(target, method, timeout=timeout)
         await a.call("a", "echo")
         await a.close()
         await a.close()

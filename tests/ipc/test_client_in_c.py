@@ -63,7 +63,7 @@ async def client(program: Path, bus: RunningBus, user: str, password: str, *more
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
+        process._transport.close()
 
 
 async def count(call: Call, n: int, size: int) -> AsyncIterator[object]:

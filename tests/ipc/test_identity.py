@@ -242,7 +242,7 @@ async def test_another_version_is_told_so() -> None:
             else:
                 peer._link.send(wire.encode(wire.Hello(wire.PROTOCOL, 99)), None)
 
-        peer.link_up = hello  # type: ignore[method-assign]
+        peer.link_up = hello
         with pytest.raises(VersionMismatch, match="version 1, you speak egghead-ipc 99"):
             await peer.connect(timeout=3)
         await peer.close()

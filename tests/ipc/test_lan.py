@@ -225,7 +225,7 @@ async def test_events_for_a_guest_that_does_not_read_are_dropped_and_it_is_told(
         async with guest(bus, port, keys) as client:
             subscription = await client.subscribe("big/")
             assert client._link is not None
-            client._loop.remove_reader(client._link._dealer.get(zmq.FD))  # type: ignore[union-attr]
+            client._loop.remove_reader(client._link._dealer.get(zmq.FD))
             store = bus.peers[0]
             for _ in range(400):
                 await store.publish("big/", bytes(16 * 1024))
@@ -233,7 +233,7 @@ async def test_events_for_a_guest_that_does_not_read_are_dropped_and_it_is_told(
             stats = await store.call("bus", "stats")
             waiting = next(peer["waiting_bytes"] for peer in stats["peers"] if peer["name"] == client.name)
             assert 256 * 1024 < waiting < 1024 * 1024, waiting
-            client._loop.add_reader(client._link._dealer.get(zmq.FD), client._link._read_dealer)  # type: ignore[union-attr]
+            client._loop.add_reader(client._link._dealer.get(zmq.FD), client._link._read_dealer)
             client._link._read_dealer()
             while not (await asyncio.wait_for(anext(subscription), 10)).gap:
                 pass

@@ -95,7 +95,7 @@ def test_no_pattern_takes_long() -> None:
 def test_wrong_allows_are_refused_with_the_remedy(allow: object, message: str) -> None:
     """Unknown keys and wrong shapes are refused, naming what was meant."""
     with pytest.raises(LocalProtocolError, match=message):
-        Rights(allow)  # type: ignore[arg-type]
+        Rights(allow)
 
 
 @settings(max_examples=100, deadline=None)

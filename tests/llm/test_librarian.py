@@ -231,7 +231,7 @@ async def test_transcripts_and_agents_are_not_quoted() -> None:
     """What was said in a room, and who the agents are, is not what the notes say."""
     shelf = Shelf({"chat/default": "# Chat\n\nWater tomatoes never, said bob."})
     row = shelf.row
-    shelf.row = lambda id: {**row(id), "class": "transcript"}  # type: ignore[method-assign]
+    shelf.row = lambda id: {**row(id), "class": "transcript"}
     assert await ask(shelf, "How often do I water tomatoes?") == "The notes do not say."
 
 
@@ -240,7 +240,7 @@ async def test_saved_talk_does_not_hide_the_notes() -> None:
     talk = {f"chat/{n}": "# Chat\n\nHow often do I water tomatoes? How often do I water tomatoes?" for n in range(12)}
     shelf = Shelf({**GARDEN, **talk})
     row, search = shelf.row, shelf.search
-    shelf.row = lambda id: {**row(id), "class": "transcript" if id in talk else "durable"}  # type: ignore[method-assign]
+    shelf.row = lambda id: {**row(id), "class": "transcript" if id in talk else "durable"}
     wanted: list[str | None] = []
 
     def only(query: str, limit: int) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ async def test_saved_talk_does_not_hide_the_notes() -> None:
         wanted.append(kind)
         return [hit for hit in search(query, 100) if kind in (None, hit["class"])][:limit]
 
-    shelf.search = only  # type: ignore[method-assign]
+    shelf.search = only
     answer = await ask(shelf, "How often do I water tomatoes?")
     assert "every second day" in answer and cited(answer)[0] == "garden/tomatoes"
     assert "durable" in wanted
@@ -273,7 +273,7 @@ async def test_a_huge_note_is_answered_in_a_blink_and_within_the_words() -> None
     body = "# Big\n\n" + "The zeppelin anchors at the mast near the lake. " * 200_000
     shelf = Shelf({"big": "# Big\n\nzeppelin anchors mast"})
     shelf.notes["big"] = body
-    shelf.search = lambda query, limit: [{"id": "big", "title": "Big"}]  # type: ignore[method-assign]
+    shelf.search = lambda query, limit: [{"id": "big", "title": "Big"}]
     began = time.process_time()
     answer = await ask(shelf, "where does the zeppelin anchor?")
     assert time.process_time() - began < 5
@@ -355,7 +355,7 @@ async def test_questions_are_answered_in_their_language(language: str) -> None:
     sentence, question = LANGUAGES[language]
     others = {f"other/{code}": f"# {code}\n\n{said}\n" for code, (said, _) in LANGUAGES.items() if code != language}
     shelf = Shelf({"mine": f"# {language}\n\n{sentence}\n", **others})
-    shelf.search = lambda query, limit: [shelf.row(id) for id in ("mine", *list(others)[:4])]  # type: ignore[method-assign]
+    shelf.search = lambda query, limit: [shelf.row(id) for id in ("mine", *list(others)[:4])]
     answer = await ask(shelf, question)
     assert cited(answer)[0] == "mine"
     assert sentence in answer

@@ -65,7 +65,7 @@ class Running:
         self.bus = bus
         self.name = name
         self.context = Context(bus, name, records)
-        self.service = Service(self.context)  # type: ignore[arg-type]
+        self.service = Service(self.context)
         self._setup = setup
         self._preparing: asyncio.Task[None] | None = None
 

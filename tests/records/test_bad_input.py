@@ -136,7 +136,7 @@ def as_nobody(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     return subprocess.run(
         [python, "-B", "-c", code, *arguments], capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": site, "PATH": os.environ["PATH"], "HOME": "/"}, cwd="/", **user,  # type: ignore[call-overload]
+        env={"PYTHONPATH": site, "PATH": os.environ["PATH"], "HOME": "/"}, cwd="/", **user,
     )  # fmt: skip
 
 

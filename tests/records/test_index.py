@@ -142,7 +142,7 @@ class Life(RuleBasedStateMachine):
 Life.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
 
 
-class TestLife(Life.TestCase):  # type: ignore[name-defined,misc]
+class TestLife(Life.TestCase):
     """After any sequence of edits, renames, removals and missed events the index equals a rebuild."""
 
 

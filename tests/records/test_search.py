@@ -42,7 +42,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
 
 
 def first(notes: Notes, query: str, **more: object) -> str | None:
-    hits = notes.search(query, **more)  # type: ignore[arg-type]
+    hits = notes.search(query, **more)
     return hits[0].id if hits else None
 
 

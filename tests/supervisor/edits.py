@@ -72,7 +72,7 @@ def _new(id: str, chance: random.Random) -> AnySpec:
         return ChildSpec(id, "m:f")
     if chance.random() < 0.5:
         return SupervisorSpec(id, "dynamic", template=ChildSpec("", "m:f"))
-    return SupervisorSpec(id, chance.choice(STATIC), children=(ChildSpec(f"{id}a", "m:f"), ChildSpec(f"{id}b", "m:f")))  # type: ignore[arg-type]
+    return SupervisorSpec(id, chance.choice(STATIC), children=(ChildSpec(f"{id}a", "m:f"), ChildSpec(f"{id}b", "m:f")))
 
 
 def _changed(child: AnySpec, chance: random.Random) -> AnySpec:

@@ -31,7 +31,7 @@ def worker(id: str, **keys: Any) -> ChildSpec:
 
 def tree(strategy: str = "one_for_one", *children: AnySpec, **keys: Any) -> Tree:
     """A tree whose root is `demo`."""
-    return Tree(SupervisorSpec("demo", strategy, children=children, **keys))  # type: ignore[arg-type]
+    return Tree(SupervisorSpec("demo", strategy, children=children, **keys))
 
 
 def pool(**keys: Any) -> SupervisorSpec:
@@ -110,10 +110,10 @@ class Shell:
     def ready(self, path: str) -> list[str]:
         return self.send(self._now_ready(path))
 
-    def exit(self, *paths: str, reason: str = "crash", planned: bool = False) -> list[str]:
+    def exit(self, *paths: str, reason: policy.ExitReason = "crash", planned: bool = False) -> list[str]:
         """All of them are dead before the first is reported."""
         dead = [(path, self.alive.pop(path)) for path in paths]
-        return self.send(*(Exited(path, life, reason, planned, "told") for path, life in dead))  # type: ignore[arg-type]
+        return self.send(*(Exited(path, life, reason, planned, "told") for path, life in dead))
 
     def stopped(self, path: str) -> list[str]:
         return self.send(Stopped(path, self.stopping.pop(path), "terminated"))
@@ -127,7 +127,7 @@ class Shell:
     def ask(self, method: str, supervisor: str = "demo", id: str = "", **keys: Any) -> Reply | None:
         """Make a call; its reply, or None while there is none yet."""
         number = next(self.numbers)
-        self.done = self.send(Request(number, method, supervisor, id, **keys))  # type: ignore[arg-type]  # any word
+        self.done = self.send(Request(number, method, supervisor, id, **keys))
         return self.answer(number)
 
     def answered(self, number: int) -> Reply:

@@ -161,7 +161,7 @@ class World:
         elif kind in ("exit", "planned") and self.running:
             path = sorted(self.running)[choice % len(self.running)]
             reason = ("normal", "shutdown", "crash")[choice // 64 % 3]
-            self.send(Exited(path, self.running.pop(path), reason, kind == "planned", "told"))  # type: ignore[arg-type]
+            self.send(Exited(path, self.running.pop(path), reason, kind == "planned", "told"))
         elif kind == "together":
             paths = sorted(self.running)[choice % 5 :: 1 + choice // 8 % 3]
             self.send(*(Exited(path, self.running.pop(path), "crash", detail="told") for path in paths))

@@ -213,7 +213,7 @@ def test_many_at_once(make: MakeLauncher) -> None:
         for number in numbers:
             b.until(Ended, number)
         for kind in (Forked, Ended):
-            assert sorted(e.number for e in b.said if isinstance(e, kind)) == list(numbers)  # type: ignore[union-attr]
+            assert sorted(e.number for e in b.said if isinstance(e, kind)) == list(numbers)
 
 
 @launchers

@@ -311,7 +311,7 @@ def test_stop_before_boot_and_after_the_end() -> None:
 @pytest.mark.parametrize(("shutdown", "wait"), [(3.0, 3), ("brutal_kill", 0)])
 def test_shutdown_of_a_supervisor(shutdown: float | str, wait: int) -> None:
     """A nested supervisor with a deadline has everything below it killed when it is over."""
-    inner = SupervisorSpec("s", children=(worker("x"), worker("y")), shutdown=shutdown)  # type: ignore[arg-type]
+    inner = SupervisorSpec("s", children=(worker("x"), worker("y")), shutdown=shutdown)
     shell = Shell(tree("one_for_one", inner))
     shell.stubborn = {"demo/s/x", "demo/s/y"}
     shell.ask("terminate_child", id="s")
@@ -411,7 +411,7 @@ def test_view() -> None:
     (supervisor,) = top.children
     assert supervisor.kind == "supervisor" and supervisor.state == "running"
     x, y = supervisor.children
-    assert (x.name, x.state, x.restarts) == ("pool/x", "parked", 2)  # type: ignore[union-attr]
+    assert (x.name, x.state, x.restarts) == ("pool/x", "parked", 2)
     assert "more than 2 restarts" in x.reason and y.state == "running"
 
 

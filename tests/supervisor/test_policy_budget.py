@@ -41,7 +41,7 @@ class Bystander(World):
     """Writes down every start by the life of the supervisor that it happened in. Everything settles after each step."""
 
     def __init__(self, tree: Tree) -> None:
-        super().__init__(Tree(plain(tree.root)))  # type: ignore[arg-type]
+        super().__init__(Tree(plain(tree.root)))
         self.log: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
 
     def check(self, action: policy.Action) -> None:

@@ -199,7 +199,7 @@ def test_calls_on_a_restarting_child() -> None:
     shell.slow = {"demo/b"}
     shell.failing["demo/a"] = 2
     shell.exit("demo/b")  # busy: what follows waits, and is handled between the tries of a
-    calls = [Request(100 + n, method, "demo", "a") for n, method in enumerate(("delete_child", "restart_child"))]  # type: ignore[arg-type]
+    calls = [Request(100 + n, method, "demo", "a") for n, method in enumerate(("delete_child", "restart_child"))]
     life = shell.alive.pop("demo/a")
     from supervisor.policy import Exited
 
@@ -224,7 +224,7 @@ def test_start_child_fails() -> None:
     shell = abc()
     shell.failing["demo/d"] = 1
     reply = shell.call("start_child", spec=worker("d"))
-    assert (reply.code, reply.detail) == ("error", "told to fail")  # type: ignore[union-attr]
+    assert (reply.code, reply.detail) == ("error", "told to fail")
     assert "d" not in shell.children()
 
 

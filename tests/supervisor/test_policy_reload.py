@@ -256,7 +256,7 @@ def test_a_template_changes() -> None:
         *("stop pool/x", "stop pool/y", "start pool/x", "start pool/y"),
     ]
     children = shell.state.supervisors["demo/pool"].children
-    assert [dict(child.spec.args) for child in children.values()] == [{"v": 2, "own": "x"}, {"v": 2, "own": "y"}]  # type: ignore[union-attr]
+    assert [dict(child.spec.args) for child in children.values()] == [{"v": 2, "own": "x"}, {"v": 2, "own": "y"}]
     assert run(shell, pool(t_args={"v": 2}, t_shutdown=9.0, max_children=1), intensity=9) == []
 
 
@@ -281,7 +281,7 @@ def test_a_parked_child_stays_parked() -> None:
     shell.exit("demo/pool/x")
     assert run(shell, pool(park=park, t_args={"v": 2}), intensity=9) == []
     shell.call("unpark", "pool", "x")
-    assert shell.state.supervisors["demo/pool"].children["x"].spec.args["v"] == 2  # type: ignore[union-attr]
+    assert shell.state.supervisors["demo/pool"].children["x"].spec.args["v"] == 2
 
 
 def test_a_renewed_child_that_does_not_start() -> None:

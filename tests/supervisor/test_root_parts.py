@@ -175,7 +175,7 @@ def test_timers_come_in_order_and_once(made: list[tuple[float, bool]], now: floa
     timers = Timers()
     called: list[float] = []
     for at, cancel in made:
-        number = timers.add(at, lambda at=at: called.append(at))  # type: ignore[misc]
+        number = timers.add(at, lambda at=at: called.append(at))
         if cancel:
             timers.cancel(number)
     for callback in timers.due(now):

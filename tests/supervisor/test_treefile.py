@@ -122,7 +122,7 @@ def test_variables_keep_their_type() -> None:
         variables={"n": 7, "o": {"k": [1, None]}},
     )
     assert tree.root.intensity == 7
-    assert tree.root.children[0].args == {"x": {"k": [1, None]}}  # type: ignore[union-attr]
+    assert tree.root.children[0].args == {"x": {"k": [1, None]}}
 
 
 def test_anchors_and_merge_keys() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 WORDS = 30_000
 FOLDER = 1000  # notes in a folder
-_LATIN = "ba be bi bo bu da de di do du fa fe ga go ka ke ki ko la le li lo ma me mi mo na ne no pa pe po ra re ri ro sa se so ta te ti to va ve wa wo za".split()  # fmt: skip  # noqa: SIM905
-_CYRILLIC = "ба ве го да ме но по ра со ту жи ло ки за ли".split()  # noqa: SIM905
-_GREEK = "κα λο με νη πα ρι σο τα θε φυ".split()  # noqa: SIM905
+_LATIN = "ba be bi bo bu da de di do du fa fe ga go ka ke ki ko la le li lo ma me mi mo na ne no pa pe po ra re ri ro sa se so ta te ti to va ve wa wo za".split()  # fmt: skip  # noqa: SIM905 - a list of syllables
+_CYRILLIC = "ба ве го да ме но по ра со ту жи ло ки за ли".split()  # noqa: SIM905 - as above
+_GREEK = "κα λο με νη πα ρι σο τα θε φυ".split()  # noqa: SIM905 - as above
 _HAN = "山水火木金土日月人口手心天地大小中上下東西南北春夏秋冬花鳥風雨雪雲石田力車門言食馬魚"
 _ACCENTS = str.maketrans({"e": "é", "a": "ä", "o": "ø", "u": "ü"})
 
