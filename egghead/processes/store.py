@@ -120,8 +120,6 @@ class StoreServer:
         await self._sent()
         await self._complete()
         self._service.info["notes"] = len(self.keeper.catalog)
-        if self._watcher.polling:
-            self._service.info["polling"] = self._watcher.polling
         self._service.start(self._follow(self._watcher), "watch")
         self._service.start(self._repair(), "repair")
         self._service.start(self._look_again(), "look")

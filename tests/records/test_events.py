@@ -167,6 +167,61 @@ def test_a_source_that_does_not_exist_is_refused(tmp_path: Path, kind: str) -> N
         Watcher(tmp_path, kind=kind)
 
 
+def test_what_a_system_gets(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """inotify on Linux, the library on every other system."""
+    for platform, name in (("linux", "inotify"), ("darwin", "watchfiles"), ("win32", "watchfiles")):
+        monkeypatch.setattr("records.events.sys.platform", platform)
+        source = open_events(os.path.realpath(root))
+        monkeypatch.undo()
+        assert source.name == name
+        source.close()
+
+
+async def test_without_the_library_the_folder_is_polled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that cannot be loaded is the reason that is told, and every note is found all the same."""
+    monkeypatch.setitem(sys.modules, "records.rustnotify", None)
+    follower = Follower(root)
+    async with Watcher(root, kind="watchfiles", poll_every=0.02) as watcher:
+        assert watcher.watching.by == "polling" and "watchfiles cannot be loaded" in watcher.watching.why
+        (root / "new.md").write_text("x")
+        await follower.until(watcher, lambda: "new.md" in follower.revisions())
+
+
+UNREADABLE = """
+import os, sys
+from records.events import open_events
+import records.inotify, records.rustnotify
+
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+events = open_events(sys.argv[2], sys.argv[1])
+with open(sys.argv[2] + "/n.md", "w") as note:
+    note.write("x")
+while batch := events.collect(10, 0.015, 0.12):
+    if "n.md" in batch.paths:
+        print("told")
+        break
+    assert batch.paths
+"""
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_folder_that_may_not_be_read_hides_no_other(short_dir: Path, kind: str) -> None:
+    """An ordinary user's notes beside a folder of somebody else are followed."""
+    root = short_dir / "notes"
+    (root / "private").mkdir(parents=True)
+    (root / "private").chmod(0)
+    for folder in (short_dir, root):
+        folder.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", UNREADABLE, kind, os.path.realpath(root)], capture_output=True, text=True, timeout=30,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    (root / "private").chmod(0o700)
+    assert done.stdout == "told\n", done.stderr
+
+
 OVERFLOW = """
 import sys
 from records.events import open_events
