@@ -85,7 +85,7 @@ class Folder:
     def scan(self, under: str = "", faults: list[str] | None = None) -> Iterator[FileStat]:
         """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`."""
         top = os.path.join(self.root, under) if under else os.fspath(self.root)
-        if under and os.path.isdir(top) and self._through_link(top):
+        if under and os.path.isdir(top) and (self._through_link(top) or ids.is_copy(under)):
             return
         if under and not os.path.isdir(top):
             found = self.stat(under)
@@ -105,7 +105,8 @@ class Folder:
                             continue
                         try:
                             if entry.is_dir(follow_symlinks=False):
-                                folders.append((entry.path, f"{prefix}{name}/"))
+                                if not ids.is_copy(prefix + name):
+                                    folders.append((entry.path, f"{prefix}{name}/"))
                             elif name.lower().endswith(ids.EXTENSIONS) and not ids.ignored(name):
                                 name.encode()  # a name that is not UTF-8 cannot be an id
                                 if entry.is_symlink() and not self.inside(entry.path):

@@ -10,6 +10,7 @@ from records.errors import InvalidId
 EXTENSIONS = (".md", ".org")
 MAX_ID = 1000  # bytes; Linux refuses longer paths soon after
 _SKILL = re.compile(r"(skills/[^/]+)/SKILL\Z")
+_COPIES = re.compile(r"(?:^|/)logseq/(?:bak|version-files)(?:/|$)")
 _SLUG = re.compile(r"[^\w]+|_+")
 # Windows and shells refuse or change these; a folder of notes is often synced to such a machine.
 _AWKWARD = set('<>:"|?*\\')
@@ -32,11 +33,17 @@ def key_of(name: str) -> str:
 
 
 def is_note(path: str) -> bool:
-    """Whether a relative path is one of a note: a known extension, no hidden or temporary segment."""
+    """Whether a relative path is one of a note: a known extension, no hidden or temporary segment, no copy that Logseq keeps."""
     name = path.rpartition("/")[2]
     if not name.lower().endswith(EXTENSIONS) or ignored(name):
         return False
-    return "/." not in path and not path.startswith(".")
+    return "/." not in path and not path.startswith(".") and not is_copy(path)
+
+
+def is_copy(path: str) -> bool:
+    """Whether a relative path is, or lies in, a folder where Logseq keeps old versions of its pages: with their titles and
+    aliases they would make every link ambiguous. It ignores `logseq/bak` and `logseq/version-files` itself."""
+    return "logseq/" in path and _COPIES.search(path) is not None
 
 
 def ignored(name: str) -> bool:
@@ -61,6 +68,8 @@ def check_id(id_: str) -> str:
             raise InvalidId(f"the id {id_!r} contains {character!r}, which not every disk can store; remove it")
         if character in "[]#":
             raise InvalidId(f"the id {id_!r} contains {character!r}, which no link can hold; remove it")
+    if is_copy(id_):
+        raise InvalidId(f"the id {id_!r} lies where Logseq keeps copies, which are not read as notes; choose another")
     for segment in id_.split("/"):
         if segment in ("", ".", ".."):
             raise InvalidId(

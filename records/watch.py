@@ -253,7 +253,7 @@ class Watcher:
             return False  # a name that is not UTF-8 cannot be an id
         if ids.is_note(path):
             return True
-        if ids.ignored(path.rpartition("/")[2]):
+        if ids.ignored(path.rpartition("/")[2]) or ids.is_copy(path):
             return False
         full = os.path.join(self.root, path)
         return os.path.isdir(full) or not os.path.lexists(full)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records import Notes, Store, filenames, formats, frontmatter, properties
+from records import InvalidId, Notes, Store, Watcher, filenames, formats, frontmatter, properties
 from records.markdown import parse_markdown
+from tests.records.test_saves import Follower
 
 L = "logseq/docs: pages/Properties.md"
 LB = "logseq/docs: pages/Built-in Properties.md"
@@ -224,3 +225,31 @@ def test_links_of_denote_and_logseq_lead_to_their_notes_and_follow_a_rename(tmp_
         assert notes.index.unresolved() == []
         assert (tmp_path / "pages" / "custom.md").read_text().endswith("- [[pages/What it does]]\n")
         assert notes.verify() == []
+
+
+async def test_the_copies_that_logseq_keeps_are_no_notes(tmp_path: Path) -> None:
+    """Old versions of a page have its title and alias; they are neither found by a scan nor by events, and take no link."""
+    page = "title:: My Page\nalias:: Mine\n- x\n"
+    copies = ["logseq/bak/pages/page/2025-11-14T09_30_12.345Z.Desktop.md", "logseq/version-files/local/pages/page.md"]
+    for name in ["pages/page.md", *copies, "logseq/readme.md", "notes/logseq/bake.md"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(page if "page" in name else "x\n")
+    (tmp_path / "x.md").write_text("[[Mine]] [[My Page]]\n")
+    with Notes(tmp_path) as notes:
+        assert sorted(note["id"] for note in notes.index.list()) == [
+            "logseq/readme",
+            "notes/logseq/bake",
+            "pages/page",
+            "x",
+        ]
+        assert notes.index.unresolved() == []
+        assert list(notes.store.scan("logseq/bak")) == list(notes.store.scan(copies[0])) == []
+        with pytest.raises(InvalidId, match="Logseq keeps copies"):
+            notes.create(id="logseq/bak/new", body="x")
+        assert notes.verify() == []
+    follower = Follower(tmp_path)
+    async with Watcher(tmp_path) as watcher:
+        (tmp_path / "logseq" / "bak" / "pages" / "page" / "later.md").write_text(page)
+        (tmp_path / "last.md").write_text("x\n")
+        await follower.until(watcher, lambda: "last.md" in follower.revisions())
+        assert [change.id for change in follower.changes] == ["last"]
