@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from egghead.rooms.fold import empty, fold_all
+from egghead.rooms.transcript import parse
+
 Entry = dict[str, Any]
 # Given to their owner only; `more` marks on disk that an append of several entries goes on.
 PRIVATE = {"result", "input", "more"}
@@ -103,4 +106,45 @@ def accounts(log: list[Entry], seen: list[list[Entry]]) -> list[str]:
         for entry in entries:
             if public.get(entry["seq"]) != {k: v for k, v in entry.items() if k not in PRIVATE}:
                 found.append(f"client {client} was shown another entry {entry['seq']} than the log has")
+    return found
+
+
+def folds(room: str, log: list[Entry], seen: list[list[Entry]]) -> list[str]:
+    """The fold of a finished log is at rest, its budget has nothing out, and what each client was shown folds to the same."""
+    state = fold_all(empty(room), log)
+    found = [] if state.quiet else ["the fold of the log is not at rest"]
+    if state.free() != state.limit() - state.spent:
+        found.append(f"the budget leaks: {state.free()} free of {state.limit()}, {state.spent} spent")
+    for client, entries in enumerate(seen):
+        if fold_all(empty(room), entries) != fold_all(empty(room), log[: len(entries)]):
+            found.append(f"what client {client} was shown folds to something else than the log")
+    return found
+
+
+def transcript(log: list[Entry], body: str) -> list[str]:
+    """The body of the transcript says what was said, in order."""
+    said = [entry["text"].strip() for entry in log if entry["kind"] == "message"]
+    kept = [line.text.strip() for line in parse(body)]
+    return (
+        [] if kept == said else [f"the transcript has {len(kept)} messages that are not the {len(said)} that were said"]
+    )
+
+
+def effects(logs: dict[str, list[Entry]], made: Counter[str]) -> list[str]:
+    """Each `create_record` call was started once and took effect once at most; one answered `ok` did take effect.
+
+    `made`: how many notes there are of each title. Every call has a title of its own.
+    """
+    found = [f"{title!r} was made {count} times" for title, count in made.items() if count > 1]
+    for room, log in logs.items():
+        calls: dict[str, str] = {}
+        for entry in log:
+            if entry["kind"] == "tool_started" and entry["tool"] == "create_record":
+                if entry["call"] in calls:
+                    found.append(f"{room}: the call {entry['call']} was started twice")
+                calls[entry["call"]] = entry["input"]["title"]
+            elif entry["kind"] == "tool_ended" and entry["outcome"] == "ok" and entry["call"] in calls:
+                title = calls[entry["call"]]
+                if not made[title]:
+                    found.append(f"{room}: {title!r} was answered ok and is not there")
     return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.chaos.audit import faults
+from egghead.rooms.transcript import Line, render
+from tests.chaos.audit import effects, faults, folds, transcript
 
 GOOD: list[dict[str, Any]] = [
     {"seq": 1, "id": "m1", "kind": "message", "text": "hi"},
@@ -64,3 +66,45 @@ def test_a_client_that_was_shown_something_else_is_found() -> None:
     assert faults(GOOD, [], [[GOOD[0], GOOD[2]]])
     assert faults(GOOD, [], [[GOOD[0], GOOD[0]]])
     assert faults(GOOD, [], [[GOOD[0] | {"text": "forged"}]])
+
+
+MADE: list[dict[str, Any]] = [
+    {"kind": "tool_started", "tool": "create_record", "call": "c1", "input": {"title": "Effect 1"}},
+    {"kind": "tool_ended", "call": "c1", "outcome": "ok"},
+    {"kind": "tool_started", "tool": "create_record", "call": "c2", "input": {"title": "Effect 2"}},
+    {"kind": "tool_ended", "call": "c2", "outcome": "unknown"},
+]
+
+
+def test_an_effect_is_once_or_never() -> None:
+    """A note made twice, a call started twice and a call that was answered ok without its note are reported; a call of
+    unknown outcome may have made its note or not."""
+    for made in ({"Effect 1": 1}, {"Effect 1": 1, "Effect 2": 1}):
+        assert effects({"lab": MADE}, Counter(made)) == []
+    assert effects({"lab": MADE}, Counter({"Effect 1": 2})) == ["'Effect 1' was made 2 times"]
+    assert effects({"lab": MADE}, Counter()) == ["lab: 'Effect 1' was answered ok and is not there"]
+    assert effects({"lab": [*MADE, MADE[0]]}, Counter({"Effect 1": 1})) == ["lab: the call c1 was started twice"]
+
+
+def stamped(*kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    common = {"by": "clients/ada-1", "at": "2026-01-02T03:04:05.000Z", "author": "ada"}
+    return [{**common, "seq": n, "id": f"i{n}", **entry} for n, entry in enumerate(kinds, 1)]
+
+
+def test_a_room_that_is_not_at_rest_and_a_forged_account_are_found() -> None:
+    """A message without its round leaves the fold restless; what was shown must fold to what the log folds to."""
+    log = stamped({"kind": "topic", "text": "weather"}, {"kind": "topic", "text": "wind"})
+    assert folds("lab", log, [log, log[:1], []]) == []
+    assert folds("lab", log, [[log[0] | {"text": "rain"}]]) == [
+        "what client 0 was shown folds to something else than the log"
+    ]
+    restless = stamped({"kind": "message", "text": "hello?"})
+    assert "the fold of the log is not at rest" in folds("lab", restless, [])
+
+
+def test_a_transcript_that_says_something_else_is_found() -> None:
+    """Every message in order, and nothing else."""
+    log = stamped({"kind": "message", "text": "one"}, {"kind": "message", "text": "two"})
+    lines = [Line("ada", None, "2026-01-02T03:04:05Z", text) for text in ("one", "two")]
+    assert transcript(log, render(lines)) == []
+    assert transcript(log, render(lines[:1])) != [] != transcript(log, render(lines[::-1]))
