@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.index")
 
 READERS = 2
-GROUP = 512  # notes of one transaction, when more of them wait: a fraction of a second of work
+GROUP = 1024  # notes of one transaction, when more of them wait: a fraction of a second of work
 MAX_PAGE = 4000  # rows of `known` in one answer: about 600 KB
 WRITER = "store"
 T = TypeVar("T")

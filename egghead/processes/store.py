@@ -22,7 +22,7 @@ from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
-from records.notes import differences, linkers_of
+from records.notes import differences, linkers_of, seldom_collected
 from records.store import Store, owners
 from records.watch import Watcher, Watching
 
@@ -35,8 +35,8 @@ TOPIC = "records/changed/"
 INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes takes its time
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
-IN_FLIGHT = 16  # messages to the index at once: it works while the next files are read
-BUSY = 3  # messages on their way from which on the index has enough to do
+IN_FLIGHT = 24  # messages to the index at once: it works while the next files are read
+BUSY = 8  # messages on their way from which on the index has enough to do; it takes all that wait in one transaction
 MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
 T = TypeVar("T")
 owners()  # read while the jail is not yet closed: in it there are no names of users
@@ -116,8 +116,9 @@ class StoreServer:
         self._watcher = Watcher(self.store.root, kind=self._service.settings["config"].get("watch", "auto"))
         await self._watcher.__aenter__()  # before the scan, so that nothing falls between the two
         # What changed while no node ran is published too: who listens already needs it, who does not reads later.
-        await self._reconcile(None)
-        await self._sent()
+        with seldom_collected():
+            await self._reconcile(None)
+            await self._sent()
         await self._complete()
         self._service.info["notes"] = len(self.keeper.catalog)
         self._service.start(self._follow(self._watcher), "watch")

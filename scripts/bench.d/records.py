@@ -85,7 +85,7 @@ def _program(*arguments: object) -> dict[str, Any]:
 
 def _measured(base: Path, count: int, turns: int, *, node: bool) -> Iterator[Row]:
     notes, db, queries = base / "notes", base / "floor.db", base / "queries"
-    least, first = yield from _indexed(base, count, turns)
+    least, first, spent = yield from _indexed(base, count, turns)
     warm = _program("warm", notes)
     goal = {"under 2 s": warm["wall"] < WARM} if count >= 100_000 else {}
     yield _row(f"{count}: warm start, nothing changed (floor: stat)", warm["wall"], "s", warm["stat"], **goal)
@@ -104,11 +104,11 @@ def _measured(base: Path, count: int, turns: int, *, node: bool) -> Iterator[Row
         yield {"name": f"{count}: ripgrep", "value": f"not measured: {error}", "unit": ""}
     if node:
         shutil.rmtree(notes / ".egghead")
-        yield from _node(base, count, least, first)
+        yield from _node(base, count, least, first, spent)
 
 
 def _indexed(base: Path, count: int, turns: int) -> Iterator[Row]:
-    """The first index on one core. Returns (seconds of the floor, seconds of ours on one core)."""
+    """The first index on one core. Returns seconds: of the floor, of ours on one core, of CPU of ours."""
     notes, db = base / "notes", base / "floor.db"
     floors, ones = [], []
     for _ in range(turns):
@@ -128,7 +128,7 @@ def _indexed(base: Path, count: int, turns: int) -> Iterator[Row]:
     yield _row(f"{count}: first index, memory at its peak", one["peak"], "MiB", floor["peak"])
     size = (notes / ".egghead" / "index.db").stat().st_size / 2**20
     yield _row(f"{count}: index on disk", size, "MiB", db.stat().st_size / 2**20)
-    return floor["wall"], one["wall"]
+    return floor["wall"], one["wall"], one["spent"]
 
 
 def _wall(found: dict[str, Any]) -> float:
@@ -145,11 +145,15 @@ def _searched(name: str, times: dict[str, list[float]]) -> Iterator[Row]:
     yield _row(f"{name}, ours p95", ours[1], "ms", raw[1])
 
 
-def _node(base: Path, count: int, floor: float, one: float) -> Iterator[Row]:
+def _node(base: Path, count: int, floor: float, one: float, spent: float) -> Iterator[Row]:
     """A whole node: what its user waits for."""
     found = running.measure(base, count)
     goal = {"faster than one core": found["first"] < one}
     yield _row(f"{count}: node, first index (start less that of an empty node)", found["first"], "s", floor, **goal)
+    # What it takes on two cores that nobody else uses: the CPU of the busier process, whatever else runs here now.
+    busier = max(found["spent"].values())
+    goal = {"less than one core's CPU": busier < spent}
+    yield _row(f"{count}: node, first index, CPU of the busier of store and index", busier, "s", spent, **goal)
     goal = {"under 2 s": found["warm"] < WARM} if count >= 100_000 else {}
     yield _row(f"{count}: node, warm start (less that of an empty node)", found["warm"], "s", **goal)
     small = count > 100_000 or found["memory"] < MEMORY
@@ -157,7 +161,8 @@ def _node(base: Path, count: int, floor: float, one: float) -> Iterator[Row]:
     seen = found["visible"]
     yield _row(f"{count}: node, a saved file is found, p50", seen[0], "ms")
     yield _row(f"{count}: node, a saved file is found, p95", seen[1], "ms", **{"under 50 ms": seen[1] < VISIBLE})
-    yield _row(f"{count}: node, `update` through the store, p95", found["update"], "ms")
+    goal = {"under 50 ms": found["update"] < VISIBLE}
+    yield _row(f"{count}: node, `update` through the store, until it is indexed, p95", found["update"], "ms", **goal)
     bulk = count / max(0.01, found["first"])
     goal = {"half the bulk rate": found["burst"] >= bulk / 2}
     yield _row(f"{count}: node, {found['burst_files']} files at once", found["burst"], "notes/s", bulk, **goal)

@@ -44,12 +44,15 @@ def _serving(base: Path, notes: Path) -> Iterator[tuple[PatientNode, float]]:
 
 
 def measure(base: Path, count: int) -> dict[str, Any]:
-    """`first`, `warm` (s, less the start of an empty node), `memory` (MiB, proportional), `visible` [p50, p95] and `update`
-    p95 (ms), `burst` (notes/s), `burst_search` (p95 ms), `burst_files`."""
+    """`first`, `warm` (s, less the start of an empty node), `spent` (CPU s of a first index, by process, less the same),
+    `memory` (MiB, proportional), `visible` [p50, p95] and `update` p95 (ms), `burst` (notes/s), `burst_search` (p95 ms),
+    `burst_files`."""
     notes, empty = base / "notes", base / "empty"
     empty.mkdir()
-    nothing = min(_start(base, empty) for _ in range(2))
-    first = max(0.001, _start(base, notes) - nothing)
+    nothing, idle = min((_start(base, empty) for _ in range(2)), key=lambda start: start[0])
+    seconds, busy = _start(base, notes)
+    first = max(0.001, seconds - nothing)
+    spent = {name: busy[name] - idle[name] for name in busy}
     burst = min(10_000, count)
     beside = base / "beside"  # on the same disk, so that they arrive as by one `git checkout`
     from shelf import Shelf
@@ -57,12 +60,18 @@ def measure(base: Path, count: int) -> dict[str, Any]:
     Shelf(11).write(beside, burst, first=count - count % 1000 + 1000)
     with _serving(base, notes) as (node, began):
         found = asyncio.run(_talk(base, node, notes, beside, burst))
-    return {"first": first, "warm": max(0.001, began - nothing), "burst_files": burst, **found}
+    return {"first": first, "warm": max(0.001, began - nothing), "spent": spent, "burst_files": burst, **found}
 
 
-def _start(base: Path, notes: Path) -> float:
-    with _serving(base, notes) as (_, seconds):
-        return seconds
+def _start(base: Path, notes: Path) -> tuple[float, dict[str, float]]:
+    with _serving(base, notes) as (node, seconds):
+        return seconds, {name: _spent(node.processes()[name]["pid"]) for name in ("store", "index")}
+
+
+def _spent(pid: int) -> float:
+    """CPU seconds of a process until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _talk(base: Path, node: PatientNode, notes: Path, beside: Path, burst: int) -> dict[str, Any]:
