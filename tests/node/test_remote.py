@@ -154,7 +154,7 @@ async def test_answers_that_are_none_are_passed_over() -> None:
 
 async def test_silence_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown server by the greeting, a known one by TCP, each with what to look at."""
-    monkeypatch.setattr(remote, "PATIENCE", 2.0)
+    monkeypatch.setattr(remote, "PATIENCE", 2.0)  # a person's patience is longer than a test's
     monkeypatch.setattr(remote, "GREETING", (0.1, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = keys.Place("127.0.0.1", silent.getsockname()[1])

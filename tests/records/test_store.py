@@ -131,7 +131,7 @@ def test_an_editor_that_saves_at_the_last_moment_is_not_overwritten(
             path.with_name("tmp").replace(path)
         return real(one, other)
 
-    monkeypatch.setattr(module, "exchange", late)
+    monkeypatch.setattr(module, "exchange", late)  # no editor hits the instant between two system calls by itself
     store.edit("n", "b", "c")
     assert path.read_text() == "saved in time\nc\n"
 
@@ -270,7 +270,7 @@ def test_a_write_that_fails_leaves_the_old_file(store: Store, monkeypatch: pytes
     def full(descriptor: int) -> None:
         raise OSError(getattr(errno, errno_), os.strerror(getattr(errno, errno_)))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)  # the kernel fails no sync on demand
     for write in (lambda: store.update("n", {"body": "two"}), lambda: store.create(id="m", body="x")):
         with pytest.raises(ReadOnly, match="cannot be written"):
             write()
@@ -345,7 +345,7 @@ def test_what_an_editor_writes_through_an_open_file_is_not_lost(store: Store, mo
                 editor.flush()
             real(folders, undo)
 
-        monkeypatch.setattr(module, "confirm", slow)
+        monkeypatch.setattr(module, "confirm", slow)  # as above: the instant before the confirmation
         store.edit("n", "b", "c")
     assert path.read_text() == "saved now\nc\n"
 
@@ -433,7 +433,7 @@ def test_a_restore_never_replaces_what_appears_meanwhile(store: Store, monkeypat
         Path(new).write_text("theirs")
         real(old, new)
 
-    monkeypatch.setattr(module, "move_new", late)
+    monkeypatch.setattr(module, "move_new", late)  # the instant before the move
     with pytest.raises(Exists):
         store.restore("n")
     assert (store.root / "n.md").read_text() == "theirs" and store.trashed() == ["n"]

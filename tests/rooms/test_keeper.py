@@ -202,7 +202,7 @@ async def test_a_full_disk_refuses_everybody_in_the_group(tmp_path: Path, monkey
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(fd, data)
 
-        monkeypatch.setattr(os, "write", full)
+        monkeypatch.setattr(os, "write", full)  # a disk that is full for one file and one write
         results = await asyncio.gather(*(k.keeper.append([say(str(n))], ADA) for n in range(5)), return_exceptions=True)
         assert all(isinstance(result, LogFull) for result in results)
         monkeypatch.setattr(os, "write", real)
@@ -217,7 +217,7 @@ async def test_a_failed_sync_ends_the_keeper(tmp_path: Path, monkeypatch: pytest
         def fail(fd: int) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr(os, "fdatasync", fail)
+        monkeypatch.setattr(os, "fdatasync", fail)  # the kernel fails no sync on demand
         with pytest.raises(LogBroken):
             await k.keeper.append([say("x")], ADA)
         with pytest.raises(LogBroken):

@@ -167,7 +167,7 @@ def test_after_a_failed_sync_the_log_says_that_it_is_broken(tmp_path: Path, monk
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(os, "fdatasync", fail)  # the kernel fails no sync on demand
     with pytest.raises(LogBroken, match="Input/output error"):
         log.append([[entry(1)]])
     log.close()

@@ -37,7 +37,6 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The programs can be imported, and afterwards this process is what it was."""
     monkeypatch.syspath_prepend(str(MISBEHAVING.parent))
     monkeypatch.syspath_prepend(str(PROGRAMS))
-    monkeypatch.syspath_prepend(str(MISBEHAVING.parent))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     yield

@@ -113,7 +113,7 @@ def test_what_came_before_a_fault_counts() -> None:
 
 def test_a_child_that_does_not_read_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a child does not read is kept up to a bound; one message more is a fault. Sending never blocks."""
-    monkeypatch.setattr(channel_module, "OUTPUT_LIMIT", 1 << 20)
+    monkeypatch.setattr(channel_module, "OUTPUT_LIMIT", 1 << 20)  # reached sooner
     ours, theirs = socket.socketpair()
     with ours, theirs:
         channel = Channel(ours)
