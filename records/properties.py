@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # A name begins with no figure; letters of all scripts and . * + ! - _ ? $ % & = < > may be in it.
-_LINE = re.compile(r"([^\W\d][\w.*+!?$%&=<>-]*|[.*+!?$%&=<>_-][\w.*+!?$%&=<>-]+)::(?:[ \t]+([^\n]*?))?[ \t]*(?:\n|\Z)")
+_LINE = re.compile(r"([^\W\d][\w.*+!?$%&=<>-]*|[.*+!?$%&=<>_-][\w.*+!?$%&=<>-]+)::(?:[ \t]([^\n]{0,20000}))?(?:\n|\Z)")
+MAX_TOP = 20_000  # characters in which properties begin: a page with more of them is an attack, not a page
 _PIECE = re.compile(r"(?:\[\[[^\[\]\n]*\]\]|[^,])+")
 _REFERENCE = re.compile(r"#?\[\[([^\[\]\n]+)\]\]|(?:(?<=\s)|^)#([^\s#,\[\]]+)")
 _FIELDS = {"title": "title", "tags": "tags", "alias": "aliases"}
@@ -73,7 +74,7 @@ def _changed(text: str, field: str, value: str | Sequence[str]) -> str:
 def _lines(text: str) -> Iterator[tuple[int, int, str, str]]:
     """(start, end, name, value) of each property of the page. A name counts in any case, and `_` as `-`."""
     at = len(text) - len(text.lstrip("\n"))
-    while (match := _LINE.match(text, at)) is not None and match.end() > at:
+    while at < MAX_TOP and (match := _LINE.match(text, at)) is not None:
         yield match.start(), match.end(), match.group(1).lower().replace("_", "-"), (match.group(2) or "").strip()
         at = match.end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_no_page_breaks_the_reader_and_only_its_top_is_changed(text: str, field:
     assert properties.has(page)
     changed = properties.change(page, field, " ".join(words) if field == "title" else words)
     assert changed is None or changed.endswith(f"- {text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:: x" + " " * 3_000_000 + "y\n",
+        "tags:: b\n" * 300_000,
+        "tags:: " + "[[" * 1_000_000,
+        "tags:: " + "#a " * 300_000,
+    ],
+    ids=["one long line", "many lines", "open brackets", "many tags"],
+)
+def test_a_page_made_to_be_slow_is_read_at_once(text: str) -> None:
+    """Megabytes of properties cost no more than a page with many: what begins too late or is too long is text."""
+    began = time.process_time()
+    properties.read(text)
+    assert time.process_time() - began < 1
 
 
 @given(
