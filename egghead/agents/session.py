@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from egghead.tools.results import capped
 
 Entry = Mapping[str, Any]
 Message = dict[str, Any]
 
 BACKFILL = 50
 """Messages kept before a handoff (spec/agents.md)."""
+LEAST = 200
+"""Characters that are kept of a text, however small the window."""
 
 MAX_RESULTS = 200_000
 """Characters of tool results that a session holds; older ones are left out, and the model is told so."""
@@ -88,11 +92,28 @@ class OpenTurn:
 
 
 @dataclass(frozen=True)
+class Handing:
+    """A handoff that was begun and is not over. `handoff`: its name, the same in every attempt; `seq`: of the entry that
+    began it for this life, `at`: when."""
+
+    handoff: str
+    seq: int
+    at: str
+    record: str
+    attempt: int
+    incarnation: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Session:
     """What one agent knows in one room, up to and including entry `seq`.
 
-    `context` is input + output tokens of the last exchange: the only figure compared with the window. `lifetime` counts
-    tokens since the last handoff.
+    `context` is input + output tokens of the last exchange: the only figure compared with the window; `base` that of
+    the first exchange after the last handoff, 0 before there was one; `window` is that of the model that answered last.
+    `lifetime` counts tokens since the last handoff. The trail of the next handoff is what came after the entry `since`,
+    up to the entry `begun` once it has begun. `note` is the hand-off note as it was written, `keep` the characters of
+    talk that were kept with it.
     """
 
     agent: str
@@ -107,7 +128,14 @@ class Session:
     member: bool = False
     topic: str = ""
     handoff: str | None = None
+    note: str = ""
+    keep: int | None = None
+    handing: Handing | None = None
+    since: int = 0
+    begun: int = 0
     context: int = 0
+    base: int = 0
+    window: int | None = None
     lifetime: int = 0
 
 
@@ -245,6 +273,9 @@ def _message(f: _Folding, entry: Entry) -> None:
     f.put(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
     usage = entry.get("usage") or {}
     f.changes["context"] = int(usage.get("context", f.get("context")))
+    f.changes["window"] = usage.get("window") or f.get("window")
+    if f.get("handoff") and not f.get("base"):
+        f.changes["base"] = f.changes["context"]
     f.changes["lifetime"] = f.get("lifetime") + int(usage.get("input", 0)) + int(usage.get("output", 0))
     _finish(f, str(entry["turn"]))
 
@@ -293,18 +324,19 @@ def _turn_ended(f: _Folding, entry: Entry) -> None:
     turn = str(entry["turn"])
     broken = f.open is not None and f.open.turn == turn and f.open.attempt >= 2 and entry.get("outcome") == "failed"
     if broken and turn not in f.get("ended"):
-        _forget_trail(f, turn)
+        _forget_trail(f)
     _finish(f, turn)
     f.changes["ended"] = f.get("ended") - {turn}  # the coordinator gives an ended turn to nobody
 
 
-def _forget_trail(f: _Folding, turn: str) -> None:
-    """Two crashes in one turn: what it had read may be what kills, so the trail goes, and the agent is told."""
-    calls = [call for item in f.items if isinstance(item, Used) and item.turn == turn for call in item.calls]
-    f.items = [item for item in f.items if not (isinstance(item, Used) and item.turn == turn)]
-    f.results -= sum(map(_kept, calls))
+def _forget_trail(f: _Folding) -> None:
+    """Two crashes in one turn: what was read, then or before, may be what kills, so the trail goes, and the agent is
+    told."""
+    calls = [call for item in f.items if isinstance(item, Used) for call in item.calls]
+    f.items = [item for item in f.items if not isinstance(item, Used)]
+    f.results = 0
     unsure = ", ".join(call.tool for call in calls if not call.read_only and call.outcome is None)
-    text = f"(Your last turn broke off twice; its {len(calls)} tool calls are left out here."
+    text = f"(Your last turn broke off twice; the {len(calls)} tool calls of this conversation are left out here."
     text += f" The outcome of {unsure} is unknown.)" if unsure else ")"
     f.put(Line(text, said=False))
 
@@ -365,20 +397,84 @@ def _kicked(f: _Folding, entry: Entry) -> None:
         f.items.clear()
         f.waiting.clear()
         f.results = f.said = 0
+        f.changes.update(handoff=None, note="", keep=None, handing=None, since=int(entry["seq"]), begun=0, base=0)
 
 
 def _topic(f: _Folding, entry: Entry) -> None:
     f.changes["topic"] = str(entry.get("text") or "")
 
 
+def _handoff_started(f: _Folding, entry: Entry) -> None:
+    if entry.get("agent") != f.s.agent:
+        return
+    f.changes["handing"] = Handing(
+        str(entry["handoff"]),
+        int(entry["seq"]),
+        str(entry["at"]),
+        str(entry["record"]),
+        int(entry["attempt"]),
+        int(entry["incarnation"]),
+        str(entry.get("reason", "asked")),
+    )
+    if entry["attempt"] == 1:
+        f.changes["begun"] = int(entry["seq"])  # the trail ends here, whoever writes it in the end
+
+
 def _handoff(f: _Folding, entry: Entry) -> None:
     if not f.mine(entry):
         return
-    f.flush()
+    keep = entry.get("keep")
     said = [item for item in f.items if isinstance(item, Line) and item.said]
-    f.items = list(said[-BACKFILL:])
-    f.results, f.said = 0, sum(len(line.text) for line in said[-BACKFILL:])
-    f.changes.update(handoff=str(entry.get("record") or ""), context=0, lifetime=0)
+    # What the open turn has done already must not be done again by its next attempt.
+    doing = [item for item in f.items if isinstance(item, Used) and f.open is not None and item.turn == f.open.turn]
+    f.items = [*backfill(said, keep), *shortened(doing, keep)]
+    f.said = sum(len(item.text) for item in f.items if isinstance(item, Line))
+    f.results = sum(_kept(call) for item in f.items if isinstance(item, Used) for call in item.calls)
+    f.flush()
+    f.changes.update(
+        handoff=str(entry.get("record") or ""),
+        note=str(entry.get("note") or ""),
+        keep=keep,
+        handing=None,
+        since=f.get("begun") or int(entry["seq"]),
+        begun=0,
+        context=0,
+        base=0,
+        lifetime=0,
+    )
+
+
+def _handoff_ended(f: _Folding, entry: Entry) -> None:
+    if f.mine(entry):
+        f.changes.update(handing=None, begun=0)
+
+
+def backfill(lines: Sequence[Line], keep: int | None) -> list[Line]:
+    """The last lines, BACKFILL at most and `keep` characters at most (None: any); of the last one at least its ends."""
+    found: list[Line] = []
+    left = keep
+    for line in reversed(lines[-BACKFILL:]):
+        if left is not None and len(line.text) > left:
+            if not found:
+                found.append(replace(line, text=capped(line.text, max(left, LEAST))))
+            break
+        found.append(line)
+        left = None if left is None else left - len(line.text)
+    return found[::-1]
+
+
+def shortened(items: Sequence[Used], keep: int | None) -> list[Used]:
+    """The calls with their results cut so that together they are half of `keep`, and say so."""
+    if keep is None:
+        return list(items)
+    each = max(LEAST, keep // 2 // max(1, sum(len(item.calls) for item in items)))
+    return [replace(item, calls=tuple(_cut_call(call, each) for call in item.calls)) for item in items]
+
+
+def _cut_call(call: ToolCall, most: int) -> ToolCall:
+    """Neither what was asked (a whole note, when one was written) nor what came back may fill the new session."""
+    given = {key: capped(value, most) if isinstance(value, str) else value for key, value in call.input.items()}
+    return replace(call, input=given, result=capped(call.result, most))
 
 
 _KINDS = {
@@ -396,7 +492,9 @@ _KINDS = {
     "parked": lambda f, entry: None,
     "kicked": _kicked,
     "topic": _topic,
+    "handoff_started": _handoff_started,
     "handoff": _handoff,
+    "handoff_ended": _handoff_ended,
 }
 
 

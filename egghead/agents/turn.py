@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from egghead.agents.handoff import full, left_over, percent, worth_it
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import OpenTurn, Session, call_id, messages
 from egghead.tools.results import capped
@@ -31,6 +32,8 @@ MAX_TEXT = 200_000  # bytes of one message; a room takes no more than 256 Ki cha
 MAX_NAME = 200  # characters of a tool's name, which a model may make up
 PASS = "/pass"
 
+OVERFLOW = "the conversation does not fit its context any more"
+TOO_SMALL = "take a model with a larger window, shorten the agent's note, or ask about less at once."
 CONCLUDE = f"(That was the last of {MAX_ROUNDS} rounds of tools. Answer now with what you have; ask for no more tools.)"
 
 _TRAILING_PASS = re.compile(r"\s*\n\s*[`*_\"']*/pass[`*_\"'.!]*\s*\Z")
@@ -44,10 +47,14 @@ class ModelFailed(Exception):
     """The model call failed for good. The text is a sentence that a person can act on."""
 
 
+class WindowFull(ModelFailed):
+    """The conversation is larger than the model's window."""
+
+
 class Ports(Protocol):
     """What a turn needs of the world. Each may raise TurnOver; an append that returns is on disk."""
 
-    def append(self, entries: Sequence[dict[str, Any]]) -> Awaitable[None]: ...
+    def append(self, entries: Sequence[dict[str, Any]]) -> Awaitable[object]: ...
 
     def complete(self, request: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, Any]]]:
         """A model call. Raises ModelFailed, also in the middle."""
@@ -59,13 +66,15 @@ class Ports(Protocol):
 
 
 class Ending(enum.Enum):
-    """How a turn ended, by what this agent wrote. ABANDONED: the room had ended it already."""
+    """How a turn ended, by what this agent wrote. ABANDONED: the room had ended it already. HANDED: it has not ended: it
+    did not fit, a handoff was asked for, and the life after that is given it again."""
 
     SPOKE = "spoke"
     PASSED = "passed"
     FAILED = "failed"
     HALTED = "halted"
     ABANDONED = "abandoned"
+    HANDED = "handed off"
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ class Turn:
     running: dict[str, tuple[str, Any]] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
     context: int = 0
+    window: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -138,7 +149,7 @@ async def take_turn(turn: Turn, halt: asyncio.Event) -> Ending:
 
 
 async def _rounds(turn: Turn) -> Ending:
-    history = messages(turn.session)
+    history = turn.history = messages(turn.session)
     try:
         for number in range(1, MAX_ROUNDS + 2):
             last = number > MAX_ROUNDS
@@ -150,6 +161,8 @@ async def _rounds(turn: Turn) -> Ending:
             results = await _use_tools(turn, number, reply)
             history.append({"role": "assistant", "content": _assistant(turn, number, reply)})
             history.append({"role": "user", "content": results})
+    except WindowFull as error:
+        return await _overflowed(turn, str(error))
     except ModelFailed as error:
         return await _failed(turn, str(error))
     raise AssertionError("the last round always concludes")
@@ -190,6 +203,7 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
             elif kind == "stop":
                 reply.reason = str(event.get("reason", "end_turn"))
                 _count(turn, event.get("usage") or {})
+                turn.window = event.get("window") or turn.window
     reply.text = turn.saying.strip()
     await _show(turn, shown, whole=True)
     if reply.text:
@@ -360,12 +374,34 @@ async def _halted(turn: Turn) -> Ending:
     return Ending.HALTED
 
 
+async def _overflowed(turn: Turn, sentence: str) -> Ending:
+    """Ask for a handoff and leave the turn open for the life after it, once, and only if that can help."""
+    kept = left_over(turn.spec, turn.session, turn.system, turn.menu.tools, turn.window, overflow=turn.history)
+    if turn.given.attempt > 1 or not worth_it(turn.session, turn.history, kept):
+        return await _failed(turn, f"{sentence} Beginning anew does not make it fit: {TOO_SMALL}")
+    ask = {"kind": "handoff_asked", "reason": "overflow", "turn": turn.given.turn, "text": OVERFLOW}
+    await turn.ports.append([{"id": f"{turn.given.turn}.o", **ask}])
+    return Ending.HANDED
+
+
+def _filled(turn: Turn) -> list[dict[str, Any]]:
+    """The request for a handoff that goes into the log with the turn's end, when the last exchange was one too large."""
+    window = turn.spec.context_window or turn.window
+    if not full(turn.context, turn.session.base, turn.spec.context_threshold, window):
+        return []
+    kept = left_over(turn.spec, turn.session, turn.system, turn.menu.tools, turn.window)
+    if not worth_it(turn.session, turn.history, kept, turn.context):
+        return []
+    text = percent(turn.context, window)
+    return [{"id": f"{turn.given.turn}.f", "kind": "handoff_asked", "reason": "context", "text": text}]
+
+
 async def _speak(turn: Turn, text: str, cut: bool) -> None:
-    await turn.ports.append([_message(turn, text, cut)])
+    await turn.ports.append([_message(turn, text, cut), *_filled(turn)])
 
 
 async def _act(turn: Turn, action: str, text: str | None) -> None:
-    await turn.ports.append([_action(turn, action, text)])
+    await turn.ports.append([_action(turn, action, text), *_filled(turn)])
 
 
 def _message(turn: Turn, text: str, cut: bool) -> dict[str, Any]:
@@ -375,7 +411,7 @@ def _message(turn: Turn, text: str, cut: bool) -> dict[str, Any]:
         "turn": turn.given.turn,
         "author": turn.spec.title,
         "text": capped(text, MAX_TEXT),
-        "usage": {**turn.usage, "context": turn.context},
+        "usage": {**turn.usage, "context": turn.context, **({"window": turn.window} if turn.window else {})},
     }
     return {**entry, "cut": True} if cut else entry
 

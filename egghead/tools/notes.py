@@ -253,7 +253,7 @@ def _check_grants(before: Mapping[str, Any] | None, after: Mapping[str, Any]) ->
         raise BadArguments(f"{after['id']}: {problems[0]}")
 
 
-def _safe_body(body: str) -> str:
+def safe_body(body: str) -> str:
     """A body whose first line is `---` would be read as frontmatter where a file has none: an empty line before it
     keeps it a body."""
     text = body.lstrip("\ufeff")
@@ -276,7 +276,7 @@ async def create_record(
 ) -> Plan:
     _check_meta(meta)
     name = await _free_id(work, id or _slug(title, class_))
-    fields = {"title": title, "body": _safe_body(body), "class": class_, "tags": tags, "links": links, "meta": meta}
+    fields = {"title": title, "body": safe_body(body), "class": class_, "tags": tags, "links": links, "meta": meta}
     after = {**fields, "id": name, "path": f"{name}.md"}
     _check_grants(None, after)
     requests, denial = needed(work.authority, None, after)
@@ -336,7 +336,7 @@ async def update_record(
     given = {"title": title, "class": class_, "tags": tags, "links": links, "meta": meta or None}
     changes = {key: value for key, value in given.items() if value is not None}
     if body is not None:
-        changes["body"] = _safe_body(body)
+        changes["body"] = safe_body(body)
     if not changes:
         raise BadArguments("nothing to change: give a title, body, class, tags, links or meta")
     return await _rewrite(work, id, lambda before: changes, revision)
@@ -360,7 +360,7 @@ async def edit_record(
                 "is not in the note; copy it exactly" if count == 0 else f"is there {count} times; take more around it"
             )
             raise BadArguments(f"{before['id']}: the old text {how}")
-        return {"body": _safe_body(body.replace(old, new))}
+        return {"body": safe_body(body.replace(old, new))}
 
     return await _rewrite(work, id, changes, None)
 
