@@ -29,6 +29,10 @@ class ProviderMissing(LlmError):
     """The provider is known, but not configured or not built in; the message says what to do."""
 
 
+class NoNotes(LlmError):
+    """This model cannot write a hand-off note; the agent extracts one."""
+
+
 class ContextOverflow(LlmError):
     """The conversation is larger than the model's window. Not a fault: the agent hands off."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from egghead.llm.errors import BadRequest
 
-Mode = Literal["open", "mention", "huddle", "jam", "peer"]
+Mode = Literal["open", "mention", "huddle", "jam", "peer", "handoff"]
 StopReason = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
 
 

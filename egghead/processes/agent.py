@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import OpenTurn, Session, fold
-from egghead.agents.turn import Ending, Menu, ModelFailed, Turn, TurnOver, describe, take_turn
-from egghead.client.follow import AWAY, Backoff, append_reliably
+from egghead.agents.session import Handing, OpenTurn, Session, fold
+from egghead.agents.turn import Ending, Menu, Turn, TurnOver, take_turn
+from egghead.client.follow import AWAY, Backoff
+from egghead.processes.agent_ports import AGAIN, BusPorts, LeftOpen, pause_for
 from egghead.processes.common import Service, run
-from ipc import Call, CallTimeout, Event, IpcError, PeerDown, RemoteError
+from egghead.processes.handing import PATIENCE, GivenUp, HandOff
+from egghead.tools.results import capped
+from ipc import Call, Event, IpcError, PeerDown
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -31,22 +34,18 @@ GRACE = 8.0  # seconds a running turn may take to finish when the process is ask
 CUT_GRACE = 1.5  # seconds to write down what was said, after that
 PAGE = 500  # entries of one read of a room
 ROOMS = "rooms/"
+GIVEN = ("turn_started", "handoff_started")  # what the coordinator gives to one life of an agent
+QUIET = (
+    20.0  # seconds that a handoff waits for a moment without turns in other rooms; then they get the grace of a stop
+)
 TAIL = 300  # entries looked at for an open turn after events were lost
+MAX_NOTE = 24_000  # characters of a note whose budget nobody knows
 MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the others are folded again
-TOOL_TIMEOUT = 120.0
-MODEL_TIMEOUT = 600.0
-APPEND_DEADLINE = 30.0
-GATEWAY_LOST = 6.0  # seconds to wait for our own end after the gateway died in mid-answer
-AGAIN = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between tries while a process is restarting
 
 
 def main(context: Context, agent: Mapping[str, Any], grace: float = GRACE) -> None:
     spec = AgentSpec.from_dict(agent)
     run(context, lambda service: AgentProcess(service, spec, grace).setup())
-
-
-class LeftOpen(Exception):
-    """The turn cannot go on in this process and is not ended: whoever comes after us gets it again."""
 
 
 class Seat:
@@ -63,6 +62,9 @@ class Seat:
         self.turn: Turn | None = None
         self.taking: asyncio.Task[Ending] | None = None
         self.taken: tuple[str, int] | None = None
+        self.handed: tuple[str, int] | None = None  # the handoff that was begun here last, and its attempt
+        self.writing = False
+        self.note: tuple[str, str | None] | None = None  # record of the last handoff, and its note as it is there now
 
     @property
     def busy(self) -> bool:
@@ -81,6 +83,7 @@ class AgentProcess:
         self.topic = f"turns/{spec.id}/"
         self.seats: dict[str, Seat] = {}
         self.closing = False
+        self.patience = PATIENCE
         self.lost = asyncio.Event()
         self.unread: set[str] = set()  # rooms to look into for turns we were not told of
         self.all_unread = False
@@ -119,13 +122,16 @@ class AgentProcess:
         if event.topic != self.topic or not entry or not room:
             return  # of an agent whose id begins with ours and a slash; or no event of a room (warm.py rehearses with one)
         kind = entry.get("kind")
-        if kind == "turn_started":
-            if entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation:
+        if kind in GIVEN:
+            if self._for_us(entry):
                 self._poke(room)
                 if entry.get("again"):
                     self._look_soon(room)  # what else the room wrote before it died, a halt perhaps
         elif kind in ("halted", "turn_ended"):
             self._interrupt(room, entry)
+
+    def _for_us(self, entry: Mapping[str, Any]) -> bool:
+        return entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation
 
     def _interrupt(self, room: str, entry: Mapping[str, Any]) -> None:
         seat = self.seats.get(room)
@@ -176,8 +182,7 @@ class AgentProcess:
         page = await self.peer.call(f"rooms/{room}", "since", seq=max(0, info["last"] - TAIL), timeout=10.0)
         for entry in page["entries"]:
             kind = entry["kind"]
-            mine = entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation
-            if kind == "turn_started" and mine:
+            if kind in GIVEN and self._for_us(entry):
                 self._poke(room)
             elif kind in ("halted", "turn_ended"):
                 seat = self.seats.get(room)
@@ -210,6 +215,9 @@ class AgentProcess:
                     seat.taken = (given.turn, given.attempt)
                     await self._take(seat, given, menu)
                     await self._catch_up(seat)
+                if (handing := self._begun(seat)) is not None:
+                    seat.handed = (handing.handoff, handing.attempt)
+                    await self._hand_off(seat, handing, menu)
         except LeftOpen as left:
             logger.info("room=%s: %s", seat.room, left)
 
@@ -242,7 +250,7 @@ class AgentProcess:
                 return
 
     async def _take(self, seat: Seat, given: OpenTurn, menu: Menu) -> None:
-        ports = _Ports(self, seat.room, given)
+        ports = BusPorts(self.service, self.spec.id, seat.room, given.turn)
         seat.halt = asyncio.Event()
         if given.halted or seat.halted > given.seq:
             seat.halt.set()
@@ -253,6 +261,8 @@ class AgentProcess:
             mode=given.mode,
             nudge=given.nudge,
             notes=menu.notes,
+            window=seat.session.window,
+            deliberation=await self._note(seat),
             today=datetime.now(UTC).date().isoformat(),
         )
         seat.turn = Turn(self.spec, seat.session, given, menu, system, ports)
@@ -264,7 +274,80 @@ class AgentProcess:
             seat.taking.cancel()
             seat.turn = seat.taking = None
 
-    async def _settle(self, seat: Seat, given: OpenTurn, ports: _Ports) -> None:
+    async def _note(self, seat: Seat) -> str | None:
+        """The note of the last handoff as the record has it now: a person may have put it right, or removed it. The log's
+        own copy stands in for notes that do not answer."""
+        record = seat.session.handoff
+        if not record:
+            return None
+        if seat.note is None or seat.note[0] != record:
+            try:
+                found = await self.peer.call("tools", "deliberation", record=record, timeout=5.0)
+            except IpcError as error:
+                logger.warning("room=%s [[%s]] cannot be read: %s", seat.room, record, error)
+                return seat.session.note or None
+            most = max(len(seat.session.note), seat.session.keep or MAX_NOTE)
+            seat.note = (record, capped(str(found["note"]), most) if found is not None else None)
+        return seat.note[1]
+
+    # -- handoff
+
+    def _begun(self, seat: Seat) -> Handing | None:
+        """The handoff that was given to this life and that it has not begun."""
+        handing = seat.session.handing
+        if handing is None or handing.incarnation != self.incarnation or self.closing:
+            return None
+        return None if seat.handed == (handing.handoff, handing.attempt) else handing
+
+    async def _hand_off(self, seat: Seat, handing: Handing, menu: Menu) -> None:
+        """Write the session down, say so in the log, and leave: the next life begins with the note."""
+        ports = BusPorts(self.service, self.spec.id, seat.room)
+        seat.writing = True
+        try:
+            entry = await HandOff(self.spec, seat.session, handing, menu, ports, self.patience).write()
+        except GivenUp as error:
+            logger.error("room=%s no handoff: %s", seat.room, error)
+            with contextlib.suppress(TurnOver):
+                await self._not_handed(seat, handing, ports, str(error))
+            return
+        finally:
+            seat.writing = False
+        await self._others_rest()
+        await self._catch_up(seat)
+        if seat.session.handing is None or seat.session.handing.handoff != handing.handoff:
+            return  # it was kicked out of the room meanwhile, or a late word of the life before has ended it
+        try:
+            stored = await ports.append([entry])
+        except TurnOver as error:
+            logger.info("room=%s: %s", seat.room, error)
+            return
+        if stored[0].get("incarnation") == self.incarnation:
+            self.closing = True
+            self.service.leave(f"handoff in {seat.room}")
+
+    async def _not_handed(self, seat: Seat, handing: Handing, ports: BusPorts, reason: str) -> None:
+        text = f"{self.spec.title} could not hand off: {reason}. It goes on as it was."
+        ended = {
+            "id": f"{handing.handoff}.f{handing.attempt}",
+            "kind": "handoff_ended",
+            "outcome": "failed",
+            "text": text,
+        }
+        await ports.append([ended])
+        await self._catch_up(seat)
+        given = seat.session.open
+        if given is not None and given.incarnation == self.incarnation:  # the turn that did not fit
+            failed = {"id": f"{given.turn}.m", "kind": "action", "turn": given.turn, "action": "failed", "text": text}
+            await ports.append([failed])
+
+    async def _others_rest(self) -> None:
+        """Wait for a moment in which no other room has a turn of ours, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET):
+                while busy := [s.taking for s in self.seats.values() if s.taking is not None and not s.taking.done()]:
+                    await asyncio.wait(busy)
+
+    async def _settle(self, seat: Seat, given: OpenTurn, ports: BusPorts) -> None:
         """Log how the turn ended; a fault of ours becomes a failed turn instead of a silent one."""
         assert seat.taking is not None
         if seat.taking.cancelled():
@@ -301,12 +384,7 @@ class AgentProcess:
         raise AssertionError("the last try returns")
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for another process to come back, but not while we are asked to stop."""
-        stop = self.service.control.stop
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
-        if stop.is_set():
-            raise LeftOpen("the process is stopping")
+        await pause_for(self.service, seconds)
 
     # -- the end
 
@@ -326,84 +404,3 @@ class AgentProcess:
             elif seat.taking is not None:
                 seat.taking.cancel()
         await asyncio.wait(late, timeout=CUT_GRACE)
-
-
-class _Ports:
-    """The ports of one turn, on the bus."""
-
-    def __init__(self, process: AgentProcess, room: str, given: OpenTurn) -> None:
-        self.process = process
-        self.peer = process.peer
-        self.room = room
-        self.given = given
-
-    async def append(self, entries: Sequence[dict[str, Any]]) -> None:
-        while True:
-            try:
-                await append_reliably(self.peer, self.room, list(entries), APPEND_DEADLINE)
-                return
-            except RemoteError as error:
-                if error.type == "TurnClosed":
-                    raise TurnOver(error.message) from None
-                if error.type != "LogFull":
-                    raise
-                logger.error("room=%s takes no entry: %s", self.room, error.message)
-                await self.process._pause(AGAIN[-1])  # nobody can end the turn on a full disk: it waits for space
-            except AWAY as error:
-                # The room's own supervisor decides how long it may be away; the entry waits for it.
-                logger.warning("room=%s takes no entry: %s", self.room, error)
-                await self.process._pause(AGAIN[-1])
-
-    @contextlib.asynccontextmanager
-    async def complete(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
-        async with contextlib.aclosing(self._events(request)) as events:  # closing it cancels the provider's work
-            yield events
-
-    async def _events(self, request: dict[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The stream of one model call. A gateway that is not there yet is asked again. One that dies in mid-answer
-        takes this process with it in the tree; that is waited for, because then the turn is given again."""
-        begun = False
-        for pause in (*AGAIN, None):
-            try:
-                async with self.peer.stream("llm", "complete", request=request, timeout=MODEL_TIMEOUT) as chunks:
-                    async for chunk in chunks:
-                        begun = True
-                        yield chunk
-                    return
-            except PeerDown as down:
-                if begun:
-                    await self.process._pause(GATEWAY_LOST)
-                if begun or pause is None:
-                    raise ModelFailed(f"The model gateway went away in this turn ({down}). Ask again.") from None
-                await self.process._pause(pause)
-            except RemoteError as error:
-                raise ModelFailed(error.message) from None
-            except IpcError as error:
-                raise ModelFailed(f"The model gateway did not answer: {error}.") from None
-
-    async def run_tool(self, call: str, tool: str, input: Any, read_only: bool) -> Mapping[str, Any]:
-        params = {"room": self.room, "turn": self.given.turn, "call": call, "tool": tool, "input": input}
-        for pause in (*AGAIN[:5], None):
-            try:
-                answer: Mapping[str, Any] = await self.peer.call("tools", "run", timeout=TOOL_TIMEOUT, **params)
-                return answer
-            except AWAY as error:
-                if not read_only:
-                    text = f"{error}. Whether it took effect is unknown: look before you repeat it."
-                    return {
-                        "outcome": "unknown",
-                        "content": text,
-                        "summary": f"{describe(tool, input)}: outcome unknown",
-                    }
-                if pause is None or isinstance(error, CallTimeout):
-                    return {"outcome": "error", "content": f"{error}.", "summary": f"{describe(tool, input)}: {error}"}
-                await self.process._pause(pause)
-            except IpcError as error:
-                return {"outcome": "error", "content": str(error), "summary": f"{describe(tool, input)}: {error}"}
-        raise AssertionError("the last try returns")
-
-    async def publish(self, text: str, n: int) -> None:
-        # What is streamed is only shown; it is replaced by the entry, so a lost piece costs nothing.
-        with contextlib.suppress(IpcError):
-            data = {"turn": self.given.turn, "agent": self.process.spec.id, "text": text, "n": n}
-            await self.peer.publish(f"text/{self.room}/", data)

@@ -39,8 +39,8 @@ def main(context: Context) -> None:
     run(context, _setup)
 
 
-async def _setup(service: Service) -> None:
-    coordinator = Coordinator(service)
+async def _setup(service: Service, policy: Policy | None = None) -> None:
+    coordinator = Coordinator(service, policy)
     service.expose({"turns": coordinator.turns})
     await service.connect()
     log = await service.peer.subscribe("log/")
@@ -162,15 +162,15 @@ class RoomPorts:
 class Coordinator:
     """The drivers of all live rooms."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, policy: Policy | None = None) -> None:
         self.service = service
-        self.view = WorldView(policy_of(service.config), time.monotonic())
+        self.view = WorldView(policy or policy_of(service.config), time.monotonic())
         self.snapshot = asyncio.Event()  # the presence of agents is known
         self.drivers: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
         self.has_read = asyncio.Event()  # set when some driver has read its log to the end
 
     async def turns(self, call: Call) -> list[str]:
-        """The rooms in which the caller, an agent, may have a turn open; for one that has lost events. After a restart of
+        """The rooms in which the caller, an agent, may have a turn or a handoff open; for one that has lost events. After a restart of
         the bus the answer waits until the logs have been read again; a room that cannot be read now is in it too."""
         agent = agent_of(call.caller)
         until = min(READ_AGAIN, call.remaining() / 2)
@@ -183,7 +183,9 @@ class Coordinator:
         return [
             room
             for room, (driver, _) in self.drivers.items()
-            if room in behind or any(turn.agent == agent for turn in driver.state.turns.values())
+            if room in behind
+            or agent in driver.state.handoffs
+            or any(turn.agent == agent for turn in driver.state.turns.values())
         ]
 
     def _behind(self) -> set[str]:

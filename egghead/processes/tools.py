@@ -1,22 +1,26 @@
 """Process `tools`: the reference monitor on the bus.
 
-Serves `menu()` and `run(room, turn, call, tool, input)` to agents, each under the name that the bus gives the caller.
+Serves `menu()` and `run(room, turn, call, tool, input)` to agents, each under the name that the bus gives the caller,
+and keeps their deliberations: `deliberate(…)`, `deliberation(record)`.
 Asks `store` and `index`; tells a room of a denial. What is allowed is decided in `egghead.tools.monitor`, not here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from egghead.client.follow import append_reliably
 from egghead.processes.common import Service, run
 from egghead.rooms.names import agent_of
+from egghead.tools import deliberations
 from egghead.tools.monitor import Denied, Monitor, Result
 from egghead.tools.ports import Refusal, Unavailable
-from ipc import Call, Forbidden, IpcError, PeerDown, Refused, RemoteError
+from ipc import Call, Forbidden, IpcError, PeerDown, Refused, RemoteError, shielded
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -39,7 +43,14 @@ def main(context: Context) -> None:
 
 async def setup(service: Service) -> None:
     tools = ToolsProcess(service)
-    service.expose({"menu": tools.menu, "run": tools.run})
+    service.expose(
+        {
+            "menu": tools.menu,
+            "run": tools.run,
+            "deliberate": tools.deliberate,
+            "deliberation": tools.deliberation,
+        }
+    )
     await service.connect()
 
 
@@ -90,6 +101,42 @@ class ToolsProcess:
             await self._tell(str(room), str(turn), str(call), agent, result)
         return result.to_dict()
 
+    @shielded
+    async def deliberate(
+        self, call: Call, room: str, seq: int, part: int, title: str, body: str, links: list[str]
+    ) -> dict[str, Any]:
+        """Write one record of the caller's handoff in a room. `seq`: of the entry that began it for this life of the
+        caller; `part`: 1 is the record itself, others hold what is long. The same call again writes the same record.
+
+        Refused: Forbidden, BadRequest, Unavailable (nobody answers, try again), and what the store refuses.
+        """
+        agent = _agent(call)
+        wrong = deliberations.check(part, title, body, links)
+        if wrong is not None:
+            raise Refused("BadRequest", wrong)
+        entry = await self._entry(str(room), seq)
+        reason = deliberations.mismatch(entry, agent, call.incarnation)
+        if reason is not None:
+            raise Refused("Forbidden", f"{agent} may not write a deliberation for {room!r}: {reason}")
+        assert entry is not None
+        with _told():
+            return {"record": await deliberations.write(self.ask, agent, room, entry, part, title, body, links)}
+
+    async def deliberation(self, call: Call, record: str) -> dict[str, Any] | None:
+        """`{note, handoff}` of one of the caller's own deliberations, None when there is no such."""
+        with _told():
+            return await deliberations.read(self.ask, _agent(call), str(record))
+
+    async def _entry(self, room: str, seq: int) -> dict[str, Any] | None:
+        if not isinstance(seq, int) or isinstance(seq, bool) or seq < 1:
+            raise Refused("BadRequest", f"seq is the number of an entry, not {seq!r}")
+        try:
+            page = await self.service.peer.call(f"rooms/{room}", "since", seq=seq - 1, limit=1, timeout=ASK_TIMEOUT)
+        except (IpcError, ValueError) as error:
+            raise Refused("Unavailable", f"the room {room!r} does not say what was begun: {error}") from None
+        entries: list[dict[str, Any]] = page["entries"]
+        return entries[0] if entries and entries[0]["seq"] == seq else None
+
     async def _tell(self, room: str, turn: str, number: str, agent: str, result: Result) -> None:
         denial = result.denial
         assert denial is not None
@@ -127,6 +174,17 @@ class ToolsProcess:
             if entry.get("turn") == turn and entry["kind"] in ("turn_started", "turn_ended"):
                 given = entry["kind"] == "turn_started" and entry["agent"] == agent
         return given
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What store says, as the refusal of a call."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refused(refusal.type, refusal.message) from None
+    except Unavailable as gone:
+        raise Refused("Unavailable", str(gone)) from None
 
 
 def _agent(call: Call) -> str:

@@ -16,7 +16,8 @@ from egghead.rooms.entries import ENDING_ACTIONS, MAX_BATCH, Entry, EntryError, 
 from egghead.rooms.names import agent_of
 
 # kinds that change what the gate knows; a log is replayed by looking at these alone
-WATCHED = frozenset({"turn_started", "turn_ended", "message", "action"})
+WATCHED = frozenset({"turn_started", "turn_ended", "message", "action", "handoff_started", "handoff", "handoff_ended"})
+HANDOFFS = ("handoff_started", "handoff", "handoff_ended")
 
 Open = tuple[str, int, bool]  # agent, incarnation, has answered
 
@@ -27,14 +28,17 @@ class TurnClosed(EntryError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The open turns of a log: turn -> (agent, incarnation, answered)."""
+    """The open turns of a log: turn -> (agent, incarnation, answered), and the handoffs: agent -> the life that has it."""
 
     turns: Mapping[str, Open] = field(default_factory=lambda: MappingProxyType({}))
+    handoffs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def after(self, entry: Entry) -> Gate:
         """The gate once this entry is in the log. Total over anything that a log may hold."""
         kind = entry.get("kind")
         turn = entry.get("turn")
+        if kind in HANDOFFS:
+            return self._after_handoff(entry)
         if kind not in WATCHED or not isinstance(turn, str):
             return self
         turns = dict(self.turns)
@@ -47,21 +51,30 @@ class Gate:
             turns[turn] = (agent, incarnation, True)
         else:
             return self
-        return Gate(MappingProxyType(turns))
+        return Gate(MappingProxyType(turns), self.handoffs)
+
+    def _after_handoff(self, entry: Entry) -> Gate:
+        agent = entry.get("agent") or agent_of(str(entry.get("by", ""))) or ""
+        handoffs = {other: life for other, life in self.handoffs.items() if other != agent}
+        if entry["kind"] == "handoff_started":
+            handoffs[agent] = entry["incarnation"]
+        return Gate(self.turns, MappingProxyType(handoffs))
 
     def concerned(self, entry: Entry) -> tuple[str, ...]:
-        """The agents that must hear of this entry at once: whose turn begins or ends, and on a halt all that are in a
-        turn. Everybody else reads it when its own turn comes."""
+        """The agents that must hear of this entry at once: whose turn begins or ends, whose handoff begins, and on a halt
+        all that are in a turn. Everybody else reads it when its own turn comes."""
         kind = entry.get("kind")
-        if kind in ("turn_started", "turn_ended"):
+        if kind in ("turn_started", "turn_ended", "handoff_started"):
             return (entry["agent"],)
         if kind == "halted":
             return tuple(sorted({agent for agent, _, _ in self.turns.values()}))
         return ()
 
     def again(self) -> Iterator[Entry]:
-        """For each open turn without an answer, what its agent is told when the room begins anew: the life before may
-        have written the turn and died before it could tell. Not an entry of the log."""
+        """For each handoff, and each open turn without an answer, what its agent is told when the room begins anew: the
+        life before may have written it and died before it could tell. Not an entry of the log."""
+        for agent, life in self.handoffs.items():
+            yield {"kind": "handoff_started", "agent": agent, "incarnation": life, "again": True}
         for turn, (agent, incarnation, answered) in self.turns.items():
             if not answered:
                 yield {"kind": "turn_started", "turn": turn, "agent": agent, "incarnation": incarnation, "again": True}
@@ -78,8 +91,10 @@ class Gate:
 
     def _check(self, entry: Entry, agent: str, incarnation: int) -> None:
         turn = entry.get("turn")
+        if entry["kind"] in HANDOFFS and self.handoffs.get(agent) != incarnation:
+            raise TurnClosed(f"{agent!r} has no handoff to do here: none was begun, it is over, or another life has it")
         if turn is None:
-            return  # a handoff between turns
+            return  # something between turns
         found = self.turns.get(turn)
         if found is None:
             raise TurnClosed(f"turn {turn!r} is not open: it has ended, or was never started")

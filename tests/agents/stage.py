@@ -18,10 +18,12 @@ from typing import Any
 
 from egghead.agents.record import AgentSpec
 from egghead.processes import agent as agent_process
+from egghead.processes import coordinator as coordinator_process
 from egghead.processes import room as room_process
 from egghead.processes import tools as tools_process
 from egghead.processes.common import Service, _close, _prepare
 from egghead.processes.roster import Roster
+from egghead.rooms.activation import Policy
 from egghead.tools.ports import Refusal
 from ipc import Call, Peer, Refused
 from ipc.testing import RunningBus, running_bus
@@ -136,6 +138,7 @@ class Model:
     def __init__(self) -> None:
         self.replies: list[Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]]] = []
         self.requests: list[dict[str, Any]] = []
+        self.always: Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]] | None = None
         self.open = 0
 
     def says(self, *events: Mapping[str, Any] | Awaitable[Any]) -> None:
@@ -152,11 +155,13 @@ class Model:
 
     async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         self.requests.append(request)
-        if not self.replies:
+        if not self.replies and self.always is None:
             raise Refused("ProviderMissing", "No model is configured: run `egghead llm add`.")
         self.open += 1
         try:
-            async for event in self.replies.pop(0)(request):
+            reply = self.replies.pop(0) if self.replies else self.always
+            assert reply is not None
+            async for event in reply(request):
                 yield event
         finally:
             self.open -= 1
@@ -192,6 +197,16 @@ class Stage:
     async def _turns(self, call: Call) -> list[str]:
         """The coordinator's answer to an agent that has lost events: here, every room."""
         return self.live
+
+    async def coordinate(self, policy: Policy) -> Process:
+        """A real coordinator in place of the one that the test plays."""
+        await self.peers.pop("coordinator").close()
+        return await self.start("coordinator", lambda service: coordinator_process._setup(service, policy))
+
+    async def exits_as_planned(self, agent: str = "scout") -> None:
+        """Wait until an agent leaves of its own will, and see it out."""
+        await self.processes[f"agents/{agent}"].service._leaving.wait()
+        await self.stop(f"agents/{agent}")
 
     async def room(self, room: str) -> Process:
         """Open a room; its file is there still when it was open before."""
@@ -264,15 +279,27 @@ class Stage:
         entries: list[dict[str, Any]] = page["entries"]
         return entries
 
-    async def until(self, kind: str, room: str = "default", **fields: Any) -> dict[str, Any]:
-        """The first entry of a kind with these fields, now or when it comes."""
+    async def append_joined(self, agent: str = "scout", room: str = "default") -> None:
+        """The agent comes into the room, as a roster would tell."""
+        roster = await self.bus.peer("roster")
+        entry = {"kind": "joined", "agent": agent, "title": agent.title()}
+        await roster.call(f"rooms/{room}", "append", entries=[entry])
+        await roster.close()
+
+    async def until_note_written(self, agent: str = "scout") -> None:
+        """Wait until the record of a handoff stands."""
+        while not self.notes.notes.index.list("deliberation", None, None, "id", None):
+            await asyncio.sleep(0.01)
+
+    async def until(self, kind: str, room: str = "default", after: int = 0, **fields: Any) -> dict[str, Any]:
+        """The first entry of a kind with these fields behind the entry `after`, now or when it comes."""
         subscription = await self.peers["ada"].subscribe(f"log/{room}/")
         try:
             for entry in await self.log(room):
-                if _fits(entry, kind, fields):
+                if entry["seq"] > after and _fits(entry, kind, fields):
                     return entry
             async for event in subscription:
-                if event.data is not None and _fits(event.data, kind, fields):
+                if event.data is not None and event.data["seq"] > after and _fits(event.data, kind, fields):
                     found: dict[str, Any] = event.data
                     return found
         finally:

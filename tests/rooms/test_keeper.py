@@ -185,11 +185,22 @@ async def test_the_second_attempt_belongs_to_the_new_life(tmp_path: Path) -> Non
 
 
 async def test_a_handoff_carries_the_life_that_leaves(tmp_path: Path) -> None:
-    """The room stamps the incarnation of a handoff from the bus, whatever the agent says."""
+    """The room stamps the incarnation of a handoff from the bus, whatever the agent says, and takes one only from the
+    life that it was given to, once."""
+    begun: dict[str, Any] = {"kind": "handoff_started", "agent": "scout", "handoff": "h", "record": "d", "attempt": 1}
+    begun |= {"incarnation": 5, "reason": "asked", "text": "x"}
     async with kept(tmp_path) as k:
         handoff = {"kind": "handoff", "record": "deliberations/scout/1", "incarnation": 99}
+        with pytest.raises(TurnClosed, match="no handoff"):
+            await k.keeper.append([handoff], "agents/scout", 5)
+        await k.keeper.append([begun], "coordinator")
+        assert [entry["agent"] for entry in k.log.gate.again()] == ["scout"]
+        with pytest.raises(TurnClosed, match="another life"):
+            await k.keeper.append([handoff], "agents/scout", 4)
         stored = await k.keeper.append([handoff], "agents/scout", 5)
-        assert stored["entries"][0]["incarnation"] == 5
+        assert stored["entries"][0]["incarnation"] == 5 and not list(k.log.gate.again())
+        with pytest.raises(TurnClosed):
+            await k.keeper.append([{"kind": "handoff_ended", "outcome": "failed", "text": "x"}], "agents/scout", 5)
 
 
 async def test_a_full_disk_refuses_everybody_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ SCRIPTS = {
     "handoff between two messages": (Script(("a",), (say("@a go"), say("@a on")), handoffs=A), 1),
     "handoff that a person asks for": (
         Script(("a",), (say("@a go"), {"kind": "handoff_asked", "agent": "a", "author": "ada"})),
-        2,
+        1,
     ),
     "overflow in a turn": (Script(("a",), (say("@a go"),), tools=A, overflows=A), 2),
     "kicked in a turn": (Script(("a",), (say("@a go"), {"kind": "kicked", "agent": "a", "author": "ada"})), 1),

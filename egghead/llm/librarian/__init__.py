@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 
+from egghead.llm.errors import NoNotes
 from egghead.llm.librarian.answer import compose
 from egghead.llm.librarian.intents import intent
 from egghead.llm.librarian.languages import detect
@@ -51,7 +52,10 @@ class Librarian:
         )
 
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
-        """Text in small pieces, or tool uses; then a stop with estimated usage. Never raises for what a request says."""
+        """Text in small pieces, or tool uses; then a stop with estimated usage. Never raises for what a request says, but
+        for the one thing that takes a language model: a hand-off note."""
+        if request.mode == "handoff":
+            raise NoNotes("the built-in librarian writes no notes")
         decided = step(request)
         output = 0
         for piece in pieces(decided.text):
