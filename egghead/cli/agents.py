@@ -1,4 +1,4 @@
-"""`egghead agents list|show|capabilities|grant|revoke|edit`."""
+"""`egghead agents list|show|capabilities|grant|revoke|edit|handoff`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, uptime, workers
-from egghead.errors import EggheadError
+from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
     from egghead.client import Client
@@ -171,6 +171,42 @@ async def edit(agent: str) -> None:
             return
         path = Path(client.node["records"], record["path"])
     click.edit(filename=str(path))
+
+
+@agents.command()
+@click.argument("agent")
+@click.option("--room", help="Only in this room; else in every room where it has spoken since its last handoff.")
+@click.option("--timeout", type=float, default=180.0, show_default=True, help="Seconds to wait until it is back.")
+@records_option
+@json_option
+@asynchronous
+async def handoff(agent: str, room: str | None, timeout: float, as_json: bool) -> None:
+    """Have AGENT write down where it stands, as a note, and begin afresh with it. Waits until it is back."""
+    import asyncio
+
+    from egghead.cli.chat import author_name
+    from egghead.client.handoff import hand_off, spoken_in
+
+    async with connected() as client:
+        wanted = resolve_agent(await client.call("roster", "cards"), agent)
+        rooms = [room] if room else await spoken_in(client, wanted)
+        try:
+            async with asyncio.timeout(timeout):
+                over = await hand_off(client, wanted, rooms, author_name())
+        except TimeoutError:
+            raise EggheadError(
+                f"{wanted} is not back after {timeout:g} s; it was asked, and does it when it can: egghead agents show {wanted}",
+                ExitCode.TIMEOUT,
+            ) from None
+    if as_json:
+        print_json(over)
+    elif not over:
+        click.echo(f"{wanted} has said nothing since its last handoff: there is nothing to hand off", err=True)
+    else:
+        for entry in over:
+            click.echo(f"{entry['room']}: {entry['text']}")
+    if any(entry["outcome"] == "failed" for entry in over):
+        raise SystemExit(ExitCode.FAILED)
 
 
 async def _edit_there(client: Client, record: dict[str, Any]) -> None:

@@ -144,6 +144,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     "agents revoke": ("index", "records.create"),
     "agents grant": ("index", "records.create"),
     "agents edit": ("index",),
+    "agents handoff": ("index", "--room", "default"),
     "rooms list": (),
     "rooms show": ("default",),
     "logs": ("-n", "5"),

@@ -1,0 +1,54 @@
+"""Having an agent hand off, in one room or wherever it has spoken, and waiting for how that ends. No printing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from egghead.client.connection import Client
+from egghead.client.follow import Tail, append_reliably, catch_up, follow
+from egghead.errors import EggheadError, ExitCode
+from egghead.rooms.entries import new_id
+from egghead.rooms.fold import empty, fold
+
+
+async def spoken_in(client: Client, agent: str) -> list[str]:
+    """The live rooms in which the agent has said something since it last handed off."""
+    listed = await client.call("lobby", "list")
+    rooms = [str(row["room"]) for row in listed if "error" not in row]
+    found = await asyncio.gather(*(_has_spoken(client, room, agent) for room in rooms))
+    return [room for room, spoke in zip(rooms, found, strict=True) if spoke]
+
+
+async def _has_spoken(client: Client, room: str, agent: str) -> bool:
+    state, handed = empty(room), 0
+    async for entry in catch_up(client.peer, Tail(room)):
+        state = fold(state, entry)
+        if entry["kind"] == "handoff" and entry["by"] == f"agents/{agent}":
+            handed = entry["seq"]
+    member = state.members.get(agent)
+    return member is not None and member.spoke > handed
+
+
+async def hand_off(client: Client, agent: str, rooms: Iterable[str], author: str) -> list[dict[str, Any]]:
+    """Ask for a handoff in each of these rooms and wait for all: the `handoff_ended` entries, each with its `room`.
+
+    Raises EggheadError for a room that the agent is not in.
+    """
+    return list(await asyncio.gather(*(_in_room(client, agent, room, author) for room in rooms)))
+
+
+async def _in_room(client: Client, agent: str, room: str, author: str) -> dict[str, Any]:
+    state = empty(room)
+    async for entry in catch_up(client.peer, Tail(room)):
+        state = fold(state, entry)
+    if agent not in state.members:
+        raise EggheadError(f"{agent!r} is not in the room {room!r}; see: egghead agents list", ExitCode.NOT_FOUND)
+    ask = {"id": new_id(), "kind": "handoff_asked", "agent": agent, "author": author}
+    [stored] = await append_reliably(client.peer, room, [ask])
+    async for entry in follow(client.peer, room, since=stored["seq"]):
+        by = str(entry["by"]).removeprefix("agents/")
+        if entry["kind"] == "handoff_ended" and agent in (entry.get("agent"), by):
+            return {**entry, "room": room}
+    raise AssertionError("a room is followed for ever")
