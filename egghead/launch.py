@@ -31,12 +31,14 @@ class Launch:
         door: Door | None = None,
         authorized: str = "",
         files: Mapping[str, str] | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """`door`: to the network, if there is one; `authorized`: the file that says who may come in there. `files`: what
-        the process `node` may tell of: {status, log}."""
+        the process `node` may tell of: {status, log}. `own`: process -> what it alone is told, such as a directory of its own."""
         self._door = door
         self._authorized = authorized
         self._files = dict(files or {})
+        self._own = dict(own or {})
         self._bus_directory = bus_directory
         self._token = token
         self._settings = dict(settings)
@@ -54,6 +56,7 @@ class Launch:
         data: dict[str, Any] = {
             "bus": {"directory": self._bus_directory, "credential": credential},
             "settings": self._settings,
+            **self._own.get(child.name, {}),
         }
         if child.name in KEY_HOLDERS:
             data["secret"] = self._secret

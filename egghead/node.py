@@ -190,7 +190,11 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 "lan": str(paths.authorized_keys().parent),
                 "status": str(place.status.parent),
                 "log": str(log_path.parent),
+                "usage": str(paths.usage_dir(settings.records)),
+                "roster": str(paths.decisions_dir(settings.records)),
             }
+            for own in (variables["usage"], variables["roster"]):
+                Path(own).mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 tree = lan.fit(load_tree(settings.tree, variables), door)
             except TreeError as error:
@@ -210,6 +214,7 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 door=door,
                 authorized=str(paths.authorized_keys()),
                 files={"status": str(place.status), "log": str(log_path)},
+                own={"llm": {"usage": variables["usage"]}, "roster": {"decisions": variables["roster"]}},
             )
 
             def ready(info: dict[str, Any]) -> None:

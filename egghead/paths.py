@@ -141,3 +141,13 @@ def make_private_dir(path: Path) -> None:
 def log_file(records: Path) -> Path:
     """The log of the node of `records`: state outlives the node, so it is kept by the same hash."""
     return state_dir() / "log" / f"node-{runtime_dir(records).root.name}.log"
+
+
+def usage_dir(records: Path) -> Path:
+    """The account of what the models of the node of `records` used: files of its process `llm`."""
+    return state_dir() / "usage" / runtime_dir(records).root.name
+
+
+def decisions_dir(records: Path) -> Path:
+    """What people decided about the agents of `records` besides their notes: files of its process `roster`."""
+    return state_dir() / "roster" / runtime_dir(records).root.name

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from egghead.agents.reconcile import RUNNING, Running
-from egghead.agents.record import AgentSpec, unusable
+from egghead.agents.record import LIMITS, AgentSpec, unusable
 
 MAX_DISPOSITION = 4_000  # characters; relevance needs the beginning, and a card is sent to everybody
 
 
-def card(spec: AgentSpec, child: Running | None) -> dict[str, Any]:
+def card(
+    spec: AgentSpec,
+    child: Running | None,
+    parked: str | None = None,
+    paused: str | None = None,
+    held: Iterable[str] = (),
+) -> dict[str, Any]:
     """`{id, title, tags, quiet, idle, disposition, model, capabilities, record, builtin, problems, state, reason,
-    parked}`. `state`: running, restarting, parked, failed, terminated, or starting when there is no child yet;
+    parked, limits, paused, held}`. `parked` here: why a person has parked it. `paused`: which limit it has reached today.
+    `held`: grants of its note that wait for `agents approve`. `state`: running, restarting, parked, failed, terminated, or starting when there is no child yet;
     `parked`: the reason, None when it is not."""
     reason = unusable(spec.id)
     state = "failed" if reason is not None else "starting" if child is None else child.state
+    if parked is not None:
+        state, reason = "parked", parked
     why = reason or (child.reason if child is not None and child.state != RUNNING else "")
     return {
         "id": spec.id,
@@ -32,4 +42,7 @@ def card(spec: AgentSpec, child: Running | None) -> dict[str, Any]:
         "state": state,
         "reason": why,
         "parked": (why or "it crashed too often") if state == "parked" else None,
+        "limits": {key: getattr(spec, key) for key in LIMITS if getattr(spec, key) is not None},
+        "paused": paused,
+        "held": list(held),
     }

@@ -56,11 +56,15 @@ class Swap:
 Action = Start | Stop | Swap
 
 
+_ELSEWHERE: dict[str, Any] = {"problems": (), "cost_per_day": None, "tokens_per_day": None}
+
+
 def same(one: AgentSpec | None, other: AgentSpec | None) -> bool:
-    """Whether two specs make the same process: what is wrong with a record does not run."""
+    """Whether two specs make the same process: what is wrong with a record does not run, and what it may spend is `llm`'s
+    business."""
     if one is None or other is None:
         return False
-    return one == other or replace(one, problems=()) == replace(other, problems=())
+    return one == other or replace(one, **_ELSEWHERE) == replace(other, **_ELSEWHERE)
 
 
 def reconcile(

@@ -64,6 +64,8 @@ class AgentSpec:
     context_window: int | None = None
     fallback: tuple[str, ...] = ()
     disposition: str = ""
+    cost_per_day: float | None = None
+    tokens_per_day: int | None = None
     builtin: bool = False
     problems: tuple[str, ...] = ()
 
@@ -186,6 +188,33 @@ def _model(keys: _Keys) -> str | None:
     return f"{provider}/{model}"
 
 
+LIMITS = {"cost_per_day": "an amount of USD", "tokens_per_day": "a number of tokens"}
+
+
+def _limits(keys: _Keys) -> dict[str, Any]:
+    """What the agent may use in a day; a bound that cannot be read is no bound, and said."""
+    written = keys.meta.get("limits")
+    if written is None:
+        return {}
+    if not isinstance(written, Mapping):
+        keys.problems.append(f"limits is a map of {' and '.join(LIMITS)}, not {written!r}; no limit is used")
+        return {}
+    inner = _Keys(written)
+    found = {
+        "cost_per_day": inner.get("cost_per_day", None, _number(0, 1e9), LIMITS["cost_per_day"]),
+        "tokens_per_day": inner.get("tokens_per_day", None, _whole(0, 10**15), LIMITS["tokens_per_day"]),
+    }
+    for key in written:
+        if key not in LIMITS:
+            near = difflib.get_close_matches(str(key).lower(), LIMITS, n=1, cutoff=0.5)
+            inner.problems.append(
+                f"unknown key {key!r}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(LIMITS)}")
+            )
+    keys.problems += [f"limits: {problem}" for problem in inner.problems]
+    return found
+
+
 def title_of(record: Record, agent: str) -> str:
     """The record's own title, else the last segment of the id with a capital."""
     title = record.get("title")
@@ -225,6 +254,7 @@ def load(record: Record, builtin: bool = False) -> AgentSpec:
         if key in keys.meta:  # the parser keeps there what it could not take as the field
             keys.problems.append(f"{key} is {wanted}, not {keys.meta[key]!r}; it is left out")
     grants, grant_problems = grants_of(record)
+    limits = _limits(keys)
     spec = AgentSpec(
         id=agent,
         record=str(record["id"]),
@@ -242,6 +272,8 @@ def load(record: Record, builtin: bool = False) -> AgentSpec:
         context_window=keys.get("context_window", None, _whole(1_000, 100_000_000), "a number of tokens from 1000"),
         fallback=keys.get("fallback", (), _names, "a model or a list of models"),
         disposition=keys.get("disposition", _body(record), _text, "text"),
+        cost_per_day=limits.get("cost_per_day"),
+        tokens_per_day=limits.get("tokens_per_day"),
         builtin=builtin,
     )
     keys.misspelt()

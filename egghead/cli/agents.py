@@ -1,4 +1,4 @@
-"""`egghead agents list|show|capabilities|grant|revoke|edit|handoff`."""
+"""`egghead agents list|show|capabilities|grant|revoke|edit|handoff`; what starts and stops agents is in `agents_care`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, uptime, workers
+from egghead.client.tell import harmless
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ async def show(agent: str, as_json: bool) -> None:
         print_json(card | {"process": process})
         return
     for key, value in card.items():
-        if key == "disposition" or value in (None, [], ""):
+        if key == "disposition" or value in (None, [], "", {}):
             continue
-        click.echo(f"{key:<14}{' '.join(map(str, value)) if isinstance(value, list) else value}")
+        click.echo(f"{key:<14}{_words(value)}")
     if process:
         click.echo(f"{'process':<14}{process['state']}, pid {process['pid'] or '-'}, up {uptime(process)}, "
                    f"{process['restarts']} restarts")  # fmt: skip
@@ -82,6 +83,12 @@ async def show(agent: str, as_json: bool) -> None:
                 click.echo(f"  {line}")
     if card.get("disposition"):
         click.echo("\n" + card["disposition"].strip())
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key}={one}" for key, one in value.items())
+    return harmless("  ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 async def _record(client: Client, agent: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -226,3 +233,6 @@ async def _edit_there(client: Client, record: dict[str, Any]) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".md", prefix="egghead-", delete=False, encoding="utf-8") as kept:
             kept.write(str(text))
         raise EggheadError(f"{error}\nYour text is in {kept.name!r}", error.exit_code) from error
+
+
+from egghead.cli import agents_care  # noqa: E402, F401 - its commands join the group

@@ -1,4 +1,4 @@
-"""`egghead rooms list|show`."""
+"""`egghead rooms list|show|open|save|drop`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
+from egghead.client.tell import harmless
+from egghead.errors import EggheadError
 
 
 @click.group()
@@ -57,17 +59,67 @@ async def show(room: str, count: int, as_json: bool) -> None:
         click.echo(entry_line(entry))
 
 
+@rooms.command(name="open")
+@click.argument("room")
+@records_option
+@json_option
+@asynchronous
+async def open_(room: str, as_json: bool) -> None:
+    """Make ROOM, or bring the transcript that was saved of it back. Prints its name; talk there: egghead chat ROOM"""
+    async with connected() as client:
+        opened = await client.call("lobby", "open", room=room.removeprefix("#"), timeout=60.0)
+    if as_json:
+        print_json(opened)
+        return
+    click.echo(opened["room"])
+    if opened["restored"]:
+        click.echo(f"with {opened['restored']} messages of its transcript", err=True)
+
+
+@rooms.command()
+@click.argument("room")
+@records_option
+@json_option
+@asynchronous
+async def save(room: str, as_json: bool) -> None:
+    """Write ROOM's transcript as the note chat/ROOM; what you changed in that note stays."""
+    async with connected() as client:
+        saved = await client.call("lobby", "save", room=room, timeout=60.0)
+    if as_json:
+        print_json(saved)
+        return
+    if saved["record"] is None:
+        raise EggheadError(f"nothing was said in {room!r} yet: there is nothing to save")
+    click.echo(saved["record"])
+
+
+@rooms.command()
+@click.argument("room")
+@click.option("--no-save", is_flag=True, help="Without writing its transcript.")
+@records_option
+@json_option
+@asynchronous
+async def drop(room: str, no_save: bool, as_json: bool) -> None:
+    """Close ROOM for good, after writing its transcript. The newest twenty dropped logs are kept."""
+    async with connected() as client:
+        dropped = await client.call("lobby", "drop", room=room, save=not no_save, timeout=60.0)
+    if as_json:
+        print_json(dropped)
+        return
+    click.echo(f"{room} was dropped" + (f", saved as {dropped['record']}" if dropped["record"] else ""))
+
+
 def entry_line(entry: dict[str, Any]) -> str:
     """One log entry as one line for people (a message keeps its lines)."""
     head = f"{entry['seq']:>5} {entry['at'][11:19]} "
     kind = entry["kind"]
     if kind == "message":
-        return head + click.style(f"{entry['author']}: ", bold=True) + str(entry["text"])
+        return head + click.style(f"{harmless(entry['author'])}: ", bold=True) + harmless(str(entry["text"]))
     shown = {k: v for k, v in entry.items() if k not in ("seq", "id", "at", "by", "kind") and v not in (None, [], {})}
     return head + click.style(f"{kind} " + " ".join(f"{k}={_short(v)}" for k, v in shown.items()), dim=True)
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
+    text = harmless(" ".join(text.split()))
     return text if len(text) <= 80 else text[:79] + "…"

@@ -16,6 +16,7 @@ from typing import Any
 from egghead.client.connection import Client, sentence
 from egghead.client.follow import append_reliably
 from egghead.errors import EggheadError, ExitCode
+from egghead.llm.usage import money
 from egghead.rooms.addressing import Named, named
 from egghead.rooms.entries import MAX_BUDGET, new_id
 from ipc import IpcError, RemoteError
@@ -326,6 +327,28 @@ async def _search(desk: Desk, rest: str) -> Reply:
     return Reply(lines or (f"no note has {rest!r}",), hits)
 
 
+def cost_text(figures: Mapping[str, Any]) -> str:
+    """Dollars for people; a price that nobody knows is said to be unknown, never to be nothing."""
+    if not figures["calls"]:
+        return "0"
+    if figures["cost"] is None:
+        return "unknown"
+    known = money(figures["cost"])
+    return f"{known} and {figures['unpriced']} calls unknown" if figures["unpriced"] else known
+
+
+async def _usage(desk: Desk, rest: str) -> Reply:
+    found = await desk.client.call("llm", "usage", by="agent", room=desk.room, timeout=30.0)
+    lines = [f"@{row['agent']}  {_used(row)}" for row in found["rows"][:LISTED]]
+    lines += [f"this room  {_used(found['total'])}", f"today  {_used(found['today'])}"] if lines else []
+    lines += found["paused"].values()
+    return Reply(tuple(lines) or ("no model was called in this room yet",), found)
+
+
+def _used(figures: Mapping[str, Any]) -> str:
+    return f"{figures['tokens']} tokens in {figures['calls']} calls, {cost_text(figures)} USD"
+
+
 async def _help(desk: Desk, rest: str) -> Reply:
     name = rest.removeprefix("/")
     if name and name not in TABLE:
@@ -358,6 +381,7 @@ TABLE: dict[str, Command] = {
         Command("save", "", "write this room's transcript as a note", _save),
         Command("drop", "[--no-save]", "close this room for good, after saving it", _drop),
         Command("search", "TEXT", "search the notes", _search, "note"),
+        Command("usage", "", "what this room has used: tokens, and money where the price is known", _usage),
         Command("help", "[COMMAND]", "this list", _help, "command"),
     )
 }

@@ -80,3 +80,7 @@ class Overloaded(Transient):
 
 class Unreachable(Transient):
     """No connection: refused, no such host, TLS, reset."""
+
+
+class LimitReached(LlmError):
+    """The agent, or all of them, have used what they may use in a day."""

@@ -65,6 +65,7 @@ class WorldView:
         self._lives: dict[str, Presence] = {}
         self._cards: dict[str, Card] = {}
         self._parked: dict[str, str] = {}
+        self._paused: dict[str, str] = {}
         self._leaving: dict[str, tuple[int, float]] = {}
         self._exits: dict[str, tuple[float, ...]] = {}
         self._corpus = Corpus()
@@ -101,6 +102,9 @@ class WorldView:
             for data in cards
             if isinstance(data, dict) and data.get("parked") and data.get("id")
         }
+        self._paused = {
+            str(data["id"]): str(data["paused"]) for data in cards if isinstance(data, dict) and data.get("paused")
+        }
         self._world = None
 
     def world(self) -> World:
@@ -115,6 +119,7 @@ class WorldView:
                 cards=MappingProxyType(dict(self._cards)),
                 corpus=self._corpus,
                 policy=self._policy,
+                paused=MappingProxyType(dict(self._paused)),
                 leaving=MappingProxyType(dict(self._leaving)),
                 exits=MappingProxyType(dict(self._exits)),
                 since=self._since,

@@ -1,32 +1,42 @@
 """The process `llm`: the only one that holds keys. It streams completions to agents and says which models there are.
 
-Only wiring: shapes, names and providers are in `egghead/llm`. A caller may name no agent but itself; a caller that goes
-away closes the stream, and with it the provider's work.
+Only wiring: shapes, names, providers and the account of what they cost are in `egghead/llm`. A caller may name no agent but
+itself; a caller that goes away closes the stream, and with it the provider's work. Every call is counted here, because
+here is where all of them pass. Publishes `usage/paused/` when a limit is reached or over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.llm.errors import LlmError
+from egghead.llm.ledger import Ledger, utc_now
 from egghead.llm.librarian import warm_up
 from egghead.llm.models import cost
 from egghead.llm.provider import Model, Provider
+from egghead.llm.purse import Purse
 from egghead.llm.registry import Registry
-from egghead.llm.shapes import Event, Request, Stop, event_data, request_from
+from egghead.llm.shapes import Event, Request, Stop, Usage, event_data, request_from
+from egghead.llm.usage import Called
 from egghead.processes.common import Service, run
-from ipc import Call, Refused
+from egghead.rooms.ulid import ulid
+from ipc import Call, IpcError, Refused
+from ipc import Event as BusEvent
 
 if TYPE_CHECKING:
     from supervisor import Context
 
 logger = logging.getLogger("egghead.llm")
+
+LOOK_EVERY = 20.0  # seconds; a new day begins at midnight, asked or not
 
 
 def main(context: Context) -> None:
@@ -38,25 +48,85 @@ async def setup(service: Service) -> None:
     # The settings that every process gets have stars for keys; the keys themselves come to this process alone.
     secret = service.context.handover.get("secret") or {}
     environ = {**os.environ, **secret.get("environ", {})}
-    gateway = Gateway(Registry.from_config({**service.config, "llm": secret.get("llm", [])}, environ))
-    service.expose({"complete": gateway.complete, "models": gateway.models})
+    kept = service.context.handover.get("usage")
+    gateway = Gateway(
+        Registry.from_config({**service.config, "llm": secret.get("llm", [])}, environ),
+        Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")),
+    )
+    service.expose(gateway.methods())
     service.on_stop(gateway.aclose)
     await service.connect()
+    cards = await service.peer.subscribe("agents/")
+    service.start(_learn(service, gateway.purse, cards), "cards")
+    service.start(_meet(service, gateway.purse), "roster")
+    service.start(_publish(service, gateway), "paused")
     names = [model.name for model in gateway.registry.models()]
     service.info["models"] = names
     logger.info("models: %s; default %s", ", ".join(names), gateway.registry.default)
 
 
+async def _learn(service: Service, purse: Purse, events: AsyncIterator[BusEvent]) -> None:
+    """The limits that stand in agents' notes, as the roster publishes them."""
+    async for event in events:
+        if isinstance(event.data, dict) and isinstance(event.data.get("cards"), list):
+            purse.learn(event.data["cards"])
+        elif event.gap:
+            await _ask_cards(service, purse)
+
+
+async def _meet(service: Service, purse: Purse) -> None:
+    async for change in service.peer.monitor("roster"):
+        if change.up:
+            await _ask_cards(service, purse)
+
+
+async def _ask_cards(service: Service, purse: Purse) -> None:
+    try:
+        purse.learn(await service.peer.call("roster", "cards", timeout=10.0))
+    except IpcError as error:
+        logger.info("the limits in agents' notes stay as they were: %s", error)  # the next cards bring them
+
+
+async def _publish(service: Service, gateway: Gateway) -> None:
+    """Tell when who is paused has changed; a day may end while nobody asks for anything."""
+    purse, told = gateway.purse, None
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gateway.changed.wait(), LOOK_EVERY)
+        gateway.changed.clear()
+        purse.look()
+        if (now := purse.told()["paused"]) == told:
+            continue
+        for agent in sorted(now.keys() - (told or {}).keys()):
+            logger.warning("agent=%s paused: %s", agent, now[agent])
+        try:
+            await service.peer.publish("usage/paused/", purse.told())
+            told = now
+        except IpcError as error:
+            logger.info("who is paused was not published: %s", error)
+            gateway.changed.set()
+            await asyncio.sleep(1.0)
+
+
 class Gateway:
     """What the process serves, without the process: tests drive it with a call of their own."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, purse: Purse | None = None) -> None:
         self.registry = registry
+        self.purse = purse or Purse(Ledger(None))
+        self.changed = asyncio.Event()
+        self.purse.changed = self.changed.set
         self.running: dict[str, int] = {}  # caller -> streams open
 
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Name -> handler."""
+        return {"complete": self.complete, "models": self.models, "usage": self.usage, "paused": self.paused}
+
     async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing."""
+        """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing,
+        LimitReached, and what the provider says."""
         parsed, provider, model = self._open(call, request)
+        account = _Account(self.purse, call, parsed, self.registry.model(provider, model))
         self.running[call.caller] = self.running.get(call.caller, 0) + 1
         started = asyncio.get_running_loop().time()
         try:
@@ -64,13 +134,18 @@ class Gateway:
             async with aclosing(_events(provider, parsed, model)) as events:
                 async for event in events:
                     if isinstance(event, Stop):
-                        event = _priced(event, self.registry.model(provider, model))
+                        event = _priced(event, account.model)
+                        account.close(
+                            event
+                        )  # before the agent hears that it is over: then it is counted, whatever dies
+                    account.begun = True
                     yield event_data(event)
                     if isinstance(event, Stop):
                         _note(call, parsed, event, asyncio.get_running_loop().time() - started)
         except LlmError as error:
             raise _refused(error) from None
         finally:
+            account.close(None)
             self.running[call.caller] -= 1
             if not self.running[call.caller]:
                 del self.running[call.caller]
@@ -79,6 +154,21 @@ class Gateway:
         """Every usable model: name, provider, whether it is the default, window and output limit in tokens, a note."""
         return [{**asdict(model), "default": model.name == self.registry.default} for model in self.registry.models()]
 
+    async def usage(
+        self, call: Call, by: str = "agent", since: str | None = None,
+        agent: str | None = None, room: str | None = None, model: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was used, summed by agent, room, model or day: `{by, rows, total, today, paused}`. `since`: a day."""
+        only = {name: value for name, value in (("agent", agent), ("room", room), ("model", model)) if value}
+        try:
+            return await asyncio.to_thread(self.purse.usage, by, since, only)
+        except ValueError as error:
+            raise Refused("BadRequest", str(error)) from None
+
+    async def paused(self, call: Call) -> dict[str, Any]:
+        """Who may not spend any more today: `{day, paused: {agent, or * for all: sentence}}`."""
+        return self.purse.told()
+
     async def aclose(self) -> None:
         await self.registry.aclose()
 
@@ -86,6 +176,7 @@ class Gateway:
         try:
             parsed = request_from(request)
             provider, model = self.registry.resolve(parsed.model)
+            self.purse.check(_spender(call))
         except LlmError as error:
             raise _refused(error) from None
         caller = call.caller.removeprefix("agents/")
@@ -93,6 +184,32 @@ class Gateway:
         if call.caller.startswith("agents/") and parsed.agent and parsed.agent != caller:
             raise Refused("BadRequest", f"{call.caller!r} asked for a completion in the name of {parsed.agent!r}")
         return parsed, provider, model
+
+
+def _spender(call: Call) -> str:
+    """Whose account a call goes to: the name that the bus stamps, whatever the request says."""
+    return call.caller.removeprefix("agents/")
+
+
+class _Account:
+    """One call, counted once: with its usage when it ended well, as cut when it did not and had begun."""
+
+    def __init__(self, purse: Purse, call: Call, request: Request, model: Model) -> None:
+        self.model = model
+        self.begun = False
+        self._purse = purse
+        self._agent, self._room = _spender(call), request.room
+        self._open = True
+
+    def close(self, stop: Stop | None) -> None:
+        """The call is over. Without a `stop` and without anything begun nothing was used."""
+        if not self._open or (stop is None and not self.begun):
+            return
+        self._open = False
+        usage, cost = (stop.usage, stop.cost) if stop is not None else (Usage(), None)
+        at = utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        used = (usage.input, usage.output, usage.cached_read, usage.cached_write, cost)
+        self._purse.add(Called(ulid(), at, self._agent, self._room, self.model.name, *used, cut=stop is None))
 
 
 async def _events(provider: Provider, request: Request, model: str) -> AsyncGenerator[Event, None]:

@@ -3,7 +3,8 @@
 Watches `records/changed/`, the children of the supervisor `agents` and the live rooms; starts, stops and swaps agent
 processes over the control channel; appends joined, left, reloaded, parked and notices of crashes; publishes
 `agents/cards/`. What should happen is decided in `egghead.agents.reconcile`; here it is made to happen, again and again
-until it is so: nothing here must be remembered over a crash.
+until it is so: nothing here must be remembered over a crash, but what people decided, which is in a file of its own
+(`egghead.agents.decisions`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.agents.cards import card
+from egghead.agents.desk import EVERYBODY, Desk, Pauses
 from egghead.agents.reconcile import (
     FAILED,
     PARKED,
@@ -33,6 +36,7 @@ from egghead.agents.reconcile import (
     same,
 )
 from egghead.agents.record import AgentSpec, difference, roll
+from egghead.agents.steward import Steward
 from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
 from egghead.processes.common import Service, run
 from egghead.rooms.fold import RoomState, empty, fold_all
@@ -92,11 +96,20 @@ class Roster:
         self.stale = asyncio.Event()
         self.settled = asyncio.Event()
         self.refreshing = asyncio.Lock()
+        self.default = str(service.config.get("default_room") or "default")
+        self.revisions: dict[str, str] = {}  # record -> its revision when it was last read
+        self.steward = Steward(
+            Path(service.context.handover["decisions"]), service.config.get("review_grants") == "hold"
+        )
+        self.desk = Desk(self)
+        self.pauses = Pauses(self)
+        self.telling: dict[str, str] = {}  # id of an entry for the default room -> its text
 
     async def setup(self) -> None:
-        self.service.expose({"cards": self.cards, "problems": self.problems})
+        self.service.expose({"cards": self.cards, "problems": self.problems, **self.desk.methods()})
         await self.service.connect()
         records = await self.peer.subscribe("records/")
+        usage = await self.peer.subscribe("usage/")
         await self._adopt()
         await self._refresh()
         self._converge()
@@ -107,6 +120,8 @@ class Roster:
         await self._wait_settled(FIRST_START)
         await self._muster_first()
         self.service.start(self._watch_rooms(), "rooms")
+        self.service.start(self.pauses.watch(usage), "usage")
+        self.service.start(self.pauses.watch_llm(), "llm")
         self.service.start(self._retry(), "retry")
         self.service.start(self._muster_late(), "late")
         self.service.info["agents"] = len(self.desired)
@@ -125,7 +140,52 @@ class Roster:
         return {id: list(spec.problems) for id, spec in sorted(self.desired.items()) if spec.problems}
 
     def _cards(self) -> list[dict[str, Any]]:
-        return [card(spec, self.actual.get(id)) for id, spec in sorted(self.desired.items())]
+        parked, held_back = self.steward.decisions.parked, self.steward.held
+        return [
+            card(spec, self.actual.get(id), parked.get(id), self.pauses.of(id), held_back.get(id, ()))
+            for id, spec in sorted(self.desired.items())
+        ]
+
+    # -- what the desk has done
+
+    async def again(self, id: str) -> None:
+        """Take the agent's process away, whatever its state; who converges next starts a new one."""
+        while id in self.acting:
+            await asyncio.wait({self.acting[id]})
+        self.acting[id] = self.service.start(self._take_away(id), f"again {id}")
+        await asyncio.wait({self.acting[id]})
+
+    async def _take_away(self, id: str) -> None:
+        try:
+            await self._stop(id)
+        finally:
+            self.acting.pop(id, None)
+
+    async def bring(self, id: str) -> None:
+        """Returns when the agent is as it should be, or could not be brought there, and its rooms know."""
+        self._converge([id])
+        while id in self.acting:
+            await asyncio.wait({self.acting[id]})
+        await self._muster_all([id])
+
+    def wanted(self) -> Mapping[str, AgentSpec]:
+        """Who should run: the roll without those that a person has parked."""
+        parked = self.steward.decisions.parked
+        return {id: spec for id, spec in self.desired.items() if id not in parked} if parked else self.desired
+
+    def tell_default(self, id: str, text: str) -> None:
+        """Tell the default room, now or when it can be told; the id makes it once."""
+        self.telling[id] = text
+        self.service.start(self._tell_now(), "telling")
+
+    async def _tell_now(self) -> None:
+        for id, text in list(self.telling.items()):
+            entry = {"id": id, "kind": "notice", "text": text}
+            try:
+                await append_reliably(self.peer, self.default, [entry], APPEND_DEADLINE)
+                self.telling.pop(id, None)
+            except IpcError as error:
+                logger.warning("room=%s was not told, it is tried again: %s", self.default, error)
 
     # -- desired
 
@@ -133,6 +193,8 @@ class Roster:
         async for event in subscription:
             data = event.data if isinstance(event.data, Mapping) else {}
             known = any(spec.record == data.get("id") for spec in self.desired.values())
+            if data.get("asked"):
+                self.steward.asked[str(data.get("id"))] = str(data.get("revision"))
             if event.gap or "agent" in (data.get("class"), data.get("previous_class")) or known:
                 self.stale.set()
                 self.service.start(self._refresh_stale(), "refresh")
@@ -164,6 +226,9 @@ class Roster:
             if record is not None and record.get("error"):
                 broken[record_id] = str(record["error"])
         self.desired = held(old, new, broken)
+        self.revisions = {str(record["id"]): str(record.get("revision")) for record in records}
+        for id, text in await self.steward.review(self.desired, self.revisions):
+            self.tell_default(id, text)
         for id, spec in self.desired.items():
             for problem in spec.problems:
                 if id not in old or problem not in old[id].problems:
@@ -209,7 +274,7 @@ class Roster:
 
     def _converge(self, only: Iterable[str] | None = None) -> None:
         """Begin whatever brings actual nearer to desired; one action at a time for each agent."""
-        for action in reconcile(self.desired, self.actual, only):
+        for action in reconcile(self.wanted(), self.actual, only):
             if action.id not in self.acting:
                 self.acting[action.id] = self.service.start(self._act(action), f"act {action.id}")
         if not self.acting:
@@ -264,14 +329,14 @@ class Roster:
                 if same(self.desired.get(action.id), action.old):
                     return  # saved back as it was
             await self._stop(action.id)
-            spec = self.desired.get(action.id)  # saved again while the old one was finishing: still one swap
+            spec = self.wanted().get(action.id)  # saved again while the old one was finishing: still one swap
             if spec is None:
                 return
             await self._start(spec)
             text = difference(action.old, spec) if action.old is not None else ""
             if text and self.actual[action.id].state == RUNNING:
                 entry = {"kind": "reloaded", "agent": spec.id, "title": spec.title, "text": text}
-                await self._tell_rooms(spec.id, entry)
+                await self.tell_rooms(spec.id, entry)
         finally:
             self.swapping.discard(action.id)
         await self._muster_all([action.id])  # a room that opened meanwhile, or a title that nobody was told
@@ -332,7 +397,7 @@ class Roster:
                 self._state(id, RESTARTING, down.reason)
             text = f"{spec.title} crashed ({down.reason}) and is being started again."
             # The id is made from the life that ended: one crash is one notice.
-            await self._tell_rooms(id, {"id": entry_id("crash", id, down.incarnation), "kind": "notice", "text": text})
+            await self.tell_rooms(id, {"id": entry_id("crash", id, down.incarnation), "kind": "notice", "text": text})
         self._converge()
 
     async def _retry(self) -> None:
@@ -385,6 +450,8 @@ class Roster:
         """Without this an agent would never come into a room whose disk was full when it was opened."""
         while True:
             await asyncio.sleep(MUSTER_AGAIN)  # nobody tells that a disk has room again
+            if self.telling:
+                await self._tell_now()
             late, self.late = self.late, set()
             await asyncio.gather(*(self._muster(self.rooms[room]) for room in late if room in self.rooms))
 
@@ -394,6 +461,7 @@ class Roster:
             try:
                 await self._catch_up(seats)
                 parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
+                parked |= self.steward.decisions.parked
                 found = muster(seats.state, self.desired, parked, only)
                 # A swap under way tells what changed itself, once the new process runs.
                 entries = [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.swapping]
@@ -414,7 +482,7 @@ class Roster:
             if not page["more"]:
                 return
 
-    async def _tell_rooms(self, id: str, entry: Mapping[str, Any]) -> None:
+    async def tell_rooms(self, id: str, entry: Mapping[str, Any]) -> None:
         """Append one entry to every room where the agent is."""
         await asyncio.gather(*(self._tell_room(seats, id, entry) for seats in list(self.rooms.values())))
 
@@ -422,7 +490,7 @@ class Roster:
         async with seats.lock:
             try:
                 await self._catch_up(seats)
-                if id in seats.state.members:
+                if id in seats.state.members or (id == EVERYBODY and seats.state.members):
                     await append_reliably(self.peer, seats.room, [dict(entry)], APPEND_DEADLINE)
             except IpcError as error:
                 logger.warning("room=%s was not told of agent=%s: %s", seats.room, id, error)

@@ -208,10 +208,11 @@ class StoreServer:
         self._index_answers = True
         return True
 
-    async def _publish(self, changes: Iterable[Change]) -> None:
+    async def _publish(self, changes: Iterable[Change], asked: bool = False) -> None:
+        """`asked`: somebody asked us for the change; else a file was found to be another."""
         for change in changes:
             try:
-                await self._peer.publish(TOPIC, change.to_dict())
+                await self._peer.publish(TOPIC, {**change.to_dict(), "asked": asked})
             except IpcError as error:
                 # The bus is restarting; who follows has a new epoch then and reads again from the source.
                 logger.warning("the change of %s was not published: %s", change.id, error)
@@ -318,7 +319,7 @@ class StoreServer:
             for part in (step, *others):
                 indexed = await self._tell_index(part) and indexed
         for part in (step, *others):
-            await self._publish(part.changes)
+            await self._publish(part.changes, asked=True)
         return {
             "record": _answer(record),
             "indexed": indexed,
@@ -347,7 +348,7 @@ class StoreServer:
             record = await files(work)
             step, record = await files(lambda: self.keeper.wrote(record, kind))
             indexed = await self._tell_index(step)
-        await self._publish(step.changes)
+        await self._publish(step.changes, asked=True)
         return {"record": _answer(record), "indexed": indexed}
 
     async def _backlinks(self, id_: str, own: bool = False) -> list[dict[str, Any]] | None:

@@ -32,7 +32,20 @@ TAIL = 500  # entries looked at for the turn of a denial; a turn of 20 rounds of
 DENIAL_DEADLINE = 5.0  # seconds to tell the room of a denial; the agent waits for it, so that the order is right
 RESTART_WAIT = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries while store or index restart; then they are down
 READS = frozenset(
-    {"get", "agents", "search", "list", "recent", "links", "backlinks", "resolve", "paths", "tags", "unresolved"}
+    {
+        "approved",
+        "get",
+        "agents",
+        "search",
+        "list",
+        "recent",
+        "links",
+        "backlinks",
+        "resolve",
+        "paths",
+        "tags",
+        "unresolved",
+    }
 )
 _ID = re.compile(r"[A-Za-z0-9_.:~/@+-]{1,90}\Z")
 
@@ -59,7 +72,7 @@ class ToolsProcess:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.monitor = Monitor(self.ask)
+        self.monitor = Monitor(self.ask, hold=service.config.get("review_grants") == "hold")
 
     async def ask(self, target: str, method: str, /, **params: Any) -> Any:
         """One question to `store` or `index`. A read is asked again while the other restarts; a write is not: it may

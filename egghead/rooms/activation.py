@@ -65,18 +65,19 @@ def plan_message(
     corpus: Corpus,
     policy: Policy,
     away: frozenset[str] = frozenset(),
+    paused: frozenset[str] = frozenset(),
 ) -> Plan:
-    """The plan for one message of a person."""
+    """The plan for one message of a person. `paused`: those of the away that have reached a limit."""
     addressed = mentions(message.text, state.titles)
     notices = _notices(addressed)
     if not state.members:
         return Plan("open", reason=_join([*notices, "no agent is in the room"]))
     if addressed.broadcast:
-        plan = _broadcast(state, message, addressed, corpus, away)
+        plan = _broadcast(state, message, addressed, corpus, away, paused)
     elif addressed.agents:
         plan = Plan("mention", addressed.agents)
     else:
-        plan = _open(state, message, cards, corpus, policy, away)
+        plan = _open(state, message, cards, corpus, policy, away, paused)
     return _fresh(state, message, plan, notices)
 
 
@@ -89,12 +90,19 @@ def _fresh(state: RoomState, message: Waiting, plan: Plan, notices: list[str]) -
     return Plan(plan.mode, order, plan.scores, _join(reasons))
 
 
-def _broadcast(state: RoomState, message: Waiting, addressed: Addressed, corpus: Corpus, away: frozenset[str]) -> Plan:
+def _broadcast(
+    state: RoomState,
+    message: Waiting,
+    addressed: Addressed,
+    corpus: Corpus,
+    away: frozenset[str],
+    paused: frozenset[str],
+) -> Plan:
     called = [agent for agent in state.members if agent not in away and agent not in state.muted]
     scores = corpus.scores(message.text, called)
     called.sort(key=lambda agent: (-scores.get(agent, 0.0), agent))
     order = tuple(dict.fromkeys((*addressed.agents, *called)))
-    reason = "" if order else _why_nobody(state, away)
+    reason = "" if order else _why_nobody(state, away, paused)
     return Plan(addressed.broadcast or "huddle", order, _shown(scores), reason)
 
 
@@ -105,13 +113,14 @@ def _open(
     corpus: Corpus,
     policy: Policy,
     away: frozenset[str],
+    paused: frozenset[str],
 ) -> Plan:
     direct = state.room.startswith(DIRECT_PREFIX)
     able = [agent for agent in state.members if agent not in away and agent not in state.muted]
     able = [agent for agent in able if direct or not _card(cards, agent).idle]
     loud = [agent for agent in able if not _card(cards, agent).quiet] or able
     if not loud:
-        return Plan("open", reason=_why_nobody(state, away))
+        return Plan("open", reason=_why_nobody(state, away, paused))
     scores = corpus.scores(message.text, loud)
     for agent, bonus in zip(recent_speakers(state.recent), RECENCY_BONUS, strict=False):
         if agent in loud:
@@ -147,13 +156,16 @@ def _notices(addressed: Addressed) -> list[str]:
     return found
 
 
-def _why_nobody(state: RoomState, away: frozenset[str]) -> str:
+def _why_nobody(state: RoomState, away: frozenset[str], paused: frozenset[str]) -> str:
     parts = []
     muted = sorted(agent for agent in state.members if agent in state.muted)
-    gone = sorted(agent for agent in state.members if agent in away)
+    spent = sorted(agent for agent in state.members if agent in paused)
+    gone = sorted(agent for agent in state.members if agent in away - paused)
     rest = sorted(agent for agent in state.members if agent not in state.muted and agent not in away)
     if muted:
         parts.append(f"muted: {_some(muted)}")
+    if spent:
+        parts.append(f"paused, the limit of the day is reached: {_some(spent)}")
     if gone:
         parts.append(f"not running: {_some(gone)}")
     if rest:

@@ -64,6 +64,7 @@ class World:
     cards: Mapping[str, Card] = field(default_factory=lambda: _NOTHING)
     corpus: Corpus = field(default_factory=Corpus)
     policy: Policy = field(default_factory=Policy)
+    paused: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # who has reached a limit of the day, and why
     leaving: Mapping[str, tuple[int, float]] = field(default_factory=lambda: _NOTHING)
     exits: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: _NOTHING)
     seen: Mapping[int, float] = field(default_factory=lambda: _NOTHING)
@@ -322,12 +323,14 @@ def _give(state: RoomState, round_: Round, agent: str, world: World, now: float,
     nudge = round_.nudge == agent
     presence = world.of(state, agent)
     member = state.members.get(agent)
-    if isinstance(presence, Present):
+    if agent in world.paused and not isinstance(presence, Parked):
+        reason = world.paused[agent]
+    elif isinstance(presence, Present):
         leaving = _leaving_until(state, agent, presence, world)
         if leaving is not None and now < leaving:
             return Decision(wake_at=leaving)
         return Decision((_started(turn, round_.id, agent, 1, presence.incarnation, round_.mode, nudge),))
-    if isinstance(presence, Parked):
+    elif isinstance(presence, Parked):
         reason = f"{agent} is parked: {presence.reason}"
     elif world.unheard_of(member):
         reason = f"there is no agent {agent!r}; see: egghead agents list"
@@ -393,12 +396,14 @@ def _answer(state: RoomState, waiting: Waiting, world: World, now: float) -> Dec
         if now < until:
             return Decision(wake_at=until)
     away = frozenset(agent for agent in state.members if _gone(state, state.members[agent], world, now))
-    plan = plan_message(state, waiting, world.cards, world.corpus, world.policy, away)
+    plan = plan_message(state, waiting, world.cards, world.corpus, world.policy, away, frozenset(world.paused))
     return _planned(waiting.id, waiting.seq, plan)
 
 
 def _gone(state: RoomState, member: Member, world: World, now: float) -> bool:
     """True for an agent that will not be back soon: it is no candidate for a message that does not name it."""
+    if member.agent in world.paused:
+        return True
     presence = world.of(state, member.agent)
     if isinstance(presence, Absent):
         return (

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from egghead.agents.decisions import in_force
 from egghead.agents.record import authority_of, builtin_records, grants_of, record_ids
 from egghead.capabilities.denials import Denial, deny, deny_unknown_tool, deny_unreadable
 from egghead.capabilities.match import Authority, Request, could, inert_reason
@@ -53,9 +54,11 @@ class Result:
 class Monitor:
     """The two gates, for any agent. Holds nothing about an agent between calls: a revoked grant is gone at once."""
 
-    def __init__(self, ask: Ask, tools: Mapping[str, Tool] = TOOLS) -> None:
+    def __init__(self, ask: Ask, tools: Mapping[str, Tool] = TOOLS, hold: bool = False) -> None:
+        """`hold`: grants of medium and high risk count only when the roster has them as approved (`review_grants`)."""
         self.ask = ask
         self.tools = dict(tools)
+        self.hold = hold
 
     async def record_of(self, agent: str) -> Mapping[str, Any]:
         """The record that defines an agent now, a built-in when no record does. Raises Denied: fail closed."""
@@ -82,12 +85,21 @@ class Monitor:
     async def authority(self, agent: str) -> Authority:
         """What the agent holds at this moment. Raises Denied."""
         found = authority_of(await self.record_of(agent))
-        return Authority(agent, found.grants, found.sandbox)
+        return await self._approved(Authority(agent, found.grants, found.sandbox))
+
+    async def _approved(self, authority: Authority) -> Authority:
+        """What of it counts. Raises Denied when nobody can say: fail closed."""
+        if not self.hold:
+            return authority
+        try:
+            return in_force(authority, await self.ask("roster", "approved", agent=authority.agent))
+        except (Refusal, Unavailable) as gone:
+            raise Denied(deny_unreadable(authority.agent, f"which grants are approved is not known: {gone}")) from None
 
     async def menu(self, agent: str) -> dict[str, Any]:
         """The tools of which some input could pass, and why others cannot be used. Raises Denied."""
         record = await self.record_of(agent)
-        authority = authority_of(record)
+        authority = await self._approved(authority_of(record))
         grants, problems = grants_of(record)
         offered = [tool.to_dict() for tool in self.tools.values() if _offered(tool, authority)]
         notes = [

@@ -47,7 +47,9 @@ class Context:
         self.handover = {
             "bus": {"directory": stage.bus.directory, "credential": notice["credential"]},
             "settings": {"records_dir": str(stage.root), "config": {}},
+            "decisions": str(stage.root / "decisions"),
         }
+        (stage.root / "decisions").mkdir(exist_ok=True)
         self.is_ready = asyncio.Event()
         self.root, self._channel = socket.socketpair()
         self.root.setblocking(False)

@@ -120,9 +120,7 @@ def test_names_that_fit() -> None:
 
 def test_every_command_says_what_it_does() -> None:
     """The table has all commands of a room, each with a line of help."""
-    wanted_ = (
-        "join leave rooms list invite kick mute unmute whois handoff continue halt budget topic save drop search help"
-    )
+    wanted_ = "join leave rooms list invite kick mute unmute whois handoff continue halt budget topic save drop search usage help"
     assert set(TABLE) == set(wanted_.split())
     for name, command in TABLE.items():
         assert command.name == name and command.line and command.shown.startswith(f"/{name}")

@@ -26,6 +26,8 @@ from supervisor.zygote.launcher import modules_of
 KEY = new_keys().public
 NONCE = bytes(range(16))
 
+GIVEN = ("records", "bus", "lan", "status", "log", "usage", "roster")  # what a node gives its tree
+
 
 def permitted(rights: Rights, row: Row) -> list[bool]:
     """Whether each thing that a row names may be done."""
@@ -57,7 +59,7 @@ def test_what_no_row_names_is_allowed_to_nobody(level: str) -> None:
 
 def test_every_row_names_what_exists() -> None:
     """Targets of the table are processes of the tree, so a row cannot quietly name nothing."""
-    variables = dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp")
+    variables = dict.fromkeys(GIVEN, "/tmp")
     tree = load_tree(default_tree(), variables)
     names = {spec.id for _, spec in tree.workers()} | {f"{s.id}/*" for _, s in tree.supervisors() if s.dynamic}
     assert {row.what for row in TABLE if row.kind == "call"} <= names
@@ -66,7 +68,7 @@ def test_every_row_names_what_exists() -> None:
 
 def test_the_edge_runs_only_with_a_door() -> None:
     """Without server.bind nothing of the edge is started; with it all of it is."""
-    variables = dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp")
+    variables = dict.fromkeys(GIVEN, "/tmp")
     tree = load_tree(default_tree(), variables)
     without = {spec.id for _, spec in lan.fit(tree, None).workers()}
     with lan.listen("127.0.0.1", 0) as listener:
@@ -77,7 +79,7 @@ def test_the_edge_runs_only_with_a_door() -> None:
 
 def test_without_a_door_nothing_of_the_network_is_imported() -> None:
     """What the zygote loads without server.bind holds neither the processes of the edge nor the library of the beacon."""
-    tree = lan.fit(load_tree(default_tree(), dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp")), None)
+    tree = lan.fit(load_tree(default_tree(), dict.fromkeys(GIVEN, "/tmp")), None)
     code = (
         "import importlib, sys\n"
         f"for name in {modules_of(tree)!r}: importlib.import_module(name)\n"
@@ -90,7 +92,7 @@ def test_without_a_door_nothing_of_the_network_is_imported() -> None:
 
 def test_who_crashes_the_edge_does_not_stop_the_node() -> None:
     """A process of the edge that dies as often as it can be started stays within the restarts that its supervisor has."""
-    tree = load_tree(default_tree(), dict.fromkeys(("records", "bus", "lan", "status", "log"), "/tmp"))
+    tree = load_tree(default_tree(), dict.fromkeys(GIVEN, "/tmp"))
     edge = next(spec for _, spec in tree.supervisors() if spec.id == lan.EDGE)
     restarts = 0
     for child in edge.children:

@@ -47,6 +47,8 @@ class Librarian:
                 provider="local",
                 window=200_000,
                 max_output=1_000,
+                input_price=0.0,
+                output_price=0.0,
                 note="built in: finds and quotes notes, needs no key",
             ),
         )

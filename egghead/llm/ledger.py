@@ -1,0 +1,184 @@
+"""The account of every model call, on disk: one file a day, one line a call, in the directory of the process `llm`.
+
+Append-only, and each call has an id, so that nothing is counted twice. A call is written before its agent hears that it
+is over. Lines of a day that is over become sums, one small file; where both are there, the sums are right. When the disk
+is full the lines wait in memory (limits hold meanwhile) and are written later. What the figures mean is in `usage`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from egghead.llm.usage import Called, Figures, Key, Sums, count
+
+logger = logging.getLogger("egghead.llm")
+
+MOST_WAITING = 10_000  # lines kept in memory while the disk is full
+LINES, SUMS = ".jsonl", ".sums"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=False):
+    """A line of a day's file."""
+
+    id: str
+    at: str
+    agent: str
+    room: str
+    model: str
+    input: int = 0
+    output: int = 0
+    cached_read: int = 0
+    cached_write: int = 0
+    cost: float | None = None
+    cut: bool = False
+
+
+class Ledger:
+    """`directory` None: nothing is kept longer than this process. One writer; anybody in it may read."""
+
+    def __init__(self, directory: Path | None, now: Callable[[], datetime] = utc_now) -> None:
+        self._directory = directory
+        self._now = now
+        self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
+        self._kept: dict[str, Sums] = {}  # days of a ledger without a directory
+        self._torn = True  # the file may end in the middle of a line: our last life may have been cut there
+        self.day = self.today()
+        self.used: Sums = {}
+        self._begin()
+
+    def today(self) -> str:
+        """The day it is now, in UTC."""
+        return self._now().date().isoformat()
+
+    def turn(self) -> bool:
+        """Begin a new day if it is one: True when it is."""
+        if self.today() == self.day:
+            return False
+        if self._directory is None:
+            self._kept[self.day] = self.used
+        self.day, self.used, self._torn = self.today(), {}, True
+        self._begin()
+        return True
+
+    def add(self, call: Called) -> None:
+        """Count one call. It is in the file when this returns, or waits in memory until the disk takes it."""
+        self.turn()
+        count(self.used, call)
+        if self._directory is None:
+            return
+        self._waiting.append(msgspec.json.encode({k: getattr(call, k) for k in _Row.__struct_fields__}).decode() + "\n")
+        try:
+            self._write()
+        except OSError as error:
+            logger.error("usage is counted, but could not be written yet: %s", error)
+
+    def days(self, since: str | None = None) -> Iterator[tuple[str, dict[Key, Figures]]]:
+        """(day, sums) of every day that is known, the oldest first. Reads files."""
+        for day in self._days():
+            if since is None or day >= since:
+                yield day, self.used if day == self.day else self._read(day)
+
+    # -- files
+
+    def _begin(self) -> None:
+        """Read what this day has so far, and make sums of days that are over."""
+        if self._directory is None:
+            return
+        try:
+            for day in self._days():
+                if day < self.day:
+                    self._close(day)
+        except OSError as error:
+            logger.error("usage of earlier days stays as it is: %s", error)
+        self.used = self._read(self.day)
+
+    def _days(self) -> list[str]:
+        if self._directory is None:
+            return sorted({*self._kept, self.day})
+        names = [Path(name) for name in os.listdir(self._directory)] if self._directory.is_dir() else []
+        return sorted({*(path.stem for path in names if path.suffix in (LINES, SUMS)), self.day})
+
+    def _path(self, day: str, suffix: str) -> Path:
+        assert self._directory is not None
+        return self._directory / f"{day}{suffix}"
+
+    def _write(self) -> None:
+        """All that waits, in one piece. What was not written whole is written again behind a new line: the torn one has
+        no end and is no call."""
+        fd = os.open(self._path(self.day, LINES), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            torn = self._torn and size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            data = ("\n" * torn + "".join(self._waiting)).encode()
+            self._torn = True
+            if os.write(fd, data) < len(data):
+                os.ftruncate(fd, size)
+                raise OSError("the disk took only a part of it")
+            self._torn = False
+            self._waiting.clear()
+        finally:
+            os.close(fd)
+
+    def _read(self, day: str) -> Sums:
+        if self._directory is None:
+            return self._kept.get(day, {})
+        summed = self._summed(day)
+        if summed is not None:
+            return summed
+        found: Sums = {}
+        seen: set[str] = set()
+        with contextlib.suppress(FileNotFoundError), self._path(day, LINES).open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.DecodeError, ValueError):  # torn, or somebody's own: no call
+                    row = msgspec.json.decode(line, type=_Row)
+                    if row.id not in seen:
+                        seen.add(row.id)
+                        count(found, Called(**{k: getattr(row, k) for k in _Row.__struct_fields__}))
+        return found
+
+    def _summed(self, day: str) -> Sums | None:
+        """The sums of a day that is over, None when there are none that can be read."""
+        try:
+            return _sums(msgspec.json.decode(self._path(day, SUMS).read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, ValueError, TypeError, IndexError) as error:
+            logger.error("the sums of %s cannot be read, its lines are: %s", day, error)
+            return None
+
+    def _close(self, day: str) -> None:
+        """Lines of a day that is over become sums. Killed in between, both are there, and the sums win."""
+        lines, sums = self._path(day, LINES), self._path(day, SUMS)
+        if not lines.exists():
+            return
+        if self._summed(day) is None:
+            rows = [[*key, *_values(one)] for key, one in sorted(self._read(day).items())]
+            new = sums.with_suffix(".new")
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(msgspec.json.encode(rows))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(sums)
+        lines.unlink(missing_ok=True)
+
+
+def _values(one: Figures) -> list[Any]:
+    return [getattr(one, name) for name in Figures.__dataclass_fields__]
+
+
+def _sums(rows: Any) -> Sums:
+    return {(str(row[0]), str(row[1]), str(row[2])): Figures(*row[3:]) for row in rows}

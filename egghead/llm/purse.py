@@ -1,0 +1,74 @@
+"""Who may still spend today: the ledger, the limits of the configuration and of the agents' notes, and who is paused.
+
+A limit is looked at before each model call, so an agent that reaches one ends its turn with what it has said. Nothing
+here talks to anybody: `changed` is called when who is paused has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from egghead.llm.errors import LimitReached
+from egghead.llm.ledger import Ledger
+from egghead.llm.usage import BY, EVERYBODY, Called, Figures, Limits, grouped, paused, pauses, rows
+
+
+class Purse:
+    """`configured`: the `limits` of the configuration, for all agents together."""
+
+    def __init__(self, ledger: Ledger, configured: Any = None, changed: Callable[[], object] = lambda: None) -> None:
+        self.ledger = ledger
+        self.changed = changed
+        self._configured = Limits.of(configured)
+        self._limits: dict[str, Limits] = {EVERYBODY: self._configured}
+        self._titles: dict[str, str] = {}
+        self.paused: dict[str, str] = pauses(ledger.used, self._limits, {})
+
+    def learn(self, cards: Iterable[Mapping[str, Any]]) -> None:
+        """What the agents' notes say: `limits` of their cards."""
+        known = [card for card in cards if isinstance(card, Mapping) and card.get("id")]
+        self._titles = {str(card["id"]): str(card.get("title") or card["id"]) for card in known}
+        own = {str(card["id"]): Limits.of(card["limits"]) for card in known if card.get("limits")}
+        self._limits = {EVERYBODY: self._configured, **own}
+        self.look()
+
+    def look(self) -> None:
+        """Decide anew who is paused; a new day pauses nobody."""
+        self.ledger.turn()
+        now = pauses(self.ledger.used, self._limits, self._titles)
+        if now != self.paused:
+            self.paused = now
+            self.changed()
+
+    def check(self, agent: str) -> None:
+        """Raises LimitReached when this agent may not spend any more today."""
+        if self.ledger.turn():
+            self.look()
+        why = paused(self.paused, agent)
+        if why is not None:
+            raise LimitReached(why)
+
+    def add(self, call: Called) -> None:
+        """Count a call that has ended."""
+        self.ledger.add(call)
+        self.look()
+
+    def told(self) -> dict[str, Any]:
+        """`{day, paused: {agent or *: sentence}}`, for who puts it into practice."""
+        return {"day": self.ledger.day, "paused": dict(self.paused)}
+
+    def usage(self, by: str, since: str | None, only: Mapping[str, str]) -> dict[str, Any]:
+        """`{by, rows, total, today, paused}`. Reads files: not for the loop. Raises ValueError."""
+        if by not in BY:
+            raise ValueError(f"usage is shown by {', '.join(BY)}, not by {by!r}")
+        days = list(self.ledger.days(since))
+        found = grouped(days, by, only)
+        today = grouped([one for one in days if one[0] == self.ledger.day], "day", only)
+        return {
+            "by": by,
+            "rows": rows(found, by),
+            "total": sum(found.values(), Figures()).to_dict(),
+            "today": sum(today.values(), Figures()).to_dict(),
+            "paused": dict(self.paused),
+        }
