@@ -28,6 +28,9 @@ Hits = list[Hit]
 Entries = list[Entry]
 
 
+MAX_RIVALS = 100  # notes of one name: who has more of them does not link to them by it
+
+
 class Index(IndexFile):
     """What the notes say, by question. See `IndexFile` for opening; only `apply` writes."""
 
@@ -92,6 +95,16 @@ class Index(IndexFile):
                 (key_of(last), index_sql.BY_LAST, but),
             ).fetchone()
             return row is None
+
+    def rivals(self, id_: str, but: str = "") -> Sequence[str]:
+        """Ids of the notes, but the one at path `but`, that a link might mean by the names this id would have: their links may
+        lead elsewhere once there is a note of that id."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT n.id FROM names k JOIN notes n USING(note) WHERE k.key IN (?, ?) AND n.path <> ? ORDER BY 1 LIMIT ?",
+                (key_of(id_), key_of(id_.rpartition("/")[2]), but, MAX_RIVALS),
+            )
+            return [row[0] for row in rows]
 
     def skipped(self) -> Rows:
         """Files that are not notes although their name says so: `{path, error}`."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from records import filenames, formats, frontmatter, ids, renaming
-from records.errors import Exists, RecordError
+from records.errors import Exists, NotFound, RecordError
 from records.folder import PRIVATE, Folder
 from records.ids import key_of
-from records.markdown import clean, listed
+from records.markdown import clean, listed, revision_of
 from records.model import Record
 from records.relink import retarget_value
 from records.renaming import Renaming
@@ -40,13 +40,16 @@ class Moves:
         self._writer = writer
 
     def rename(
-        self, old: str, new: str, linkers: Mapping[str, set[str]] | None = None, *, short: bool = True
-    ) -> Renamed:
+        self, old: str, new: str, linkers: Mapping[str, set[str]] | None = None, *, short: bool = True,
+        rivals: Mapping[str, Mapping[str, set[str]]] | None = None,
+    ) -> Renamed:  # fmt: skip
         """Move a note to another id and rewrite the links to it. Raises NotFound, Exists, InvalidId, ReadOnly.
 
         `linkers`: path of each note that links to it -> its link targets that mean this note, as the index resolved
         them. None: every file is read and a target that spells the old id or its unique last part is taken. `short`:
         a link that named only the last part may do so again (the new last part is unique).
+        `rivals`: id of another note -> its linkers that would mean the new id as well or instead; they name it by its whole id
+        from now on.
         """
         with self._writer.changing():
             path = self._folder.path_of(old)
@@ -54,24 +57,51 @@ class Moves:
             if self._folder.has(new):
                 raise Exists(f"a note {new!r} exists; choose another id")
             record = self._folder.read(path)
-            if record.id != ids.id_of(path) and record.id == old:
-                return self._reclaim(path, old, new, linkers)
+            stays = record.id != ids.id_of(path) and record.id == old
             target = new + os.path.splitext(path)[1]
-            if os.path.lexists(self._folder.root / target) and not is_same(
-                self._folder.root / path, self._folder.root / target
+            if (
+                not stays
+                and os.path.lexists(self._folder.root / target)
+                and not is_same(self._folder.root / path, self._folder.root / target)
             ):
                 raise Exists(f"the file {target!r} exists; choose another id")
-            if linkers is None:
-                linkers = self._find_linkers(old, path)
-            data, info = self._folder.read_bytes(path)
-            linkers = _lost(linkers, self._folder.parse(target, data, info), path)
-            intent = Renaming(path, target, new, short, record.revision, {k: sorted(v) for k, v in linkers.items()})
+            # Before the move: a link that is spelled out early leads where it led, also when we are killed here.
+            spelled, failed = self._spell_out(rivals or {})
+            done = (
+                self._reclaim(path, old, new, linkers) if stays else self._moved(path, target, old, new, linkers, short)
+            )
+            spelled = {done.record.path if other == path else other for other in spelled}
+            return Renamed(
+                done.record, tuple(sorted({*spelled, *done.rewritten})), tuple(sorted({*failed, *done.failed}))
+            )
+
+    def _moved(
+        self, path: str, target: str, old: str, new: str, linkers: Mapping[str, set[str]] | None, short: bool
+    ) -> Renamed:
+        if linkers is None:
+            linkers = self._find_linkers(old, path)
+        data, info = self._folder.read_bytes(path)
+        linkers = _lost(linkers, self._folder.parse(target, data, info), path)
+        intent = Renaming(path, target, new, short, revision_of(data), {k: sorted(v) for k, v in linkers.items()})
+        try:
+            with renaming.begun(self._folder.root / PRIVATE, intent):
+                self._writer.move(self._folder.root / path, self._folder.root / target, path)
+                return self._finish(intent)
+        except OSError as error:
+            raise self._folder.refused(error, path) from error
+
+    def _spell_out(self, rivals: Mapping[str, Mapping[str, set[str]]]) -> tuple[set[str], set[str]]:
+        spelled: set[str] = set()
+        failed: set[str] = set()
+        for rival, linkers in rivals.items():
             try:
-                with renaming.begun(self._folder.root / PRIVATE, intent):
-                    self._writer.move(self._folder.root / path, self._folder.root / target, path)
-                    return self._finish(intent)
-            except OSError as error:
-                raise self._folder.refused(error, path) from error
+                path = self._folder.path_of(rival)
+            except NotFound:
+                continue  # gone since the index saw it: what meant it means nothing any more
+            done, refused = self._retarget(linkers, path, path, rival, False)
+            spelled.update(done)
+            failed.update(refused)
+        return spelled, failed
 
     def recover(self) -> Renamed | None:
         """What a killed process left undone: the links of a half rename are rewritten, unfinished files go. Raises ReadOnly."""

@@ -16,7 +16,9 @@ from typing import Any
 
 from records.catalog import Catalog, Entry
 from records.errors import IndexBroken, NotFound, ReadOnly, Unreadable
+from records.ids import key_of
 from records.index import Index
+from records.markdown import clean, listed
 from records.model import Change, FileStat, Hit, Record
 from records.store import PRIVATE, Store
 
@@ -190,7 +192,8 @@ class Notes:
             linkers_of(self.index.backlinks(old, own=True)),
             self.index.is_free(new.rpartition("/")[2], path),
         )
-        done = self.store.rename(old, new, linkers, short=short)
+        found = {id_: endangered(self.index.backlinks(id_, own=True), id_, new) for id_ in self.index.rivals(new, path)}
+        done = self.store.rename(old, new, linkers, short=short, rivals=found)
         for linker in done.rewritten:
             if linker != done.record.path:
                 self._apply([self.store.read(linker)], [])
@@ -271,6 +274,16 @@ def linkers_of(backlinks: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
     for link in backlinks:
         linkers.setdefault(link["path"], set()).add(link["target"])
     return linkers
+
+
+def endangered(backlinks: Iterable[Mapping[str, Any]], id_: str, new: str) -> dict[str, set[str]]:
+    """Of the links that mean the note `id_`: the linkers of those that would mean a note with the id `new` too, or instead."""
+    name = "/" + key_of(new)
+    return linkers_of(
+        link for link in backlinks
+        if (target := clean(listed(link["target"]))) != id_ and name.endswith("/" + key_of(target).rpartition("/")[2])
+        and (link["kind"] == "markdown" or name.endswith("/" + key_of(target)))
+    )  # fmt: skip
 
 
 def differences(store: Store, entries: Iterable[Entry]) -> list[str]:

@@ -149,10 +149,11 @@ class Store(Folder):
         return self._trash.ids()
 
     def rename(
-        self, old: str, new: str, linkers: Mapping[str, set[str]] | None = None, *, short: bool = True
-    ) -> Renamed:
+        self, old: str, new: str, linkers: Mapping[str, set[str]] | None = None, *, short: bool = True,
+        rivals: Mapping[str, Mapping[str, set[str]]] | None = None,
+    ) -> Renamed:  # fmt: skip
         """As `Moves.rename`. Raises NotFound, Exists, InvalidId, ReadOnly."""
-        return self._moves.rename(old, new, linkers, short=short)
+        return self._moves.rename(old, new, linkers, short=short, rivals=rivals)
 
     def recover(self) -> Renamed | None:
         """What a killed process left undone: the links of a half rename are rewritten, unfinished files go. Raises ReadOnly."""

@@ -112,6 +112,7 @@ class IndexServer:
             "faults": self.faults,
             "paths": self.paths,
             "free": self.free,
+            "rivals": self.rivals,
             "apply": self.apply,
             "known": self.known,
             "complete": self.complete,
@@ -173,6 +174,10 @@ class IndexServer:
     async def free(self, call: Call, last: str, path: str = "") -> bool:
         """Whether no note but the one at `path` has this last part of its id."""
         return await self._ask(lambda index: index.is_free(last, path))
+
+    async def rivals(self, call: Call, id: str, path: str = "") -> Any:
+        """Ids of notes, but the one at `path`, whose links may lead elsewhere once there is a note of this id."""
+        return await self._ask(lambda index: index.rivals(id, path))
 
     async def apply(self, call: Call, upserts: Any = (), removals: Any = ()) -> int:
         """Number of rows touched. Only `store` may."""

@@ -22,7 +22,7 @@ from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
-from records.notes import differences, linkers_of, seldom_collected
+from records.notes import differences, endangered, linkers_of, seldom_collected
 from records.store import Store, owners
 from records.watch import Watcher, Watching
 
@@ -311,7 +311,8 @@ class StoreServer:
         async with self._changing() as files:
             path = await files(lambda: self.store.path_of(old))
             short = await self._short(new, path)
-            done = await files(lambda: self.store.rename(old, new, linkers, short=short))
+            rivals = await self._rivals(new, path)
+            done = await files(lambda: self.store.rename(old, new, linkers, short=short, rivals=rivals))
             step, record = await files(lambda: self.keeper.wrote(done.record, "renamed", path))
             rewritten = [linker for linker in done.rewritten if linker != record.path]
             others = await files(lambda: self.keeper.step(rewritten))
@@ -357,6 +358,14 @@ class StoreServer:
         except IpcError:
             return None
         return found
+
+    async def _rivals(self, new: str, path: str) -> dict[str, dict[str, set[str]]]:
+        try:
+            found = await self._peer.call("index", "rivals", id=new, path=path, timeout=5.0)
+        except IpcError:
+            return {}  # without the index nobody knows what the links mean
+        links = {id_: await self._backlinks(id_, own=True) for id_ in found}
+        return {id_: endangered(rows or (), id_, new) for id_, rows in links.items()}
 
     async def _short(self, new: str, path: str) -> bool:
         try:

@@ -309,3 +309,20 @@ def test_a_name_with_a_bracket_is_refused_and_nothing_moves(tmp_path: Path) -> N
             with pytest.raises(RecordError):
                 notes.rename("old", name)
         assert (tmp_path / "l.md").read_text() == "[[old]]\n" and (tmp_path / "old.md").exists()
+
+
+@pytest.mark.parametrize("new", ["a/bar", "bar", "a/Nick", "a/the title"])
+def test_a_rename_takes_no_link_away_from_another_note(tmp_path: Path, new: str) -> None:
+    """A link that would mean the renamed note from now on, or two notes, is spelled out; it leads where it led."""
+    make(tmp_path, {
+        "a/foo.md": "[[bar]]\n", "b/bar.md": "---\naliases: [Nick]\ntitle: The title\n---\nme: [[bar]]\n",
+        "l.md": "---\nup: '[[bar]]'\n---\n[[bar]] [[bar#H|x]] [x](bar.md) [[foo]] [[Nick]] [[The title]] `[[bar]]`\n",
+    })  # fmt: skip
+    with Notes(tmp_path) as notes:
+        before = [link["id"] for id_ in ("l", "a/foo", "b/bar") for link in notes.index.links(id_)]
+        done = notes.rename("a/foo", new)
+        after = [link["id"] for id_ in ("l", new, "b/bar") for link in notes.index.links(id_)]
+        assert list(dict.fromkeys(after)) == list(dict.fromkeys(new if id_ == "a/foo" else id_ for id_ in before))
+        assert "l.md" in done["rewritten"] and done["failed"] == []
+        assert notes.index.unresolved() == [] and notes.verify() == []
+        assert (tmp_path / "l.md").read_text().endswith("`[[bar]]`\n")

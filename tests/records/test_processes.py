@@ -94,6 +94,22 @@ async def test_a_write_that_changes_nothing_is_no_change(empty: Path) -> None:
         assert (await node.store("get", id="n"))["meta"]["k"] == 2
 
 
+async def test_a_rename_tells_of_every_note_it_changed_once(empty: Path) -> None:
+    """Of the note, of those whose links follow it, and of those whose links it would have taken from another."""
+    for path, text in {"a/foo.md": "x", "b/bar.md": "y", "l.md": "[[bar]]", "m.md": "[[foo]]"}.items():
+        (empty / path).parent.mkdir(exist_ok=True)
+        (empty / path).write_text(text)
+    async with running_node(empty) as node:
+        events = await node.user.subscribe("records/changed/")
+        done = await node.store("rename", old="a/foo", new="a/bar")
+        assert (done["rewritten"], done["failed"]) == (["l.md", "m.md"], [])
+        seen = await changes(events, 3)
+        assert sorted((event["kind"], event["id"]) for event in seen) == [
+            ("renamed", "a/bar"), ("updated", "l"), ("updated", "m"),
+        ]  # fmt: skip
+        assert [link["id"] for name in "lm" for link in await node.index("links", id=name)] == ["b/bar", "a/bar"]
+
+
 async def test_an_editor_s_write_is_searchable_within_200_ms(foam: Path) -> None:
     """Writes by other programs appear without being asked for, and leave again when the file goes."""
     async with running_node(foam) as node:
