@@ -22,7 +22,7 @@ class Limits:
     backoff: float = 0.5
     longest_pause: float = 30.0
     connect_timeout: float = 10.0
-    first_byte_timeout: float = 120.0
+    first_byte_timeout: float = 300.0  # a large model on one's own machine reads a long prompt for minutes
     idle_timeout: float = 120.0
 
     @classmethod
