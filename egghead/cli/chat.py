@@ -204,6 +204,7 @@ class TerminalPrinter(Printer):
         super().__init__()
         self.open: str | None = None  # the turn whose text is on the screen
         self.shown: dict[str, str] = {}
+        self.afresh: set[str] = set()  # who has handed off meanwhile: that is why it is asked again
         self.looked: dict[str, int] = {}  # who is looking things up -> how many read-only calls so far
 
     def put(self, text: str = "", nl: bool = True, err: bool = False) -> None:
@@ -240,8 +241,11 @@ class TerminalPrinter(Printer):
             self._aside(f"* {entry['by'].removeprefix('agents/')} {entry.get('summary') or entry['tool']}")
         elif kind == "turn_started" and entry["attempt"] > 1:
             self.shown.pop(entry["turn"], None)
-            self._aside(f"— {entry['agent']} died in the middle of this; asking again")
+            if entry["agent"] not in self.afresh:
+                self._aside(f"— {entry['agent']} died in the middle of this; asking again")
         else:
+            if kind == "handoff_started":
+                self.afresh.add(entry["agent"])
             self._tell(entry)
 
     def _tell(self, entry: dict[str, Any]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.cast import Play, agent_note, cast
 from tests.e2e.node import until
-from tests.llm.double import Asked, Double, Reply, Tokens, Use
+from tests.llm.double import Asked, Double, Gate, Overflow, Reply, Status, Tokens, Use, Wait
 
 MANY = int(os.environ.get("EGGHEAD_HANDOFFS", "3"))  # more than three wait for the supervisor's minute
 NOTE = "You are about to begin anew"
@@ -76,3 +79,80 @@ def test_a_full_context_begins_anew_with_its_note(short_dir: Path) -> None:
         done = play.node.home.run("agents", "handoff", "scout")
         assert done.returncode == 0 and "is back" in done.stdout, done
         assert len(back(play, 2)) == 2 and double.faults == []
+
+
+def test_a_kill_over_the_note_and_an_overflow_without_one(short_dir: Path) -> None:
+    """Killed while the model writes the note, scout's next life finishes the same handoff. Sage's conversation does not
+    fit in mid-turn and the model cannot write the note: it is extracted, the turn is answered, its write happened once."""
+    gate = Gate()
+
+    def script(asked: Asked) -> Reply:
+        if asked.agent == "scout":
+            if is_note(asked):
+                return (
+                    ["### Goal\n", Wait(gate), "Find the fern."]
+                    if not gate.reached.is_set()
+                    else "### Goal\nFind the fern."
+                )
+            return "Looking."
+        if is_note(asked):
+            return [Status(400)]
+        if not asked.results:
+            return [Use("create_record", {"title": "Report", "body": "r" * 3_000})]
+        return [Overflow()] if "hand-off note from before" not in asked.system else "The report is written."
+
+    agents = {**scout(short_dir), "sage": "anthropic/double"}
+    agent_note(short_dir / "notes", "sage", "anthropic/double", context_window=8_000)
+    with Double(script) as double, cast(short_dir, double, agents) as play:
+        play.say("@scout find the fern")
+        assert "asked" in play.node.home.ok("chat", "default", "/handoff scout")
+        assert gate.reached.wait(20)
+        pid = play.node.kill("agents/scout")
+        play.node.healed("agents/scout", pid)
+        gate.open()
+        [over] = back(play)
+        assert [e["attempt"] for e in kinds(play, "handoff_started")] == [1, 2] and over["outcome"] == "back"
+        assert len(kinds(play, "handoff")) == 1
+        record = play.node.home.json("records", "show", over["record"])
+        assert "Find the fern." in record["body"] and "> @scout find the fern" in record["body"]
+        entries = play.say("@sage write the report " + "x" * 20_000)
+        [answer] = [e for e in entries if e["kind"] == "message" and e.get("turn")]
+        assert answer["text"] == "The report is written."
+        assert [e["attempt"] for e in entries if e["kind"] == "turn_started"] == [1, 2]
+        assert [e["tool"] for e in entries if e["kind"] == "tool_started"] == ["create_record"]
+        assert [p.name for p in play.records.glob("report*.md")] == ["report.md"]
+        [_, extracted] = back(play, 2)
+        body = play.node.home.json("records", "show", extracted["record"])["body"]
+        assert "extracted by the program" in body and "r" * 3_000 in body and "x" * 20_000 in body
+
+
+@pytest.mark.timeout(120 + 40 * MANY)
+def test_several_in_a_row(short_dir: Path) -> None:
+    """As many handoffs as are asked for: nobody is parked, the first fact is known at the end, and each trail is there."""
+
+    def script(asked: Asked) -> Reply:
+        shown = asked.system + str(asked.messages)
+        known = re.search(r"the word is (\w+)", shown)
+        if is_note(asked):
+            return f"### Goal\n{known[0] if known else 'nobody knows'}"
+        if "which word" in asked.last:
+            return known[1] if known else "nobody knows"
+        return ["Noted.", Tokens(900 if "talk" in asked.last else 7_500, 10)]
+
+    with Double(script) as double, cast(short_dir, double, scout(short_dir, context_window=10_000)) as play:
+        play.say("@scout the word is gamboge")
+        for number in range(1, MANY + 1):
+            back(play, number, timeout=90)
+            play.say(f"@scout talk {number} " + "x" * 3_000)
+            if number < MANY:
+                play.say(f"@scout fact {number}")
+        [answer] = [e for e in play.say("@scout which word?") if e["kind"] == "message" and e.get("turn")]
+        assert answer["text"] == "gamboge"
+        assert "gamboge" not in str(double.of("scout")[-1].messages) or MANY < 3
+        process = play.node.processes()["agents/scout"]
+        assert process["state"] == "running" and process["last_exit"]["planned"]
+        records = [play.node.home.json("records", "show", e["record"])["body"] for e in kinds(play, "handoff")]
+        assert len(records) == MANY and all("the word is gamboge" in body.partition("## Trail")[0] for body in records)
+        for number in range(1, MANY):
+            assert sum(f"> @scout talk {number} x" in body for body in records) == 1
+        assert not kinds(play, "parked") and double.faults == []
