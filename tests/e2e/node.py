@@ -177,6 +177,23 @@ class Node:
         return code
 
 
+def memory_has(pid: int, wanted: bytes) -> bool:
+    """Whether `wanted` stands in the writable memory of a process."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            places, mode = line.split()[:2]
+            if not mode.startswith("rw"):
+                continue
+            start, end = (int(place, 16) for place in places.split("-"))
+            try:
+                memory.seek(start)
+                if wanted in memory.read(end - start):
+                    return True
+            except (OSError, ValueError, OverflowError):
+                continue
+    return False
+
+
 def gone(processes: list[psutil.Process], timeout: float = 5.0) -> None:
     """Fails when one of `processes` is still alive after `timeout` seconds."""
     _, alive = psutil.wait_procs(processes, timeout=timeout)

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.node import Home, serving
+from tests.e2e.node import Home, memory_has, serving
 
 KEY = "sk-7d1b4c0a9f6e42f08b35"
-
-
-def memory_has(pid: int, wanted: bytes) -> bool:
-    """Whether `wanted` stands in the writable memory of a process."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
-        for line in maps:
-            places, mode = line.split()[:2]
-            if not mode.startswith("rw"):
-                continue
-            start, end = (int(place, 16) for place in places.split("-"))
-            try:
-                memory.seek(start)
-                if wanted in memory.read(end - start):
-                    return True
-            except (OSError, ValueError, OverflowError):
-                continue
-    return False
 
 
 def test_a_key_is_known_to_llm_alone(home: Home, foam: Path) -> None:
     """The key is in the memory of `llm`; not in that of an agent, a room or the tools, not in a log or `config view`."""
     config = home.path / "config.yml"
-    config.write_text("llm: [{provider: openai, api_key: '{env:MY_KEY}'}]\n")
+    # With a key and no default_model the agents would ask that provider.
+    config.write_text("default_model: local/librarian\nllm: [{provider: openai, api_key: '{env:MY_KEY}'}]\n")
     home.env |= {"MY_KEY": KEY, "EGGHEAD_CONFIG": str(config)}
     with serving(home, foam) as node:
         processes = {name: p["pid"] for name, p in node.processes().items()}

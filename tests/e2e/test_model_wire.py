@@ -9,24 +9,8 @@ import psutil
 import pytest
 
 from tests.e2e.cast import cast
+from tests.e2e.node import memory_has
 from tests.llm.double import KEY, PASS, Break, Double, Status, Think, Tokens, Use
-
-
-def readable(pid: int) -> bytes:
-    """The private memory of a process, as far as it can be read."""
-    found = bytearray()
-    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            span, rights = line.split()[:2]
-            if not rights.startswith("rw"):
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            try:
-                memory.seek(start)
-                found += memory.read(end - start)
-            except (OSError, OverflowError):
-                continue  # [vvar] and the like
-    return bytes(found)
 
 
 @pytest.mark.parametrize("wire", ["anthropic", "openai"])
@@ -56,12 +40,8 @@ def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
         assert len(second.results) == 2 and double.faults == []
         node_log = play.node.home.ok("logs", "-n", "1000")
         assert "tokens in" in node_log
-        holders = {
-            name
-            for name, process in play.node.processes().items()
-            if process["pid"] and KEY.encode() in readable(process["pid"])
-        }
-        assert holders == {"llm"}
+        pids = {name: process["pid"] for name, process in play.node.processes().items() if process["pid"]}
+        assert {name for name, pid in pids.items() if memory_has(pid, KEY.encode())} == {"llm"}
         secret_free = [json.dumps(play.log()), node_log, play.node.stderr(), play.home.ok("config", "view")]
         for process in psutil.Process(play.node.pid).children(recursive=True):
             secret_free += [" ".join(process.cmdline()), str(process.environ())]
