@@ -74,8 +74,8 @@ def _place(root: Path) -> Path:
 class _Told:
     """What `store` told in one call, and what became of it."""
 
-    upserts: Any
-    removals: Any
+    upserts: list[Any]
+    removals: list[str]
     done: bool = False
     touched: int = 0
     error: Exception | None = None
@@ -182,7 +182,7 @@ class IndexServer:
     async def apply(self, call: Call, upserts: Any = (), removals: Any = ()) -> int:
         """Number of rows touched. Only `store` may."""
         _only_store(call)
-        told = _Told(upserts, removals)
+        told = _Told(list(upserts), list(removals))
         self._told.append(told)
         return await self._run(self._write, lambda: self._apply(told))
 

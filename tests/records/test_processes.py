@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from ipc import RemoteError
+from ipc.errors import IpcError
 from ipc.events import Subscription
+from records.markdown import parse_markdown
+from records.rows import Row, row_of
 from tests.records.node import Node, running_node
 
 
@@ -151,6 +154,31 @@ async def test_without_the_index_a_write_stands_and_is_told_later(empty: Path) -
         await node.start("index")
         await until(node, "dark", ["lonely"])
         assert (await node.store("faults"))["behind"] == 0
+
+
+async def test_what_waits_for_the_index_together_fails_together_and_nothing_else(empty: Path) -> None:
+    """Of changes told at once each is in the index when its call returns; a spoiled one takes only what it shared a
+    transaction with, and none of what came before or comes after."""
+    rows = [row_of(parse_markdown(f"word{n}".encode(), f"n{n}.md")) for n in range(60)]
+    spoiled = rows[0]._replace(note=())
+    async with running_node(empty) as node:
+        peer = node.running["store"].service.peer
+
+        async def tell(*upserts: Row) -> bool:
+            try:
+                assert await peer.call("index", "apply", upserts=upserts, removals=[], timeout=20) == len(upserts)
+            except IpcError:
+                return False
+            assert upserts[0].stem in await node.found(f"word{upserts[0].path[1:-3]} ")
+            return True
+
+        assert all(await asyncio.gather(*map(tell, rows[:20])))
+        told = await asyncio.gather(*map(tell, rows[20:30]), tell(spoiled), *map(tell, rows[30:50]))
+        assert not told[10]
+        assert all(await asyncio.gather(*map(tell, rows[50:])))
+        taken = [row.stem for row, done in zip([*rows[20:30], spoiled, *rows[30:50]], told, strict=True) if done]
+        expected = {row.stem for row in (*rows[:20], *rows[50:])} | set(taken)
+        assert {row["id"] for row in await node.index("list", limit=None)} == expected
 
 
 async def test_errors_arrive_typed(empty: Path) -> None:
