@@ -198,14 +198,21 @@ _HEBREW_HEAD = "והבלמשכ"
 _HEBREW_TAIL = ("ים", "ות", "יות", "יה", "ה", "ת", "י")
 
 
-def _by_length(endings: list[str]) -> dict[int, frozenset[str]]:
-    table: dict[int, set[str]] = {}
+_Ends = dict[str, tuple[tuple[int, frozenset[str]], ...]]
+
+
+def _by_last(endings: list[str]) -> _Ends:
+    """Last letter -> (length, endings) of those that end with it, long ones first."""
+    table: dict[str, dict[int, set[str]]] = {}
     for ending in endings:
-        table.setdefault(len(ending), set()).add(ending)
-    return {size: frozenset(table[size]) for size in sorted(table, reverse=True)}
+        table.setdefault(ending[-1], {}).setdefault(len(ending), set()).add(ending)
+    return {
+        last: tuple((size, frozenset(some[size])) for size in sorted(some, reverse=True))
+        for last, some in table.items()
+    }
 
 
-_LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS = map(_by_length, (_LATIN, _CYRILLIC, _GREEK, _DEVANAGARI))
+_LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS = map(_by_last, (_LATIN, _CYRILLIC, _GREEK, _DEVANAGARI))
 
 
 def stem(word: str) -> str:
@@ -242,10 +249,11 @@ def _stem_ethiopic(word: str) -> str:
     return word[:-1] + chr(last - last % 8 + 5) if 0x1200 <= last <= 0x1357 else word
 
 
-def _strip(word: str, endings: dict[int, frozenset[str]], least: int, rounds: int) -> str:
+def _strip(word: str, endings: _Ends, least: int, rounds: int) -> str:
     for _ in range(rounds):
-        for size, known in endings.items():
-            if len(word) - size >= least and word[-size:] in known:
+        most = len(word) - least
+        for size, known in endings.get(word[-1], ()):
+            if size <= most and word[-size:] in known:
                 word = word[:-size]
                 break
         else:
