@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# One example may wait for a processor that others use; the timeout of the test bounds them all.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 FOAM = Path(__file__).parent / "samples" / "foam" / "notes"
 
