@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from egghead.agents.conversation import Message, messages
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import LEAST, Message, Session, fold, messages
+from egghead.agents.session import LEAST, Session, fold
 
 ASSUMED = 32_000  # tokens of a window that nobody knows, for cutting; it triggers nothing
 SHARE = 0.5  # of what triggers a handoff: what the next life may begin with

@@ -9,9 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from egghead.agents.conversation import Message, messages
 from egghead.agents.handoff import PER_TOKEN, estimate_messages
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import Line, Message, Session, Used, messages
+from egghead.agents.session import Line, Session, Used
 from egghead.agents.turn import describe
 from egghead.tools.results import capped
 

@@ -71,9 +71,10 @@ def _name(title: str) -> str:
 
 
 def context_part(session: Session, window: int | None) -> str:
-    if not session.context or not window:
-        return ""
-    return f"You have used about {session.context * 100 // window} % of your context of {window} tokens."
+    """How full the context is, in tens: a figure that is another in every turn would spoil the provider's cache of all
+    that comes behind it."""
+    tens = session.context * 10 // window if window else 0
+    return f"You have used about {tens * 10} % of your context of {window} tokens." if tens else ""
 
 
 def system_prompt(

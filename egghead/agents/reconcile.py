@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from egghead.agents.record import AgentSpec, unusable
-from egghead.rooms.fold import RoomState
 from egghead.rooms.names import agent_of_room
+from egghead.rooms.state import RoomState
 
 RUNNING, RESTARTING, PARKED, TERMINATED, FAILED = "running", "restarting", "parked", "terminated", "failed"
 

@@ -18,9 +18,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from egghead.agents.conversation import messages
 from egghead.agents.handoff import full, left_over, percent, worth_it
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import OpenTurn, Session, call_id, messages
+from egghead.agents.session import OpenTurn, Session, call_id
 from egghead.tools.results import capped
 
 logger = logging.getLogger("egghead.agents")

@@ -16,8 +16,9 @@ from egghead.client.commands import Desk, choose
 from egghead.client.connection import Client, sentence
 from egghead.client.follow import RoomReplaced, follow
 from egghead.errors import EggheadError, ExitCode
-from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.fold import fold
 from egghead.rooms.names import agent_of
+from egghead.rooms.state import RoomState, empty
 from egghead.rooms.ulid import ulid
 from ipc import IpcError
 

@@ -10,7 +10,8 @@ from egghead.client.connection import Client
 from egghead.client.follow import Tail, append_reliably, catch_up, follow
 from egghead.errors import EggheadError, ExitCode
 from egghead.rooms.entries import new_id
-from egghead.rooms.fold import empty, fold
+from egghead.rooms.fold import fold
+from egghead.rooms.state import empty
 
 
 async def spoken_in(client: Client, agent: str) -> list[str]:

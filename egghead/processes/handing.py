@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from egghead.agents import note as notes
+from egghead.agents.conversation import messages
 from egghead.agents.handoff import Budget, left_over
 from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import Handing, Session, messages
+from egghead.agents.session import Handing, Session
 from egghead.agents.trail import Trail
 from egghead.agents.turn import Menu, ModelFailed, WindowFull
 from egghead.client.follow import AWAY, Backoff

@@ -19,8 +19,9 @@ import msgspec
 from egghead.client.follow import PAGE, append_reliably
 from egghead.processes.common import Service, run
 from egghead.processes.room import rooms_directory
-from egghead.rooms.fold import RoomState, empty, fold_all
+from egghead.rooms.fold import fold_all
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
+from egghead.rooms.state import RoomState, empty
 from egghead.rooms.transcript import Line, line_of, merged, parse, render, restored, speakers
 from ipc import Call, IpcError, Refused, RemoteError, shielded
 from supervisor.aio import ControlError

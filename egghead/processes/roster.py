@@ -39,8 +39,9 @@ from egghead.agents.record import AgentSpec, difference, roll
 from egghead.agents.steward import Steward
 from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
 from egghead.processes.common import Service, run
-from egghead.rooms.fold import RoomState, empty, fold_all
+from egghead.rooms.fold import fold_all
 from egghead.rooms.names import agent_of
+from egghead.rooms.state import RoomState, empty
 from ipc import Call, IpcError, RemoteError
 from supervisor.aio import ControlError, Down, Up
 

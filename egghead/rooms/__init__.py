@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from egghead.rooms.decide import Decision, World, decide
     from egghead.rooms.entries import EntryError, validate
-    from egghead.rooms.fold import RoomState, empty, fold
+    from egghead.rooms.fold import fold
     from egghead.rooms.names import RoomNameError, check_room
+    from egghead.rooms.state import RoomState, empty
     from egghead.rooms.ulid import ulid
 
 _HOMES = {
@@ -23,8 +24,8 @@ _HOMES = {
     "decide": "decide",
     "EntryError": "entries",
     "validate": "entries",
-    "RoomState": "fold",
-    "empty": "fold",
+    "RoomState": "state",
+    "empty": "state",
     "fold": "fold",
     "RoomNameError": "names",
     "check_room": "names",

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from egghead.rooms.addressing import Addressed, mentions
-from egghead.rooms.fold import RoomState, Waiting
 from egghead.rooms.names import DIRECT_PREFIX
 from egghead.rooms.relevance import Corpus
+from egghead.rooms.state import RoomState, Waiting
 
 # What having just spoken adds to the score: the last agent, the one before, ... Texts score 0.05 to 0.6 in practice,
 # so a clear topic wins over a recent speaker, and "and why?" goes to the last one alone.

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from egghead.rooms.decide import Proposed, World, decide
-from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.fold import fold
+from egghead.rooms.state import RoomState, empty
 
 logger = logging.getLogger("egghead.rooms.driver")
 

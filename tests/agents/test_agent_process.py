@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from egghead.agents.session import UNKNOWN
+from egghead.agents.conversation import UNKNOWN
 from ipc import RemoteError
 from tests.agents.stage import TURN, Stage, stage, stop, text, until_true, use
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egghead.agents import note
+from egghead.agents.conversation import messages
 from egghead.agents.handoff import (
     PER_TOKEN,
     Budget,
@@ -23,7 +24,7 @@ from egghead.agents.handoff import (
     worth_it,
 )
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import BACKFILL, LEAST, Line, Session, Used, call_id, fold, messages
+from egghead.agents.session import BACKFILL, LEAST, Line, Session, Used, call_id, fold
 from egghead.agents.trail import PIECE, Trail, fenced
 from tests.agents.logs import Log
 

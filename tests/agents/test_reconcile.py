@@ -28,8 +28,9 @@ from egghead.agents.reconcile import (
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Session, fold
 from egghead.rooms.entries import validate
-from egghead.rooms.fold import empty, fold_all
 from egghead.rooms.fold import fold as fold_room
+from egghead.rooms.fold import fold_all
+from egghead.rooms.state import empty
 from tests.agents.logs import Log
 
 

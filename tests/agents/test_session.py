@@ -9,21 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egghead.agents.session import (
-    BACKFILL,
-    EARLIER,
-    MAX_RESULTS,
-    MAX_SAID,
-    UNKNOWN,
-    YOUR_TURN,
-    Line,
-    Session,
-    Used,
-    call_id,
-    fold,
-    messages,
-    spoken,
-)
+from egghead.agents.conversation import UNKNOWN, YOUR_TURN, messages
+from egghead.agents.session import BACKFILL, EARLIER, MAX_RESULTS, MAX_SAID, Line, Session, Used, call_id, fold, spoken
 from tests.agents.logs import Log
 
 

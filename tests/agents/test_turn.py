@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from egghead.agents.conversation import messages
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import OpenTurn, Session, call_id, fold, messages
+from egghead.agents.session import OpenTurn, Session, call_id, fold
 from egghead.agents.turn import (
     CONCLUDE,
     MAX_CONCURRENT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from egghead.rooms.fold import empty, fold_all
+from egghead.rooms.fold import fold_all
+from egghead.rooms.state import empty
 from egghead.rooms.transcript import parse
 
 Entry = dict[str, Any]

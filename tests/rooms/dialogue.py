@@ -8,8 +8,9 @@ from typing import Any
 
 from egghead.rooms.activation import Card
 from egghead.rooms.decide import Absent, Parked, Presence, Present, World, decide
-from egghead.rooms.fold import RoomState, Turn, empty, fold
+from egghead.rooms.fold import fold
 from egghead.rooms.relevance import Corpus
+from egghead.rooms.state import RoomState, Turn, empty
 
 AGENTS: dict[str, dict[str, Any]] = {
     "scout": {"tags": ["research", "web"], "disposition": "You find things out and quote your sources."},

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from egghead.rooms.decide import Absent, Present, World, decide
 from egghead.rooms.entries import EntryError
-from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.fold import fold
 from egghead.rooms.gate import Gate, check_batch
+from egghead.rooms.state import RoomState, empty
 
 DOWN = 0
 

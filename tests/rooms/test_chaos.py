@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from egghead.client.follow import append_reliably, follow
-from egghead.rooms.fold import empty, fold_all
+from egghead.rooms.fold import fold_all
+from egghead.rooms.state import empty
 from egghead.rooms.ulid import ulid
 from tests.rooms.model import check_log
 from tests.rooms.stage import Agent, Stage, stage

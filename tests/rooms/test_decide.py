@@ -10,7 +10,8 @@ import pytest
 from egghead.processes.coordinator import WorldView, policy_of, read_card
 from egghead.rooms.activation import Card, Policy
 from egghead.rooms.decide import Absent, Decision, Parked, Presence, Present, World, decide
-from egghead.rooms.fold import RoomState, empty, fold
+from egghead.rooms.fold import fold
+from egghead.rooms.state import RoomState, empty
 
 ADA = {"by": "clients/ada-1", "at": ""}
 

@@ -13,10 +13,11 @@ from egghead.rooms import entries as table
 from egghead.rooms.addressing import mentions, slips
 from egghead.rooms.decide import Absent, Parked, Present, World, decide
 from egghead.rooms.entries import KINDS, EntryError, for_reader, public, validate
-from egghead.rooms.fold import RoomState, empty, fold, fold_all
+from egghead.rooms.fold import fold, fold_all
 from egghead.rooms.gate import Gate, check_batch
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
 from egghead.rooms.relevance import Corpus, terms, words
+from egghead.rooms.state import RoomState, empty
 from egghead.rooms.transcript import Line, parse, render
 from egghead.rooms.ulid import ulid
 from tests.rooms.dialogue import AGENTS, Dialogue
