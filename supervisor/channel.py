@@ -19,7 +19,7 @@ OUTPUT_LIMIT = 16 << 20  # bytes that may wait for a child that does not read
 LINE_LIMIT = 8 << 20  # bytes of one message from a child
 DEPTH_LIMIT = 100  # levels of one message: deeper ones could not be written out again by Python's json
 PORTION = 1 << 16
-TAIL_LINES = 20
+TAIL_LINES = 40  # a traceback of asyncio is 25
 TAIL_WIDTH = 2000
 
 # What a terminal obeys rather than shows; some answers are typed into the shell of whoever looks at a log.

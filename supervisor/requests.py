@@ -62,13 +62,16 @@ class Desk:
         self.root.changed()
 
     def down(self, process: Process, end: End) -> None:
-        """Tell observers that a process is gone, and forget what it asked."""
+        """Tell observers that a process is gone, and forget what it asked. Who raised is told with what: an exit code alone
+        says nothing."""
+        last = process.output.tail[-1] if process.output.tail else ""
+        raised = end.reason == "crash" and end.detail.startswith("exit code") and last
         self._asked = {number: asked for number, asked in self._asked.items() if asked[0] is not process}
         self._announce(
             {
                 "down": process.name,
                 "incarnation": process.action.incarnation,
-                "reason": end.detail,
+                "reason": f"{end.detail}: {last}" if raised else end.detail,
                 "planned": end.planned,
             }
         )

@@ -45,7 +45,7 @@ async def list_(as_json: bool) -> None:
             (
                 card["id"],
                 card["title"],
-                processes.get(card["id"], {}).get("state", "absent"),
+                processes.get(card["id"], card).get("state", "absent"),
                 card.get("model"),
                 card["tags"],
                 "; ".join(card.get("problems", [])),

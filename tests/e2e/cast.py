@@ -19,7 +19,7 @@ from tests.llm.double import Double
 
 def agent_note(records: Path, agent: str, model: str, body: str = "", **keys: Any) -> Path:
     """Writes `agents/<agent>.md`; `keys` are further frontmatter, by default the right to read and make notes."""
-    keys = {"capabilities": ["records.read", "records.create", "records.edit"], **keys}
+    keys = {"capabilities": ["records.read", "records.create", "records.update"], **keys}
     lines = [f"{key}: {json.dumps(value)}" for key, value in {"class": "agent", "model": model, **keys}.items()]
     path = records / "agents" / f"{agent}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +68,17 @@ class Play:
 
 @contextlib.contextmanager
 def cast(
-    base: Path, double: Double, agents: Mapping[str, str], *arguments: str, config: Mapping[str, Any] | None = None
+    base: Path,
+    double: Double,
+    agents: Mapping[str, str],
+    *arguments: str,
+    config: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Play]:
     """A node in a new home below `base`, with these agents (id → model) over otherwise empty records, all present.
-    `config` is added to the double's own; `arguments` go to `egghead serve`."""
+    `config` is added to the double's own, `env` to the environment; `arguments` go to `egghead serve`."""
     home, records = Home(base / "home"), base / "notes"
+    home.env |= env or {}
     records.mkdir(exist_ok=True)
     for agent, model in agents.items():
         if not (records / "agents" / f"{agent}.md").exists():  # the test may have written its own
