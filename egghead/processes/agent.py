@@ -67,6 +67,12 @@ class Seat:
         self.note: tuple[str, str | None] | None = None  # record of the last handoff, and its note as it is there now
 
     @property
+    def at_work(self) -> asyncio.Task[Any] | None:
+        """The turn in progress, or the handoff that is being written."""
+        work: asyncio.Task[Any] | None = self.worker if self.writing else self.taking
+        return None if work is None or work.done() else work
+
+    @property
     def busy(self) -> bool:
         return self.worker is not None and not self.worker.done()
 
@@ -312,7 +318,7 @@ class AgentProcess:
             return
         finally:
             seat.writing = False
-        await self._others_rest()
+        await self._others_rest(seat)
         await self._catch_up(seat)
         if seat.session.handing is None or seat.session.handing.handoff != handing.handoff:
             return  # it was kicked out of the room meanwhile, or a late word of the life before has ended it
@@ -340,11 +346,12 @@ class AgentProcess:
             failed = {"id": f"{given.turn}.m", "kind": "action", "turn": given.turn, "action": "failed", "text": text}
             await ports.append([failed])
 
-    async def _others_rest(self) -> None:
-        """Wait for a moment in which no other room has a turn of ours, but not for ever."""
+    async def _others_rest(self, seat: Seat) -> None:
+        """Wait for a moment in which no other room has a turn or a handoff of ours in progress, but not for ever. One exit
+        is then enough for all the rooms that hand off."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUIET):
-                while busy := [s.taking for s in self.seats.values() if s.taking is not None and not s.taking.done()]:
+                while busy := [work for other in self.seats.values() if other is not seat and (work := other.at_work)]:
                     await asyncio.wait(busy)
 
     async def _settle(self, seat: Seat, given: OpenTurn, ports: BusPorts) -> None:

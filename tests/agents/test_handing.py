@@ -404,3 +404,36 @@ async def test_only_ones_own_and_only_what_was_begun() -> None:
         assert "A person's own." in s.notes.notes.get(begun["record"]).body
         assert deliberations(s) == []
         await other.close()
+
+
+async def test_two_rooms_at_once_are_one_exit() -> None:
+    """Handoffs in two rooms at the same time are written by one life, which leaves once."""
+    async with scene() as s:
+        await s.room("other")
+        await s.append_joined(room="other")
+        s.model.always = says(lambda request: "### Goal\nNote." if is_note(request) else "answer")
+        await says_and_waits(s, "@scout hello")
+        await says_and_waits(s, "@scout hello", room="other")
+        release, both, waiting = asyncio.Event(), asyncio.Event(), []
+
+        async def slow(request: dict[str, Any]) -> Events:
+            waiting.append(request["room"])
+            if len(waiting) == 2:
+                both.set()
+            await (release if request["room"] == "other" else both).wait()
+            yield text("### Goal\nNote.")
+            yield stop(10)
+
+        s.model.always = slow
+        for room in ("default", "other"):
+            await s.append("ada", {"kind": "handoff_asked", "agent": "scout", "author": "ada"}, room=room)
+        await s.until_note_written()
+        assert sorted(waiting) == ["default", "other"] and not await of_kind(s, "handoff")
+        release.set()
+        await s.exits_as_planned()
+        await s.agent()
+        for room in ("default", "other"):
+            assert (await s.until("handoff_ended", room=room))["outcome"] == "back"
+        assert len(deliberations(s)) == 2 and sorted(waiting) == ["default", "other"]
+        await says_and_waits(s, "@scout on we go")
+        assert len({e["incarnation"] for e in await s.log("other") if e["kind"] == "handoff"}) == 1
