@@ -36,8 +36,8 @@ class Section(NamedTuple):
 
     start: int
     end: int
+    level: int
     heading: str
-    head: tuple[str, ...]  # terms of the heading and of those above it, each once
     low: int
     high: int
 
@@ -50,7 +50,7 @@ class Cut:
     tags: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]  # terms of title, last part of the path, aliases; each once
     labels: tuple[str, ...]  # terms of tags and folders
-    heads: tuple[str, ...]  # terms of all headings
+    heads: frozenset[str]  # terms of all headings
     sections: tuple[Section, ...]
     text: str  # the terms of all sections, a space before and after each: a tenth of the memory of lists
     size: int
@@ -251,13 +251,14 @@ def _best_passage(look: _Look, query: _Query) -> tuple[float, dict[int, float]]:
     head: dict[int, float] = {}
     known = half
     first = last = 0
+    above: list[tuple[int, dict[int, float]]] = []  # what the headings say that a section is under, with their levels
     for section in note.cut.sections:
         first = last
         high = section.high
         while last < len(hits) and hits[last][0] < high:
             last += 1
         if look.headed:
-            head = _found(section.head, lookup)
+            head = _headings(section, above, lookup)
             known = {place: max(head.get(place, 0.0), half.get(place, 0.0)) for place in head.keys() | half.keys()}
         if first == last and not head and most >= 0.0:
             continue  # says what an earlier empty section said
@@ -281,6 +282,20 @@ def _best_passage(look: _Look, query: _Query) -> tuple[float, dict[int, float]]:
                 note.section = section.heading
                 note.span = _window_span(section, low)
     return max(0.0, most), everywhere
+
+
+def _headings(section: Section, above: list[tuple[int, dict[int, float]]], lookup: Lookup) -> dict[int, float]:
+    """What the heading of a section and those above it say; `above` is kept for the next section."""
+    if section.level:
+        while above and above[-1][0] >= section.level:
+            above.pop()
+        above.append((section.level, _found(terms(section.heading), lookup)))
+    head: dict[int, float] = {}
+    for _, found in above:
+        for place, quality in found.items():
+            if quality > head.get(place, 0.0):
+                head[place] = quality
+    return head
 
 
 def _windows(hits: Hits, first: int, last: int, section: Section) -> Iterator[tuple[int, int, int]]:
@@ -357,25 +372,18 @@ def cut_note(
 ) -> Cut:
     """A note as ranking reads it. `size`: characters of its body; `text`: its terms as `cut_text` made them."""
     last = path.rpartition("/")[2].rpartition(".")[0]
-    names = tuple(tuple(dict.fromkeys(terms(name))) for name in (title, last, *aliases))
-    labels = tuple(dict.fromkeys(terms(" ".join(tags)) + terms(path.rpartition("/")[0])))
+    names = tuple([tuple(dict.fromkeys(terms(name))) for name in (title, last, *aliases)])
+    labels = tuple(dict.fromkeys(terms(" ".join((*tags, path.rpartition("/")[0])))))
     found = []
-    trail: list[tuple[int, list[str]]] = []
     parts = text.split(SEPARATOR)
-    heads: dict[str, None] = {}
     low = 0
     for (start, end, level, heading), part in zip(sections(outline, min(size, READ)), parts, strict=False):
-        if level:
-            trail = [entry for entry in trail if entry[0] < level]
-            trail.append((level, terms(heading)))
-        head = tuple(dict.fromkeys(term for _, words in trail for term in words))
-        heads.update(dict.fromkeys(head))
-        found.append(Section(start, end, heading, head, low, low + len(part) + 2))
-        low += len(part) + 3
+        high = low + len(part) + 2
+        found.append(Section(start, end, level, heading, low, high))
+        low = high + 1
+    heads = frozenset(terms(" ".join([section.heading for section in found])))
     joined = " " + f" {SEPARATOR} ".join(parts[: len(found)]) + " "
-    return Cut(
-        title, tuple(tags), names, labels, tuple(heads), tuple(found), joined, 700 + len(joined) + 250 * len(found)
-    )
+    return Cut(title, tuple(tags), names, labels, heads, tuple(found), joined, 700 + len(joined) + 250 * len(found))
 
 
 def sections(outline: list[Any], size: int) -> list[tuple[int, int, int, str]]:

@@ -18,7 +18,7 @@ from records.query import Query
 from records.ranking import READ, Candidate, Memory, Term, best, cut_note
 from records.snippets import excerpt
 from records.stopwords import PHRASES, ignorable
-from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, terms, word_terms
+from records.text import Wanted, distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, terms, word_terms
 
 CANDIDATES = 40
 MAX_TERMS = 40
@@ -389,7 +389,7 @@ def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -
         (*values, limit),
     )
     return [
-        Hit(id_, title, kind, tuple(json.loads(tags)), excerpt(body, {})[0], 1.0, updated, 1.0)
+        Hit(id_, title, kind, tuple(json.loads(tags)), excerpt(body, Wanted({}))[0], 1.0, updated, 1.0)
         for id_, title, kind, tags, updated, body in rows
     ]
 
@@ -397,13 +397,13 @@ def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -
 # --- hits ---
 
 
-def _wanted(planned: list[Term]) -> dict[str, float]:
+def _wanted(planned: list[Term]) -> Wanted:
     """Index terms and what each is worth in a snippet."""
     wanted: dict[str, float] = {}
     for term in planned:
         for form, quality in term.forms.items():
             wanted[form] = max(wanted.get(form, 0.0), term.weight * quality)
-    return wanted
+    return Wanted(wanted)
 
 
 def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -> list[Hit]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from records.markdown import plain
-from records.text import spans, term_set
+from records.text import Wanted
 
 LENGTH = 220
+_FAR = 4000  # characters of a line in which a wanted word is looked for
 _FURNITURE = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#{1,6}|\|)?\s*(?:\[[ xX]\]\s*)?")
 _ADDRESS = re.compile(r"<?\w+://[^\s>)]*>?|^\s*\[[^\]]*\]:.*")
 _RULED = "-*_=|:`~"  # what a rule begins with
 _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 
-def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """About `length` characters of the lines that hold most of `wanted` (index term -> weight), and (start, end) of each."""
+def excerpt(text: str, wanted: Wanted, length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """About `length` characters of the lines that hold most of what is wanted, and (start, end) of each."""
     lines = [
         line
         for line in text.splitlines()[:400]
@@ -24,9 +24,9 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
     ]
     best = -1.0
     start = 0
-    most = sum(wanted.values())
+    most = sum(wanted.terms.values())
     for place, line in enumerate(lines if len(lines) > 1 else ()):
-        value = sum([wanted[term] for term in term_set(_said(line)) & wanted.keys()])
+        value = wanted.value(_said(line))
         if value > best + 1e-9:
             best = value
             start = place
@@ -38,8 +38,9 @@ def excerpt(text: str, wanted: Mapping[str, float], length: int = LENGTH) -> tup
         shown += " · " + clean if shown and clean else clean
         if len(shown) >= length * 0.6:
             break
-    shown = _cut(shown, wanted, length)
-    return shown, tuple(spans(shown, wanted))
+    if len(shown) > length:
+        shown = _cut(shown, max(0, wanted.first(shown[:_FAR])), length)
+    return shown, wanted.spans(shown)
 
 
 def _said(line: str) -> str:
@@ -59,13 +60,9 @@ def _plain_line(line: str) -> str:
     return " ".join(part for part in (plain(line[at : at + 500]) for at in range(0, len(line), 500)) if part)
 
 
-def _cut(text: str, wanted: Mapping[str, float], length: int) -> str:
-    if len(text) <= length:
-        return text
-    first = 0
-    for start, _ in spans(text, wanted):
-        first = max(0, start - length // 3)
-        break
+def _cut(text: str, at: int, length: int) -> str:
+    """A part of a text with what stands at a place, and a little before it."""
+    first = max(0, at - length // 3)
     if first:
         gap = text.find(" ", first)
         first = gap + 1 if 0 <= gap < first + 30 else first

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from records import variants
 
@@ -128,14 +128,69 @@ def folded_words(text: str) -> Iterator[str]:
     return map(_FOLDED.__getitem__, _words(text))
 
 
-def spans(text: str, wanted: Container[str]) -> Iterator[tuple[int, int]]:
-    """(start, end) of the words of a text that are one of the wanted terms, or have one among their parts; offsets are of
-    the text as it is."""
-    words = _ASCII_WORD.finditer(text) if text.isascii() else _WORD.finditer(text.replace("_", " "))
-    for match in words:
-        found = _TERMS[match.group()]
-        if found in wanted or (" " in found and any(term in wanted for term in found.split())):
-            yield match.span()
+class Wanted:
+    """Index terms with what each is worth, to be looked for in many texts as they stand."""
+
+    def __init__(self, terms: Mapping[str, float]) -> None:
+        self.terms = terms
+        self._alone = {" " + term for term in terms}
+
+    def value(self, text: str) -> float:
+        """What the different wanted terms that stand in a text are worth together."""
+        found = self.terms.keys() & term_set(text)
+        return sum([self.terms[term] for term in sorted(found)]) if found else 0.0
+
+    def first(self, text: str) -> int:
+        """Where the first part of a text between white space lies that has a wanted term; -1: there is none."""
+        pieces = text.split()
+        for piece, found in zip(pieces, map(_PIECES.__getitem__, pieces), strict=True):
+            if found in self._alone or (found.find(" ", 1) > 0 and not self.terms.keys().isdisjoint(found.split())):
+                return text.find(piece) + min((start for start, _ in self._inside(piece)), default=0)
+        return -1
+
+    def spans(self, text: str) -> tuple[tuple[int, int], ...]:
+        """(start, end), in order, of the words of a text that are wanted or have a wanted part; in scripts without spaces of
+        the characters. Offsets are of the text as it is."""
+        found: set[tuple[int, int]] = set()
+        pieces = text.split()
+        for piece, known in zip(pieces, map(_PIECES.__getitem__, pieces), strict=True):
+            if known in self._alone or (known.find(" ", 1) > 0 and not self.terms.keys().isdisjoint(known.split())):
+                inside = self._inside(piece)
+                at = text.find(piece)
+                while at >= 0:
+                    end = at + len(piece)
+                    if (not at or text[at - 1].isspace()) and (end == len(text) or text[end].isspace()):
+                        found.update([(at + start, at + stop) for start, stop in inside])
+                    at = text.find(piece, end)
+        return tuple(sorted(found))
+
+    def _inside(self, piece: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for match in _WORD.finditer(piece.replace("_", " ")):
+            word = match.group()
+            if self.terms.keys().isdisjoint(_TERMS[word].split()):
+                continue
+            begin = match.start()
+            if _GRAM.search(word) and len(folded := fold(word)) == len(word):
+                # Character by character, as long as folding has left each in its place.
+                for start, end in self._grams(folded):
+                    found.append((begin + start, begin + end))
+            else:
+                found.append(match.span())
+        return found
+
+    def _grams(self, folded: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for run in _RUNS.finditer(folded):
+            low, high = run.span()
+            size = _gram_size(folded[low]) or high - low
+            for start in range(low, max(low + 1, high - size + 1)):
+                end = min(start + size, high)
+                if not self.terms.keys().isdisjoint(_run_terms(folded[start:end])):
+                    if found and found[-1][1] >= start:
+                        start = found.pop()[0]
+                    found.append((start, end))
+        return found
 
 
 def word_terms(word: str) -> list[str]:
@@ -170,13 +225,19 @@ def _terms(word: str) -> str:
 
 
 def _run_terms(run: str) -> list[str]:
-    first = run[0]
-    if first < "\u0e01" or not _GRAM.match(first):
+    size = _gram_size(run[0])
+    if not size:
         return [stem(run) if len(run) <= _LONGEST else run[:_LONGEST]]
-    size = 3 if "\u0e01" <= first <= "\u0edf" or "\u1000" <= first <= "\u109f" or "\u1780" <= first <= "\u17d3" else 2
     if len(run) <= size:
         return [run]
     return [run[place : place + size] for place in range(len(run) - size + 1)]
+
+
+def _gram_size(first: str) -> int:
+    """How many characters of a run make a term; 0: it is one word."""
+    if first < "\u0e01" or not _GRAM.match(first):
+        return 0
+    return 3 if "\u0e01" <= first <= "\u0edf" or "\u1000" <= first <= "\u109f" or "\u1780" <= first <= "\u17d3" else 2
 
 
 _TERMS = _Known(_terms)

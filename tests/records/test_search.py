@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from records import Notes
 from records.snippets import excerpt
+from records.text import Wanted
 
 HERE = Path(__file__).parents[1]
 
@@ -152,7 +153,7 @@ def test_nothing_typed_raises(notes: Notes, query: str) -> None:
 @given(st.text(max_size=400), st.lists(st.text("abc", min_size=1, max_size=3), max_size=3))
 def test_an_excerpt_is_short_and_marks_lie_inside(text: str, words: list[str]) -> None:
     """Whatever the text, the snippet is bounded and its marks are places in it."""
-    shown, marks = excerpt(text, dict.fromkeys(words, 1.0))
+    shown, marks = excerpt(text, Wanted(dict.fromkeys(words, 1.0)))
     assert len(shown) <= 224
     assert all(0 <= start < end <= len(shown) for start, end in marks)
 
