@@ -67,6 +67,13 @@ INSERT_LINK = "INSERT INTO links VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # `0` is the character after `/`: everything below the tag lies between the two.
 _TAGGED = "SELECT note FROM tags WHERE tag = ? UNION ALL SELECT note FROM tags WHERE tag > ? AND tag < ?"
 
+# The words of names between two, at most a hundred: a step from each to the next, however many notes have it.
+NAMED_SO = """
+WITH RECURSIVE w(word) AS (
+    SELECT min(word) FROM words WHERE word >= ?1
+    UNION ALL SELECT (SELECT min(word) FROM words WHERE word > w.word) FROM w WHERE w.word < ?2)
+SELECT word FROM w WHERE word < ?2 LIMIT 100"""
+
 ORDERS = {
     "updated": "n.updated DESC, n.id",
     "created": "n.created DESC, n.id",

@@ -23,12 +23,14 @@ _ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.2  # what a word in a passage counts: there
 
 @dataclass(slots=True)
 class Term:
-    """One thing asked for. `forms`: index term -> how well it stands for it, 0..1. `weight`: how much it says."""
+    """One thing asked for. `forms`: index term -> how well it stands for it, 0..1. `weight`: how much it says. `begun`: the first
+    letters of a word, so few that they only rank."""
 
     word: str
     forms: dict[str, float] = field(default_factory=dict)
     weight: float = 0.0
     docs: int = 0
+    begun: bool = False
 
 
 class Section(NamedTuple):
@@ -49,7 +51,7 @@ class Cut:
     title: str
     tags: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]  # terms of title, last part of the path, aliases; each once
-    labels: tuple[str, ...]  # terms of tags and folders
+    labels: frozenset[str]  # terms of tags and folders
     heads: frozenset[str]  # terms of all headings
     sections: tuple[Section, ...]
     text: str  # the terms of all sections, a space before and after each: a tenth of the memory of lists
@@ -166,8 +168,8 @@ def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
         best_name = max(best_name, share * (0.55 + 0.45 * part))
         # Somebody typed this very name: a long note that says its words often is not what is looked for.
         exact = exact or (part == 1.0 and share > 0.97)
-    tagged = _found(cut.labels, lookup)
-    headed = _found(cut.heads, lookup)
+    tagged = _found(lookup.keys() & cut.labels, lookup)
+    headed = _found(lookup.keys() & cut.heads, lookup)
     hits, body, counts = _hits(cut, query.needles)
     outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * _share(tagged, query)
     # No passage says more than all of them together.
@@ -373,7 +375,7 @@ def cut_note(
     """A note as ranking reads it. `size`: characters of its body; `text`: its terms as `cut_text` made them."""
     last = path.rpartition("/")[2].rpartition(".")[0]
     names = tuple([tuple(dict.fromkeys(terms(name))) for name in (title, last, *aliases)])
-    labels = tuple(dict.fromkeys(terms(" ".join((*tags, path.rpartition("/")[0])))))
+    labels = frozenset(terms(" ".join((*tags, path.rpartition("/")[0]))))
     found = []
     parts = text.split(SEPARATOR)
     low = 0

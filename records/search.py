@@ -24,11 +24,14 @@ CANDIDATES = 40
 MAX_TERMS = 40
 MANY = 12  # index terms from which it pays to mark which ones a note has
 ALL_OF = 4  # as many words are looked for together first
+FEW = 2500  # notes that have some of the words
+ENOUGH = 10  # notes that have them all; those that have some are not looked for then
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SYNONYM = 0.55
 _LARGE = 3000  # notes
 _WITHOUT_KEY = re.compile(r"([aou])e")
 NAMED = 400  # notes whose names have what is typed
+TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
 
 
@@ -52,22 +55,27 @@ def run(
     without = [found for word in query.excluded if (found := terms(word))]
     if not planned and not phrases:
         return _listed(db, where, values, limit) if where != "1" and not query.text.strip() else []
-    wanted = max(CANDIDATES, limit + limit // 2)
+    wanted = limit + 10 if len(planned) == 1 and total >= _LARGE else max(CANDIDATES, limit + limit // 2)
     many = sum(len(term.forms) for term in planned) > MANY
     notes: list[Candidate] = []
     typed = planned[0] if query.unfinished and len(planned) == 1 and not phrases and not without else None
-    if typed is not None and total >= _LARGE and sum(_docs(db, form, frequency) for form in typed.forms) > AFFORDED:
+    if (
+        typed is not None
+        and total >= _LARGE
+        and (typed.begun or sum(_docs(db, form, frequency) for form in typed.forms) > TYPED)
+    ):
         # Somebody types a word that is, or begins, common ones. Names that have it are what can be meant by so little.
         notes = _named(db, query, where, values, wanted, memory, many)
         if len(notes) >= limit:
             return _hits(db, best(notes, planned, limit), planned)
         notes = []
-    if 1 < len(planned) <= ALL_OF and total >= _LARGE:
-        # A few words: whoever has them all is better than whoever has some, and far fewer rows are read.
-        expression = index_sql.match([list(term.forms) for term in planned], phrases, without)
+    if total >= _LARGE and (len(planned) == 2 or (len(planned) <= ALL_OF and sum(t.docs for t in planned) > FEW)):
+        # A few words: whoever has them all is better than whoever has some, and far fewer rows are read. Of three or more
+        # one may be missing in the best note, so that those who have some are ranked too where they are few.
+        expression = index_sql.match([list(term.forms) for term in planned if not term.begun], phrases, without)
         if expression:
-            notes = _candidates(db, expression, where, values, limit + limit // 4 + 4, memory, many)
-    if len(notes) < limit:
+            notes = _candidates(db, expression, where, values, limit + 4, memory, many)
+    if len(notes) < min(limit, ENOUGH):
         expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
         notes = _candidates(db, expression, where, values, wanted, memory, many) if expression else notes
     if not notes and phrases and len(raw_words(query.text)) > 2:
@@ -146,7 +154,9 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
             if _docs(db, other, frequency):
                 found.forms.setdefault(other, 0.9)
         return found
-    if last and len(word) >= 2:
+    if last and len(word) == 2 and total >= _LARGE:
+        _begun(db, found, word)
+    elif last and len(word) >= 2:
         _prefixes(db, found, word, term, 24, frequency)
     least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
     if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
@@ -191,6 +201,14 @@ def _prefixes(
     found.sort(key=lambda form: (len(form), -frequency[form], form))
     for form in found[:most]:
         term.forms.setdefault(form, 0.9 if len(form) - len(prefix) <= 2 else 0.7)
+
+
+def _begun(db: sqlite3.Connection, term: Term, prefix: str) -> None:
+    """Two letters begin too many words to count them all: those that stand in names are meant."""
+    term.begun = True
+    rows = db.execute(index_sql.NAMED_SO, (prefix, prefix + "\U0010ffff"))
+    for form in sorted({stem(word) for (word,) in rows}, key=lambda form: (len(form), form))[:24]:
+        term.forms.setdefault(form, 0.9 if len(form) <= 4 else 0.7)
 
 
 def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:

@@ -56,6 +56,8 @@ def _clean(line: str) -> str:
 
 
 def _plain_line(line: str) -> str:
+    if len(line) <= 500:
+        return plain(line)
     # `plain` reads at most 500 characters at a time; a paragraph may be one long line.
     return " ".join(part for part in (plain(line[at : at + 500]) for at in range(0, len(line), 500)) if part)
 

@@ -134,11 +134,12 @@ class Wanted:
     def __init__(self, terms: Mapping[str, float]) -> None:
         self.terms = terms
         self._alone = {" " + term for term in terms}
+        self._needles = [(f" {term} ", worth) for term, worth in terms.items()]
 
     def value(self, text: str) -> float:
         """What the different wanted terms that stand in a text are worth together."""
-        found = self.terms.keys() & term_set(text)
-        return sum([self.terms[term] for term in sorted(found)]) if found else 0.0
+        joined = "".join(map(_PIECES.__getitem__, text.split())) + " "
+        return sum([worth for needle, worth in self._needles if needle in joined])
 
     def first(self, text: str) -> int:
         """Where the first part of a text between white space lies that has a wanted term; -1: there is none."""
