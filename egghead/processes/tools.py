@@ -2,7 +2,8 @@
 
 Serves `menu()` and `run(room, turn, call, tool, input)` to agents, each under the name that the bus gives the caller,
 and keeps their deliberations: `deliberate(…)`, `deliberation(record)`.
-Asks `store` and `index`; tells a room of a denial. What is allowed is decided in `egghead.tools.monitor`, not here.
+Asks `store` and `index`; tells a room of a denial; follows `records/` to forget what it has read. What is allowed is
+decided in `egghead.tools.monitor`, not here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from egghead.client.follow import append_reliably
@@ -20,7 +21,8 @@ from egghead.rooms.names import agent_of
 from egghead.tools import deliberations
 from egghead.tools.monitor import Denied, Monitor, Result
 from egghead.tools.ports import Refusal, Unavailable
-from ipc import Call, Forbidden, IpcError, PeerDown, Refused, RemoteError, shielded
+from egghead.tools.reads import Reads
+from ipc import Call, Event, Forbidden, IpcError, PeerDown, Refused, RemoteError, shielded
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -65,14 +67,28 @@ async def setup(service: Service) -> None:
         }
     )
     await service.connect()
+    service.start(tools.follow(await service.peer.subscribe("records/")), "records")
+    for name in ("store", "index"):
+        service.start(tools.watch(name), name)
 
 
 class ToolsProcess:
-    """The exposed methods. Holds nothing between calls."""
+    """The exposed methods. Holds nothing between calls but what was read a moment ago."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.monitor = Monitor(self.ask, hold=service.config.get("review_grants") == "hold")
+        self.reads = Reads()
+        self.monitor = Monitor(self.ask, hold=service.config.get("review_grants") == "hold", reads=self.reads)
+
+    async def follow(self, changes: AsyncIterator[Event]) -> None:
+        """Every change of a note, and every event that was lost, makes old what was read."""
+        async for _ in changes:
+            self.reads.forget()
+
+    async def watch(self, name: str) -> None:
+        """A store that was away may have missed changes; an index that was away may answer before it has everything."""
+        async for _ in self.service.peer.monitor(name):
+            self.reads.forget()
 
     async def ask(self, target: str, method: str, /, **params: Any) -> Any:
         """One question to `store` or `index`. A read is asked again while the other restarts; a write is not: it may
@@ -108,7 +124,7 @@ class ToolsProcess:
     ) -> dict[str, Any]:
         """One tool call of the calling agent. `call` is its number in the turn, `room` where a denial is shown."""
         agent = _agent(caller)
-        result = await self.monitor.run(agent, str(tool), input)
+        result = await self.monitor.run(agent, str(tool), input, str(room))
         logger.info("run agent=%s room=%s turn=%s tool=%s outcome=%s", agent, room, turn, tool, result.outcome)
         if result.denial is not None:
             await self._tell(str(room), str(turn), str(call), agent, result)

@@ -1,14 +1,16 @@
 """The reference monitor: every tool call of every agent passes here, and nowhere else.
 
 For each call it reads the caller's grants anew, resolves the concrete input to requests, checks all of them, and only
-then lets the tool act. When the grants cannot be read, nothing is allowed. It knows no bus: it is given a way to ask
-`store` and `index`, and it gives back what was decided.
+then lets the tool act. When the grants cannot be read, nothing is allowed. What a read gave is given again for a while
+(`egghead.tools.reads`), behind the same gate. It knows no bus: it is given a way to ask `store` and `index`, and it gives
+back what was decided.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,9 @@ from egghead.capabilities.denials import Denial, deny, deny_unknown_tool, deny_u
 from egghead.capabilities.match import Authority, Request, could, inert_reason
 from egghead.tools.notes import TOOLS
 from egghead.tools.ports import Ask, Refusal, Unavailable
+from egghead.tools.reads import Reads, question
 from egghead.tools.registry import BadArguments, Tool, Work
-from egghead.tools.results import capped
+from egghead.tools.results import Output, capped
 
 logger = logging.getLogger("egghead.tools")
 
@@ -54,11 +57,21 @@ class Result:
 class Monitor:
     """The two gates, for any agent. Holds nothing about an agent between calls: a revoked grant is gone at once."""
 
-    def __init__(self, ask: Ask, tools: Mapping[str, Tool] = TOOLS, hold: bool = False) -> None:
-        """`hold`: grants of medium and high risk count only when the roster has them as approved (`review_grants`)."""
+    def __init__(
+        self,
+        ask: Ask,
+        tools: Mapping[str, Tool] = TOOLS,
+        hold: bool = False,
+        reads: Reads | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`hold`: grants of medium and high risk count only when the roster has them as approved (`review_grants`).
+        `reads`: answers to give again; whoever gives them here forgets them when a note changes. None: none are kept."""
         self.ask = ask
         self.tools = dict(tools)
         self.hold = hold
+        self.reads = reads
+        self.clock = clock
 
     async def record_of(self, agent: str) -> Mapping[str, Any]:
         """The record that defines an agent now, a built-in when no record does. Raises Denied: fail closed."""
@@ -107,10 +120,10 @@ class Monitor:
         ]
         return {"tools": offered, "notes": [*notes, *problems]}
 
-    async def run(self, agent: str, name: str, arguments: Any) -> Result:
-        """One call. Never raises for what agents, notes or processes do."""
+    async def run(self, agent: str, name: str, arguments: Any, room: str = "") -> Result:
+        """One call, made in `room`. Never raises for what agents, notes or processes do."""
         try:
-            return await self._run(await self.authority(agent), name, arguments)
+            return await self._run(await self.authority(agent), name, arguments, room)
         except Denied as denied:
             return _denied(denied.denial)
         except BadArguments as error:
@@ -124,7 +137,7 @@ class Monitor:
             )
             return _error(f"{gone}.{unsure}")
 
-    async def _run(self, authority: Authority, name: str, arguments: Any) -> Result:
+    async def _run(self, authority: Authority, name: str, arguments: Any, room: str) -> Result:
         tool = self.tools.get(name)
         if tool is None:
             offered = [other.name for other in self.tools.values() if _offered(other, authority)]
@@ -133,7 +146,38 @@ class Monitor:
             # Before anything is looked up: an agent without the verb learns nothing about what exists.
             denial = deny(authority, Request.of(tool.verbs[0]))
             raise Denied(denial or deny_unknown_tool(authority.agent, name, ()))
-        plan = await tool.plan(Work(authority, self.ask), **tool.parse(arguments))
+        given = tool.parse(arguments)
+        output = await (self._again if _repeatable(tool) else self._act)(authority, tool, given, room)
+        return Result("ok", output.content, output.summary, output.records)
+
+    async def _again(self, authority: Authority, tool: Tool, given: Mapping[str, Any], room: str) -> Output:
+        """A read: what it gave a moment ago under the same grants, while no note has changed. Denials are not kept."""
+        if self.reads is None:
+            return await self._carried_out(authority, tool, given)
+        key, now, mark = question(room, authority, tool.name, given), self.clock(), self.reads.mark
+        kept = self.reads.get(key, now)
+        if kept is not None:
+            return kept
+        output = await self._carried_out(authority, tool, given)
+        self.reads.put(key, output, now, mark)
+        return output
+
+    async def _act(self, authority: Authority, tool: Tool, given: Mapping[str, Any], room: str) -> Output:
+        """What may change something, whatever comes of it. Forgotten before and after: what is read meanwhile is of
+        neither side, and who is refused because a note has changed reads that note anew."""
+        self._forget()
+        try:
+            return await self._carried_out(authority, tool, given)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self.reads is not None:
+            self.reads.forget()
+
+    async def _carried_out(self, authority: Authority, tool: Tool, given: Mapping[str, Any]) -> Output:
+        """Plan, ask the gate about all that it needs, do it. Raises Denied."""
+        plan = await tool.plan(Work(authority, self.ask), **given)
         for request in plan.requests:
             denial = deny(authority, request)
             if denial is not None:
@@ -142,7 +186,12 @@ class Monitor:
             raise Denied(plan.denial)
         output = await plan.execute()
         hint = "read the rest by lines or by section" if tool.read_only else ""
-        return Result("ok", capped(output.content, hint=hint), output.summary, output.records)
+        return Output(capped(output.content, hint=hint), output.summary, output.records)
+
+
+def _repeatable(tool: Tool) -> bool:
+    """Whether an answer can be given again: only of the notes is it told when they change."""
+    return tool.read_only and all(verb == "records.read" for verb in tool.verbs)
 
 
 def _offered(tool: Tool, authority: Authority) -> bool:
