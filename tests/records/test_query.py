@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records import InvalidValue, search_query
@@ -73,6 +73,7 @@ def test_long_sentences_without_spaces_fall_into_pieces_too() -> None:
     assert terms("A" + "x" * 70 + "山水") == ["a" + "x" * 63, "山水"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("aBé\u0301 _.-\u00a0\u2028\u2000\n山ไ'1"), max_size=30), max_size=5),
     st.sampled_from(" \n\u3000"),
