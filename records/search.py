@@ -389,7 +389,7 @@ def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) ->
         tuple(missing),
     ):
         path, revision = missing[note][5:7]
-        made = cut_note(path, title, json.loads(tags), json.loads(aliases), json.loads(outline), size, text)
+        made = cut_note(path, title, _list(tags), _list(aliases), _list(outline), size, text)
         memory.keep(path, revision, made)
         cuts[note] = made
     return [
@@ -397,6 +397,11 @@ def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) ->
         for note, value, id_, kind, updated, _, _ in rows
         if (cut := cuts[note]) is not None
     ]
+
+
+def _list(text: str) -> list[Any]:
+    found: list[Any] = json.loads(text) if text != "[]" else []
+    return found
 
 
 def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -> list[Hit]:

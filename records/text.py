@@ -128,12 +128,24 @@ def folded_words(text: str) -> Iterator[str]:
     return map(_FOLDED.__getitem__, _words(text))
 
 
+class _Places(dict[str, list[tuple[int, int]]]):
+    """Text without white space -> where in it something is wanted: the texts of one search share most of their words."""
+
+    def __init__(self, find: Callable[[str], list[tuple[int, int]]]) -> None:
+        self._find = find
+
+    def __missing__(self, piece: str) -> list[tuple[int, int]]:
+        found = self[piece] = self._find(piece)
+        return found
+
+
 class Wanted:
     """Index terms with what each is worth, to be looked for in many texts as they stand."""
 
     def __init__(self, terms: Mapping[str, float]) -> None:
         self.terms = terms
         self._alone = {" " + term for term in terms}
+        self._places = _Places(self._find)
         self._needles = [(f" {term} ", worth) for term, worth in terms.items()]
 
     def value(self, text: str) -> float:
@@ -144,9 +156,9 @@ class Wanted:
     def first(self, text: str) -> int:
         """Where the first part of a text between white space lies that has a wanted term; -1: there is none."""
         pieces = text.split()
-        for piece, found in zip(pieces, map(_PIECES.__getitem__, pieces), strict=True):
-            if found in self._alone or (found.find(" ", 1) > 0 and not self.terms.keys().isdisjoint(found.split())):
-                return text.find(piece) + min((start for start, _ in self._inside(piece)), default=0)
+        for piece, inside in zip(pieces, map(self._places.__getitem__, pieces), strict=True):
+            if inside:
+                return text.find(piece) + inside[0][0]
         return -1
 
     def spans(self, text: str) -> tuple[tuple[int, int], ...]:
@@ -154,9 +166,8 @@ class Wanted:
         the characters. Offsets are of the text as it is."""
         found: set[tuple[int, int]] = set()
         pieces = text.split()
-        for piece, known in zip(pieces, map(_PIECES.__getitem__, pieces), strict=True):
-            if known in self._alone or (known.find(" ", 1) > 0 and not self.terms.keys().isdisjoint(known.split())):
-                inside = self._inside(piece)
+        for piece, inside in zip(pieces, map(self._places.__getitem__, pieces), strict=True):
+            if inside:
                 at = text.find(piece)
                 while at >= 0:
                     end = at + len(piece)
@@ -165,7 +176,11 @@ class Wanted:
                     at = text.find(piece, end)
         return tuple(sorted(found))
 
-    def _inside(self, piece: str) -> list[tuple[int, int]]:
+    def _find(self, piece: str) -> list[tuple[int, int]]:
+        """Where the wanted words of a text without white space lie."""
+        known = _PIECES[piece]
+        if known not in self._alone and (known.find(" ", 1) < 0 or self.terms.keys().isdisjoint(known.split())):
+            return []
         found: list[tuple[int, int]] = []
         for match in _WORD.finditer(piece.replace("_", " ")):
             word = match.group()
