@@ -195,7 +195,7 @@ def _keys() -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         """Clears what is typed; with nothing typed, leaves."""
         if event.current_buffer.text:
-            event.current_buffer.reset()
+            event.current_buffer.text = ""  # not reset(): that would forget the history until the next drawing
         else:
             event.app.exit(exception=KeyboardInterrupt)
 

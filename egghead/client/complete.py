@@ -59,10 +59,12 @@ def wanted(before: str) -> Wanted | None:
     return None
 
 
-def fitting(typed: str, known: Mapping[str, str]) -> list[Candidate]:
-    """Known names that begin with `typed`, then those where a word of the name or of what is said about it does."""
+def fitting(typed: str, known: Mapping[str, str], titles: bool = True) -> list[Candidate]:
+    """Known names that begin with `typed`; with `titles`, then those where a word of the name or of the title does."""
     word = typed.casefold()
     first = [name for name in sorted(known) if name.casefold().startswith(word)]
+    if not titles:
+        return [Candidate(name, known[name]) for name in first]
     inside = re.compile(rf"(?:\b|/){re.escape(word)}", re.IGNORECASE)
     then = [name for name in sorted(known) if name not in first and (inside.search(name) or inside.search(known[name]))]
     return [Candidate(name, known[name]) for name in (*first, *then)][:MOST]
@@ -88,7 +90,7 @@ class Names:
             known = await self._names("rooms" if what.kind == "room" else "agents")
             if what.kind == "mention":
                 known = known | BROADCASTS
-        return [(what, one) for one in fitting(what.typed, known)]
+        return [(what, one) for one in fitting(what.typed, known, titles=what.kind != "command")]
 
     async def _names(self, kind: str) -> dict[str, str]:
         at, known = self._known.get(kind, (0.0, {}))

@@ -116,6 +116,7 @@ def test_names_that_fit() -> None:
     assert [one.text for one in fitting("ann", TITLES)] == ["people/ann", "team/ann"]
     assert [one.text for one in fitting("", {"b": "", "a": ""})] == ["a", "b"]
     assert fitting("a.*(", TITLES) == []
+    assert [one.text for one in fitting("b", TITLES, titles=False)] == []
 
 
 def test_every_command_says_what_it_does() -> None:

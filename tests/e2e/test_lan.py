@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import pytest
 from egghead.cli import cli
 from egghead.errors import ExitCode
 from tests.e2e.node import COMMAND, Home, Node, serving, until
+from tests.e2e.terminal import Terminal
 from tests.e2e.test_levels import NO_USER_NAMESPACES
 
 WORDS = "What are backlinks?"
@@ -216,6 +216,9 @@ def test_rights_and_their_end(pair: Pair) -> None:
         assert "bus" in pair.away_ok("tree") and pair.away_ok("records", "list")
         for words in (
             ("chat", "default", "hello"),
+            ("chat", "default", "/mute index"),
+            ("chat", "default", "/join x"),
+            ("agents", "park", "index"),
             ("records", "new", "x", "--body", "x"),
             ("logs",),
             ("clients", "list"),
@@ -225,7 +228,15 @@ def test_rights_and_their_end(pair: Pair) -> None:
         pair.owner.ok("clients", "remove", "ada")
         pair.owner.ok("clients", "add", "ada", pair.guest.ok("key").strip(), "--rights", "chat")
         until("chat rights", lambda: pair.away("chat", "default", WORDS).returncode == 0)
-        assert pair.away("records", "new", "x", "--body", "x").returncode == ExitCode.REFUSED
+        assert pair.away("chat", "default", "/topic from afar").returncode == 0
+        assert pair.away("chat", "mine", "hello").returncode in (0, 7)
+        for words in (
+            ("records", "new", "x", "--body", "x"),
+            ("chat", "mine", "/drop"),
+            ("agents", "restart", "index"),
+        ):
+            refused = pair.away(*words)
+            assert refused.returncode == ExitCode.REFUSED and "not allowed" in refused.stderr, (words, refused.stderr)
         pair.owner.ok("clients", "remove", "ada")
         pair.owner.ok("clients", "add", "ada", pair.guest.ok("key").strip())
         until("full rights", lambda: pair.away("logs", "-n", "1").returncode == 0)
@@ -290,42 +301,6 @@ def test_a_port_that_is_taken_is_a_sentence(pair: Pair) -> None:
         other.mkdir()
         done = pair.owner.run("serve", "--records", str(other))
         assert done.returncode == ExitCode.FAILED and "is taken" in done.stderr and "Traceback" not in done.stderr
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, home: Home, *arguments: str) -> None:
-        ours, theirs = pty.openpty()
-        self.fd = ours
-        self.said = ""
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments], env=home.env | {"TERM": "dumb"}, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True,
-        )  # fmt: skip
-        os.close(theirs)
-        os.set_blocking(ours, False)
-
-    def read(self) -> str:
-        with contextlib.suppress(BlockingIOError, OSError):
-            while data := os.read(self.fd, 65536):
-                self.said += data.decode(errors="replace")
-        return self.said
-
-    def expect(self, text: str, timeout: float = 20.0, times: int = 1) -> None:
-        try:
-            until(text, lambda: self.read().count(text) >= times, timeout)
-        except AssertionError:
-            raise AssertionError(f"{text!r} was not said {times} times:\n{self.said}") from None
-
-    def type(self, line: str) -> None:
-        os.write(self.fd, line.encode() + b"\n")
-
-    def close(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-        os.close(self.fd)
 
 
 @pytest.fixture
