@@ -48,6 +48,7 @@ def request(spec: AgentSpec, session: Session, system: str, note: int, most: int
         talk.append({"role": "user", "content": [ask]})
     return {
         "model": spec.model or "",
+        "fallback": list(spec.fallback),
         "system": system,
         "messages": talk,
         "tools": [],

@@ -108,6 +108,7 @@ class Turn:
     usage: dict[str, int] = field(default_factory=dict)
     context: int = 0
     window: int | None = None
+    answered: str = ""  # the whole name of the model that answered last
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -171,8 +172,13 @@ async def _rounds(turn: Turn) -> Ending:
 
 def _request(turn: Turn, history: list[dict[str, Any]]) -> dict[str, Any]:
     tools = [{key: tool[key] for key in ("name", "description", "input_schema")} for tool in turn.menu.tools]
+    models = [turn.spec.model or "", *turn.spec.fallback]
+    if turn.answered and turn.spec.fallback:
+        # Who stood in once goes on to the end of the turn: it has the thoughts, and the other may be down for long.
+        models = [turn.answered, *(name for name in models if name != turn.answered)]
     return {
-        "model": turn.spec.model or "",
+        "model": models[0],
+        "fallback": models[1:],
         "system": turn.system,
         "messages": history,
         "tools": tools,
@@ -205,12 +211,21 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
                 reply.reason = str(event.get("reason", "end_turn"))
                 _count(turn, event.get("usage") or {})
                 turn.window = event.get("window") or turn.window
+                _answered(turn, history, str(event.get("model") or ""))
     reply.text = turn.saying.strip()
     await _show(turn, shown, whole=True)
     if reply.text:
         turn.said.append(reply.text)
     turn.saying = ""
     return reply
+
+
+def _answered(turn: Turn, history: list[dict[str, Any]], model: str) -> None:
+    """Note who answered. Thoughts of another are taken out: a provider refuses a seal that is not its own."""
+    if turn.answered and model != turn.answered:
+        for message in history:
+            message["content"] = [block for block in message["content"] if block["type"] != "thinking"]
+    turn.answered = model
 
 
 async def _show(turn: Turn, shown: int, whole: bool = False) -> int:

@@ -67,11 +67,12 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model call. `model` is the name the agent's record says; `mode` is how the turn came about; `thinking` is
-    False, True or a budget of tokens, for models that can."""
+    """One model call. `model` is the name the agent's record says, `fallback` those to try in its place, in order;
+    `mode` is how the turn came about; `thinking` is False, True or a budget of tokens, for models that can."""
 
     messages: list[Message]
     model: str = ""
+    fallback: list[str] = []
     system: str = ""
     tools: list[Tool] = []
     max_tokens: int = 4096
@@ -119,6 +120,17 @@ def request_from(data: Any) -> Request:
         return msgspec.convert(data, Request)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this is not a model request: {error}") from None
+
+
+def without_thoughts(request: Request) -> Request:
+    """The request for another model than it was made for: the seal of a thought is good only where it was thought."""
+    messages = [
+        msgspec.structs.replace(
+            message, content=[block for block in message.content if not isinstance(block, Thinking)]
+        )
+        for message in request.messages
+    ]
+    return msgspec.structs.replace(request, messages=messages)
 
 
 def event_data(event: Event) -> dict[str, Any]:

@@ -11,20 +11,20 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from egghead.llm.errors import LlmError
+from egghead.llm.errors import LlmError, OutOfCredit, ProviderTimeout, Transient
 from egghead.llm.ledger import Ledger, utc_now
 from egghead.llm.librarian import warm_up
 from egghead.llm.models import cost
 from egghead.llm.provider import Model, Provider
 from egghead.llm.purse import Purse
 from egghead.llm.registry import Registry
-from egghead.llm.shapes import Event, Request, Stop, Usage, event_data, request_from
+from egghead.llm.shapes import Event, Request, Stop, Usage, event_data, request_from, without_thoughts
 from egghead.llm.usage import Called
 from egghead.processes.common import Service, run
 from egghead.rooms.ulid import ulid
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.llm")
 
 LOOK_EVERY = 20.0  # seconds; a new day begins at midnight, asked or not
+DOWN = (Transient, ProviderTimeout, OutOfCredit)  # of the provider, not of the request or the configuration
 
 
 def main(context: Context) -> None:
@@ -124,31 +125,75 @@ class Gateway:
 
     async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing,
-        LimitReached, and what the provider says."""
-        parsed, provider, model = self._open(call, request)
-        account = _Account(self.purse, call, parsed, self.registry.model(provider, model))
+        LimitReached, and what the provider says.
+
+        A provider that is down or over its limit before anything was said: the request's `fallback` is tried in order.
+        When none of them answers, the refusal is the first one's, and says what the others said.
+        """
+        parsed, first = self._open(call, request)
         self.running[call.caller] = self.running.get(call.caller, 0) + 1
-        started = asyncio.get_running_loop().time()
+        told: list[LlmError] = []
         try:
-            # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
-            async with aclosing(_events(provider, parsed, model)) as events:
-                async for event in events:
-                    if isinstance(event, Stop):
-                        event = _priced(event, account.model)
-                        account.close(
-                            event
-                        )  # before the agent hears that it is over: then it is counted, whatever dies
-                    account.begun = True
-                    yield event_data(event)
-                    if isinstance(event, Stop):
-                        _note(call, parsed, event, asyncio.get_running_loop().time() - started)
+            for provider, model in self._ways(parsed, first, told):
+                heard = False
+                try:
+                    asked = without_thoughts(parsed) if told else parsed
+                    # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
+                    async with aclosing(self._answer(call, asked, provider, model)) as events:
+                        async for event in events:
+                            heard = True
+                            yield event_data(event)
+                    return
+                except LlmError as error:
+                    if heard or not (told or isinstance(error, DOWN)):
+                        raise
+                    told.append(error)
+                    logger.warning(
+                        "%s turn %s: %s/%s: %s", call.caller, parsed.turn or "-", provider.name, model, error
+                    )
+            raise Refused(type(told[0]).__name__, _all_said(told))
         except LlmError as error:
             raise _refused(error) from None
         finally:
-            account.close(None)
             self.running[call.caller] -= 1
             if not self.running[call.caller]:
                 del self.running[call.caller]
+
+    async def _answer(
+        self, call: Call, request: Request, provider: Provider, model: str
+    ) -> AsyncGenerator[Event, None]:
+        """One model's answer, counted."""
+        account = _Account(self.purse, call, request, self.registry.model(provider, model))
+        started = asyncio.get_running_loop().time()
+        try:
+            async with aclosing(_events(provider, request, model)) as events:
+                async for event in events:
+                    if isinstance(event, Stop):
+                        event = _priced(event, account.model)
+                        # Before the agent hears that it is over: then it is counted, whatever dies.
+                        account.close(event)
+                    account.begun = True
+                    yield event
+                    if isinstance(event, Stop):
+                        _note(call, request, event, asyncio.get_running_loop().time() - started)
+        finally:
+            account.close(None)
+
+    def _ways(
+        self, request: Request, first: tuple[Provider, str], told: list[LlmError]
+    ) -> Iterator[tuple[Provider, str]]:
+        """The model that was asked for, then each fallback once; one that cannot be asked says why among `told`."""
+        seen = [first]
+        yield first
+        for name in request.fallback:
+            try:
+                other = self.registry.resolve(name)
+            except LlmError as error:
+                told.append(error)
+                continue
+            if other not in seen:
+                seen.append(other)
+                yield other
 
     async def models(self, call: Call) -> list[dict[str, Any]]:
         """Every usable model: name, provider, whether it is the default, window and output limit in tokens, a note."""
@@ -172,10 +217,10 @@ class Gateway:
     async def aclose(self) -> None:
         await self.registry.aclose()
 
-    def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, Provider, str]:
+    def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, tuple[Provider, str]]:
         try:
             parsed = request_from(request)
-            provider, model = self.registry.resolve(parsed.model)
+            first = self.registry.resolve(parsed.model)
             self.purse.check(_spender(call))
         except LlmError as error:
             raise _refused(error) from None
@@ -183,7 +228,7 @@ class Gateway:
         # An agent may not spend, or be heard, in another's name; usage is counted by the name that the bus stamps.
         if call.caller.startswith("agents/") and parsed.agent and parsed.agent != caller:
             raise Refused("BadRequest", f"{call.caller!r} asked for a completion in the name of {parsed.agent!r}")
-        return parsed, provider, model
+        return parsed, first
 
 
 def _spender(call: Call) -> str:
@@ -226,6 +271,12 @@ async def _events(provider: Provider, request: Request, model: str) -> AsyncGene
 def _priced(stop: Stop, model: Model) -> Stop:
     """What the agent needs to count its context and its money."""
     return Stop(stop.reason, stop.usage, model.name, model.window, cost(model, stop.usage))
+
+
+def _all_said(told: list[LlmError]) -> str:
+    """The fault of the model that was asked for, then those of its fallbacks."""
+    first, *others = (str(error).rstrip(".") for error in told)
+    return f"{first}. Nor did a fallback answer: {'; '.join(others)}." if others else str(told[0])
 
 
 def _refused(error: LlmError) -> Refused:

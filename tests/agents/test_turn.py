@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -99,10 +100,10 @@ class World:
 
     # what a test looks at
 
-    async def turn(self, halt: asyncio.Event | None = None, attempt: int = 1) -> Ending:
+    async def turn(self, halt: asyncio.Event | None = None, attempt: int = 1, spec: AgentSpec = SPEC) -> Ending:
         given = OpenTurn("t", "r", attempt, 7, "open", 1)
         session = fold(Session("scout", "default"), [{**Log().person("hello"), "seq": 1}])
-        turn = Turn(SPEC, session, given, MENU, "system", self)
+        turn = Turn(spec, session, given, MENU, "system", self)
         return await take_turn(turn, halt or asyncio.Event())
 
     def kinds(self) -> list[str]:
@@ -129,7 +130,7 @@ async def test_the_request() -> None:
     await world.turn()
     request = world.requests[0]
     assert set(request) == {
-        "model", "system", "messages", "tools", "max_tokens", "temperature", "thinking", "agent", "room", "turn", "mode",
+        "model", "fallback", "system", "messages", "tools", "max_tokens", "temperature", "thinking", "agent", "room", "turn", "mode",
     }  # fmt: skip
     assert request["model"] == "a/b" and request["agent"] == "scout" and request["mode"] == "open"
     assert [set(tool) for tool in request["tools"]] == [{"name", "description", "input_schema"}] * 2
@@ -165,6 +166,30 @@ async def test_thoughts_go_back_in_the_turn_and_nowhere_else() -> None:
     content = world.requests[1]["messages"][-2]["content"]
     assert content[0] == sealed and [block["type"] for block in content[1:]] == ["text", "tool_use"]
     assert "Hm." not in json.dumps([world.log.entries, world.shown]) and world.end["text"] == "Let me look.\n\nDone."
+
+
+async def test_who_stood_in_goes_on_to_the_end_of_the_turn() -> None:
+    """A fallback that answered is asked first in the next round, the others after it; thoughts of another are left out."""
+
+    def ended(model: str, reason: str = "tool_use") -> dict[str, Any]:
+        return {**stop(reason), "model": model}
+
+    thought = {"type": "thinking", "text": "hm", "signature": "s"}
+    world = World(
+        [thought, use(), ended("a/b")], [thought, use(), ended("c/d")], [text("Done."), ended("c/d", "end_turn")]
+    )
+    spec = dataclasses.replace(SPEC, fallback=("c/d", "e/f"))
+    await world.turn(spec=spec)
+    assert [(request["model"], request["fallback"]) for request in world.requests] == [
+        ("a/b", ["c/d", "e/f"]),
+        ("a/b", ["c/d", "e/f"]),
+        ("c/d", ["a/b", "e/f"]),
+    ]
+    thoughts = [
+        [block["type"] == "thinking" for m in request["messages"] for block in m["content"] if m["role"] == "assistant"]
+        for request in world.requests
+    ]
+    assert thoughts == [[], [True, False], [False, True, False]]
 
 
 async def test_what_the_loop_sees_is_what_the_fold_gives_back() -> None:

@@ -18,7 +18,7 @@ from egghead.llm.shapes import Event, Request, Stop, Text, Usage
 from egghead.processes.llm import Gateway
 from ipc import RemoteError
 from ipc.testing import RunningBus, running_bus
-from tests.llm.double import KEY, Close, Double, Overflow, Status, Tokens
+from tests.llm.double import KEY, Break, Close, Double, Overflow, Status, Step, Tokens
 from tests.rooms import stage
 
 
@@ -216,3 +216,87 @@ async def test_the_process_serves_until_it_is_asked_to_stop(short_dir: Path, mon
             assert "end_turn" in scene.stderr()
         finally:
             await scene.close()
+
+
+# -- fallbacks
+
+
+def _two(double: Double) -> Registry:
+    """Two providers that are tried once each, without a pause."""
+    quick = {"retries": 0, "backoff": 0.01}
+    first = Entry("anthropic", "anthropic", KEY, double.url, ("double",), quick)
+    return Registry([first, Entry("openai", "openai", KEY, f"{double.url}/v1", ("double",), quick)])
+
+
+ASKED = {"model": "anthropic/double", "fallback": ["openai/double"]}
+
+
+@pytest.mark.parametrize("trouble", [Status(429), Status(529), Status(402), Break()])
+async def test_a_fallback_answers_for_a_model_that_is_down(trouble: Step) -> None:
+    """Over its limit, overloaded, without credit, unreachable: the next model answers, and the stop says which it was."""
+    with Double([[trouble], ["From the other.", Tokens(10, 5)]]) as double:
+        async with gateway(_two(double)) as (bus, served):
+            events = await stream(bus, "agents/scout", request(**ASKED))
+            assert "".join(e["text"] for e in events[:-1]) == "From the other."
+            assert events[-1]["model"] == "openai/double" and served.running == {}
+            assert [asked.wire for asked in double.asked] == ["anthropic", "openai"]
+            rows = served.purse.usage("model", None, {})["rows"]
+            assert [(row["model"], row["calls"], row["cut"]) for row in rows] == [("openai/double", 1, 0)]
+            await served.aclose()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "type_"),
+    [
+        ([Overflow()], "ContextOverflow"),
+        ([Status(401)], "AuthFailed"),
+        ([Status(400)], "RequestRefused"),
+        (["Half", Close()], "StreamBroken"),
+    ],
+)
+async def test_what_is_not_the_providers_bad_day_is_told(trouble: list[Step], type_: str) -> None:
+    """A full context, a bad key, a bad request and an answer that has begun go to no other model."""
+    with Double([trouble]) as double:
+        async with gateway(_two(double)) as (bus, served):
+            with pytest.raises(RemoteError) as caught:
+                await stream(bus, "agents/scout", request(**ASKED))
+            assert caught.value.type == type_ and len(double.asked) == 1
+            await served.aclose()
+
+
+async def test_when_no_fallback_answers_each_is_named() -> None:
+    """The refusal is that of the model that was asked for; what the others said, and a name that is none, are in it."""
+    with Double([[Status(429)], [Overflow()]]) as double:
+        async with gateway(_two(double)) as (bus, served):
+            with pytest.raises(RemoteError) as caught:
+                await stream(
+                    bus,
+                    "agents/scout",
+                    request(**ASKED | {"fallback": ["opena/x", "openai/double", "anthropic/double"]}),
+                )
+            assert caught.value.type == "RateLimited" and len(double.asked) == 2
+            assert "anthropic takes no more" in str(caught.value) and "did you mean 'openai'?" in str(caught.value)
+            await served.aclose()
+
+
+async def test_a_fallback_gets_no_thoughts_of_another() -> None:
+    """A thought is sealed by the provider that had it: in its place the fallback is given the turn without it."""
+    turn = [
+        {"role": "user", "content": [{"type": "text", "text": "hello"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "text": "hm", "signature": "sealed"},
+                {"type": "tool_use", "id": "c1", "name": "look", "input": {}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "there"}]},
+    ]
+    asked = {"model": "openai/double", "fallback": ["anthropic/double"], "thinking": True, "messages": turn}
+    with Double([[Status(503)], "Ok.", "Ok."]) as double:
+        async with gateway(_two(double)) as (bus, served):
+            await stream(bus, "agents/scout", request(**asked))
+            assert double.asked[1].wire == "anthropic" and "sealed" not in json.dumps(double.asked[1].body)
+            await stream(bus, "agents/sage", request(**asked | {"model": "anthropic/double"}))
+            assert "sealed" in json.dumps(double.asked[2].body) and double.faults == []
+            await served.aclose()
