@@ -80,10 +80,12 @@ class WorldView:
             self._lives[agent] = Absent(now)
         self._world = None
 
-    def exited_as_planned(self, agent: str, now: float) -> None:
-        """One more exit that the supervisor does not count as a crash, as long as there are few."""
-        self._exits[agent] = (*self._exits.get(agent, ()), now)[-self._policy.planned_exits :]
-        self._world = None
+    def exited(self, agent: str, incarnation: int, now: float) -> None:
+        """A life has ended. One that had handed off ended as planned, which the supervisor counts; one that was asked to
+        stop, for a new record perhaps, is none of those, though it left the bus in good order too."""
+        if self._leaving.get(agent, (0, 0.0))[0] == incarnation:
+            self._exits[agent] = (*self._exits.get(agent, ()), now)[-self._policy.planned_exits :]
+            self._world = None
 
     def hands_off(self, agent: str, incarnation: int, now: float) -> None:
         """This life has handed off in some room and is on its way out of all of them."""
@@ -252,8 +254,8 @@ class Coordinator:
             agent = agent_of(change.name)
             if agent is not None:
                 self.view.agent_changed(agent, change.incarnation, change.up, time.monotonic())
-                if change.planned and not change.up:
-                    self.view.exited_as_planned(agent, time.monotonic())
+                if not change.up:
+                    self.view.exited(agent, change.incarnation, time.monotonic())
                 if self.snapshot.is_set():
                     self._poke()
 

@@ -153,7 +153,9 @@ def test_handoffs_are_spaced_as_planned_exits_may_come() -> None:
     assert kinds(room.act(161.0)) == ["handoff_started"]
     view = WorldView(Policy(), 0.0)
     for now in (1.0, 2.0, 3.0, 4.0):
-        view.exited_as_planned("scout", now)
+        view.hands_off("scout", int(now), now)
+        view.exited("scout", int(now), now)
+        view.exited("scout", 100 + int(now), now)  # for a new record, which is counted by nobody
     assert view.world().exits == {"scout": (2.0, 3.0, 4.0)}
 
 
