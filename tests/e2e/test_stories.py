@@ -204,4 +204,4 @@ def test_a_command_in_place_of_a_message(node: Node) -> None:
     assert "[[chat/default]]" in node.home.ok("chat", "default", "/save")
     assert QUESTION in node.home.json("records", "show", "chat/default")["body"]
     refused = node.home.run("chat", "default", "/svae")
-    assert refused.returncode == 1 and "'/save'" in refused.stderr
+    assert refused.returncode == 2 and "'/save'" in refused.stderr
