@@ -26,10 +26,8 @@ def check_fields(changes: Mapping[str, Any]) -> None:
             value is None or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
         ):
             raise InvalidValue(f"{key} must be a list of texts, not {value!r}")
-        if key == "class" and value is not None and value not in CLASSES:
-            near = difflib.get_close_matches(str(value), CLASSES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidValue(f"there is no class {value!r}{hint} (known: {', '.join(CLASSES)})")
+        if key == "class" and value is not None:
+            check_class(value)
         if key == "id" and value is not None:
             ids.check_id(value)
         if isinstance(value, str):
@@ -37,3 +35,11 @@ def check_fields(changes: Mapping[str, Any]) -> None:
                 value.encode()
             except UnicodeEncodeError:
                 raise InvalidValue(f"{key} contains a lone surrogate and cannot be written as UTF-8") from None
+
+
+def check_class(value: Any) -> None:
+    """Raises InvalidValue, with the nearest, for what is no class of notes."""
+    if value not in CLASSES:
+        near = difflib.get_close_matches(str(value), CLASSES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidValue(f"there is no class {value!r}{hint} (known: {', '.join(CLASSES)})")

@@ -15,6 +15,7 @@ from typing import Any
 from records import graph, index_rows, index_sql, search
 from records.catalog import Entry
 from records.errors import InvalidValue
+from records.fields import check_class
 from records.ids import id_of, key_of
 from records.index_file import IndexFile
 from records.index_rows import Upsert
@@ -117,8 +118,10 @@ class Index(IndexFile):
         self, query: str, class_: str | None = None, tags: Sequence[str] = (), limit: int = 20, since: str | None = None
     ) -> Hits:
         """Notes for what somebody typed, best first; ties by id. Never raises for any text; InvalidValue for a `since` that is
-        no date."""
+        no date, or a `class_` that is none."""
         since = moment(since)
+        if class_:
+            check_class(class_)
         if limit <= 0:
             return []
         with self._reading() as db:
@@ -163,6 +166,8 @@ class Index(IndexFile):
         limit: int | None = 100,
     ) -> Rows:  # fmt: skip
         """Summaries `{id, title, class, tags, created, updated}`. `order`: updated, created, title, id. Raises InvalidValue."""
+        if class_:
+            check_class(class_)
         return self._summaries(order, limit, class_=class_, tags=(fold(tag),) if tag else (), prefix=prefix)
 
     def recent(self, order_by: str = "updated", since: str | None = None, limit: int | None = 20) -> Rows:

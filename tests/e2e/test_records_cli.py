@@ -55,6 +55,8 @@ STORY: list[tuple[str, str | None, str | type[Exception], str]] = [
     ("tags", None, "1\tbee\n1\thouse\n1\tinsect\n", ""),
     ("list --tag house", None, "a-roof\tdurable\tA roof\n", ""),
     ("search 'the bee' --tag insect", None, "bee\tBee\n", ""),
+    ("list --class dureable", None, EggheadError, "there is no class 'dureable'; did you mean 'durable'?"),
+    ("search bee --class bogus", None, EggheadError, "there is no class 'bogus' (known: durable, inbox"),
     ("search zzzz", None, EggheadError, "nothing found for 'zzzz'"),
     ("faults", None, "broken.md\tfrontmatter is not YAML in line 3: did not find expected ',' or ']'\n", ""),
     ("set broken stars=1", None, EggheadError, "must be repaired by hand"),
