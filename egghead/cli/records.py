@@ -246,7 +246,7 @@ async def faults(as_json: bool) -> None:
 @json_option
 @asynchronous
 async def history(name: str, as_json: bool) -> None:
-    """The earlier versions that are kept of a note, newest first. One that is in the trash has them too."""
+    """The earlier versions that are kept of a note, newest first. One that is in the trash, or was purged, has them too."""
     async with notes() as port:
         rows = await port.store("history", id=await records_write.named(port, name))
     if as_json:

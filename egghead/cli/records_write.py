@@ -26,13 +26,15 @@ TEXTS = ("title", "class", "created", "author", "id")
 
 
 async def named(port: NotesPort, name: str) -> str:
-    """The id of a note that is there, or of one in the trash. Raises EggheadError."""
+    """The id of a note that is there, or of one that is gone and left versions. Raises EggheadError."""
     try:
         return await resolve(port, name)
-    except EggheadError:
-        if name in await port.store("trashed"):
-            return name
-        raise
+    except EggheadError as missing:
+        try:
+            await port.store("history", id=name)
+        except EggheadError:
+            raise missing from None
+        return name
 
 
 @click.command()

@@ -192,7 +192,8 @@ def test_stats_count_what_there_is(folder: Path) -> None:
 
 
 def test_what_is_purged_is_gone_for_good(folder: Path) -> None:
-    """One trashed note by its id, or all that are there long enough; never a note that is not in the trash."""
+    """One trashed note by its id, or all that are there long enough; never a note that is not in the trash. Its versions stay."""
+    ran(folder, "append a more")
     for id_ in ("a", "one/twin", "sea"):
         ran(folder, f"trash {id_}")
     assert ran(folder, "purge a").stdout == "removed a for good\n"
@@ -201,6 +202,7 @@ def test_what_is_purged_is_gone_for_good(folder: Path) -> None:
     assert ran(folder, "purge").exit_code == 2
     assert ran(folder, "purge --older-than 0").stdout == "removed one/twin for good\nremoved sea for good\n"
     assert not list((folder / ".trash").rglob("*.md"))
+    assert ran(folder, "history a").stdout.split("\t")[1] == "append"
 
 
 def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
