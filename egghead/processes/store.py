@@ -221,11 +221,11 @@ class StoreServer:
 
     async def get(self, call: Call, id: str) -> dict[str, Any]:
         """A note as its file is now: all fields and the body (`cut: true` when it was too long for a message)."""
-        return _answer(await self._in_reads(lambda: self.store.get(id)))
+        return answer(await self._in_reads(lambda: self.store.get(id)))
 
     async def agents(self, call: Call) -> list[dict[str, Any]]:
         """Every note of class agent."""
-        return await self._in_reads(lambda: [_answer(record) for record in self.keeper.of_class("agent")])
+        return await self._in_reads(lambda: [answer(record) for record in self.keeper.of_class("agent")])
 
     async def trashed(self, call: Call) -> list[str]:
         """Ids in the trash."""
@@ -299,7 +299,7 @@ class StoreServer:
             step = self.keeper.trashed(record)
             indexed = await self._tell_index(step)
         await self._publish(step.changes)
-        return {"record": _answer(record), "indexed": indexed, "broken": broken}
+        return {"record": answer(record), "indexed": indexed, "broken": broken}
 
     async def rename(self, call: Call, old: str, new: str) -> dict[str, Any]:
         """Move a note to another id and rewrite the links to it: `{record, indexed, rewritten, failed}` (paths)."""
@@ -322,7 +322,7 @@ class StoreServer:
         for part in (step, *others):
             await self._publish(part.changes, asked=True)
         return {
-            "record": _answer(record),
+            "record": answer(record),
             "indexed": indexed,
             "rewritten": list(done.rewritten),
             "failed": list(done.failed),
@@ -350,7 +350,7 @@ class StoreServer:
             step, record = await files(lambda: self.keeper.wrote(record, kind))
             indexed = await self._tell_index(step)
         await self._publish(step.changes, asked=True)
-        return {"record": _answer(record), "indexed": indexed}
+        return {"record": answer(record), "indexed": indexed}
 
     async def _backlinks(self, id_: str, own: bool = False) -> list[dict[str, Any]] | None:
         try:
@@ -411,7 +411,8 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
-def _answer(record: Record) -> dict[str, Any]:
+def answer(record: Record) -> dict[str, Any]:
+    """A note as a message: `cut: true` when its text was too long for one and is not all there."""
     data = record.to_dict()
     if len(data["body"]) > MAX_BODY:
         data["body"] = data["body"][:MAX_BODY]

@@ -145,6 +145,7 @@ FIELDS = (
     "format",
     "revision",
     "error",
+    "cut",
 )
 
 
@@ -353,6 +354,8 @@ async def edit_record(
     new: Annotated[str, says("what to put there; empty removes the passage")],
 ) -> Plan:
     def changes(before: Mapping[str, Any]) -> dict[str, Any]:
+        if before.get("cut"):  # the part that was sent must not become the whole
+            raise BadArguments(f"{before['id']} is too long to be changed in places; a person must change its file")
         body = str(before.get("body") or "")
         count = body.count(old)
         if count != 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from egghead.processes.store import answer
 from egghead.tools.ports import Refusal, Unavailable
 from records import Notes, RecordError
 
@@ -55,7 +56,7 @@ class RealNotes:
 
     def _store(self, method: str, params: Mapping[str, Any]) -> Any:
         if method == "get":
-            return self.notes.get(params["id"]).to_dict()
+            return answer(self.notes.get(params["id"]))
         if method == "create":
             given = {key: value for key, value in params.items() if value is not None}
             return {"record": self.notes.create(**given).to_dict(), "indexed": True}

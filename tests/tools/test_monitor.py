@@ -94,6 +94,18 @@ async def test_the_remedy_allows_the_call(notes: RealNotes) -> None:
     assert (await run(notes, "scout", "edit_record", id="garden", old="Clay", new="Sand")).outcome == "ok"
 
 
+async def test_a_note_that_was_sent_in_part_is_not_written_in_part(notes: RealNotes) -> None:
+    """The text of a huge note arrives cut: an edit of it is refused, where it would have cut the note itself; a key may be set."""
+    text = "# Huge\n\nfirst\n" + "0123456789abcde\n" * 240_000 + "last\n"
+    notes.agent("scout", "records.read", "records.update")
+    notes.write("huge.md", text)
+    result = await run(notes, "scout", "edit_record", id="huge", old="first", new="second")
+    assert result.outcome == "error" and "too long" in result.content
+    assert json.loads((await run(notes, "scout", "get_record", id="huge")).content)["cut"] is True
+    assert (await run(notes, "scout", "update_record", id="huge", tags=["big"])).outcome == "ok"
+    assert (notes.root / "huge.md").read_text().endswith(text)
+
+
 async def test_a_revoked_grant_is_gone_at_once(notes: RealNotes) -> None:
     """Grants are read at each call."""
     notes.agent("scout", "records.read")
