@@ -86,10 +86,17 @@ class History:
         """Kept versions of a note, newest first."""
         folder = self.directory / path
         try:
-            names = [entry for entry in os.listdir(folder) if not entry.startswith(".") and (folder / entry).is_file()]
+            names = [entry for entry in os.listdir(folder) if not entry.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [_version(folder / name) for name in sorted(names, reverse=True)]
+        found = []
+        for name in sorted(names, reverse=True):
+            with suppress(
+                FileNotFoundError
+            ):  # another process prunes, or takes back what it kept for a write that was too late
+                if (folder / name).is_file():
+                    found.append(_version(folder / name))
+        return found
 
     def read(self, path: str, name: str) -> bytes:
         """The bytes of a kept version. Raises NotFound."""

@@ -10,6 +10,7 @@ import difflib
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,11 +20,12 @@ from records import formats, frontmatter
 from records.disk import beside, confirm, exchange, make_folders, move_new, same_file
 from records.errors import Conflict, Exists, InvalidValue, NotFound
 from records.folder import Folder
-from records.history import History
+from records.history import History, Version
 from records.markdown import revision_of
 from records.model import Record
 
-ATTEMPTS = 8  # at a file that another program keeps rewriting
+ATTEMPTS = 40  # at a file that another program keeps rewriting; with the pauses about a second
+MAX_PAUSE = 0.02  # seconds
 
 
 class Writer:
@@ -69,7 +71,8 @@ class Writer:
         with self.changing():
             path = self._folder.path_of(id_) if path is None else path
             full = self._folder.target(path)
-            for _ in range(ATTEMPTS):
+            for pause in _pauses():
+                time.sleep(pause)
                 data, info = self._folder.read_bytes(path)
                 current = self._folder.parse(path, data, info)
                 if revision is not None and revision != current.revision:
@@ -78,8 +81,7 @@ class Writer:
                 new = parts.encode()
                 if new == data:
                     return replace(current, id=id_)
-                self._keep(path, data, action)
-                if self._swap(full, path, new, info):
+                if self._replace(full, path, new, (data, info), action):
                     record = self._folder.read(path)
                     return record if record.id != current.id else replace(record, id=id_)
             raise Conflict(
@@ -90,10 +92,10 @@ class Writer:
         """Put the kept version `name` back. What it replaces is kept in turn. Raises NotFound, Conflict, ReadOnly."""
         with self.changing():
             old = self.history.read(path, name)
-            for _ in range(ATTEMPTS):
+            for pause in _pauses():
+                time.sleep(pause)
                 data, info = self._folder.read_bytes(path)
-                self._keep(path, data, "undo")
-                if self._swap(self._folder.target(path), path, old, info):
+                if self._replace(self._folder.target(path), path, old, (data, info), "undo"):
                     self.history.forget(path, name)
                     return self._folder.read(path)
             raise Conflict(
@@ -119,12 +121,21 @@ class Writer:
     def _version(self, path: str, revision: str) -> bytes | None:
         for version in self.history.of(path):
             if version.revision == revision:
-                return self.history.read(path, version.name)
+                with suppress(NotFound):  # taken back meanwhile by a writer of another process that was too late
+                    return self.history.read(path, version.name)
         return None
 
-    def _keep(self, path: str, data: bytes, action: str) -> None:
+    def _replace(self, full: str, path: str, new: bytes, seen: tuple[bytes, os.stat_result], action: str) -> bool:
+        """Keep the bytes that were seen and put `new` in their place. False: the file is another by now, and nothing is kept."""
+        kept = self._keep(path, seen[0], action)
+        if self._swap(full, path, new, seen[1]):
+            return True
+        self.history.forget(path, kept.name)
+        return False
+
+    def _keep(self, path: str, data: bytes, action: str) -> Version:
         try:
-            self.history.keep(path, data, action)
+            return self.history.keep(path, data, action)
         except OSError as error:
             # Without the old bytes a write could not be undone, so it is refused.
             raise self._folder.refused(error, path) from error
@@ -172,6 +183,11 @@ class Writer:
             raise Exists(f"the file {os.path.relpath(new, self._folder.root)!r} exists; choose another id") from None
         except OSError as error:
             raise self._folder.refused(error, path) from error
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait before each attempt: a program that writes in bursts is let through, one that never rests is outlasted."""
+    return (min(MAX_PAUSE, 0.0005 * 2**count) if count else 0.0 for count in range(ATTEMPTS))
 
 
 def _cannot(full: str) -> None:

@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from records import Conflict, Exists, InvalidId, InvalidValue, NotFound, ReadOnly, RecordError, Store, Unreadable
+from records import (
+    Conflict,
+    Exists,
+    InvalidId,
+    InvalidValue,
+    NotFound,
+    ReadOnly,
+    Record,
+    RecordError,
+    Store,
+    Unreadable,
+    frontmatter,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -397,6 +409,33 @@ def test_ten_processes_and_an_editor_on_one_note_lose_no_line(store: Store) -> N
     wanted = {f"w{number}-{turn}" for number in range(10) for turn in range(6)} | {f"editor-{n}" for n in range(6)}
     assert wanted <= set(lines) and len(lines) == len(wanted) + 2
     assert not [name for name in os.listdir(store.root) if name.startswith(".egghead-")]
+
+
+def test_a_program_that_keeps_saving_is_outlasted(store: Store) -> None:
+    """A change is made on top of what twenty saves in a row left, one version is kept, and who never rests is named."""
+    store.create(id="n", body="start\n")
+    path = store.root / "n.md"
+    saved = 0
+
+    def change(until: int) -> Callable[[frontmatter.Parts, Record], frontmatter.Parts]:
+        def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
+            nonlocal saved
+            if saved < until:  # between the look and the write
+                saved += 1
+                temporary = path.with_name(".saving")
+                temporary.write_text(f"saved {saved}\n")
+                temporary.replace(path)
+            return frontmatter.with_body(parts, parts.text + "added\n")
+
+        return change
+
+    store._writer.rewrite("n", change(20), "append")
+    assert path.read_text() == "saved 20\nadded\n"
+    (kept,) = store.versions("n")
+    assert store.history.read("n.md", kept.name) == b"saved 20\n"
+    with pytest.raises(Conflict, match="rewritten by another program"):
+        store._writer.rewrite("n", change(1000), "append")
+    assert path.read_text() == f"saved {saved}\n" and len(store.versions("n")) == 1
 
 
 def test_the_trash_keeps_every_namesake_and_gives_each_back(store: Store) -> None:
