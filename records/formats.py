@@ -18,13 +18,14 @@ from records.model import FileStat, Heading, Record
 @dataclass(frozen=True, slots=True)
 class Format:
     """`parse(data, path, stat, author)`; `split(data, path)`; `compose(keys, body)` for a new file, `change(parts, changes)`
-    for an old one; `retarget`, `relink` (see `records.relink`) when notes move."""
+    and `with_body(parts, body)` for an old one; `retarget`, `relink` (see `records.relink`) when notes move."""
 
     name: str
     suffix: str
     parse: Callable[[bytes, str, FileStat | None, str], Record]
     compose: Callable[[Mapping[str, Any], str], frontmatter.Parts]
     change: Callable[[frontmatter.Parts, Mapping[str, Any]], frontmatter.Parts]
+    with_body: Callable[[frontmatter.Parts, str], frontmatter.Parts]
     split: Callable[[bytes, str], frontmatter.Parts]
     retarget: Callable[[str, str, Collection[str], str, str, str, bool], str]
     relink: Callable[[str, str, str, Callable[[str], bool]], str]
@@ -43,6 +44,11 @@ def compose(name: str, keys: Mapping[str, Any], body: str) -> frontmatter.Parts:
 def change(name: str, parts: frontmatter.Parts, changes: Mapping[str, Any]) -> frontmatter.Parts:
     """A file with some fields, meta keys (None removes one) or the body changed. Raises InvalidValue."""
     return _named(name).change(parts, changes)
+
+
+def with_body(name: str, parts: frontmatter.Parts, body: str) -> frontmatter.Parts:
+    """A file with another body. Raises InvalidValue for one that the format could not tell from its fields."""
+    return _named(name).with_body(parts, body)
 
 
 def suffix(name: str) -> str:
@@ -141,9 +147,12 @@ FORMATS: dict[str, Format] = {
         _parse_markdown,
         _compose_markdown,
         _change_markdown,
+        frontmatter.with_body,
         frontmatter.split,
         relink.retarget,
         relink.relink,
     ),
-    "org": Format("org", ".org", org.parse_org, org.compose, org.change, org.split, org.retarget, org.relink),
+    "org": Format(
+        "org", ".org", org.parse_org, org.compose, org.change, org.with_body, org.split, org.retarget, org.relink
+    ),
 }

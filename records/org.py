@@ -184,14 +184,14 @@ def compose(keys: Mapping[str, Any], body: str) -> Parts:
     text = frontmatter.normal(body).lstrip("\n")
     if text and not text.endswith("\n"):
         text += "\n"
-    return change(Parts("", None, text, False, "utf-8", "\n", None), keys)
+    return change(with_body(Parts("", None, "", False, "utf-8", "\n", None), text), keys)
 
 
 def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     """Fields, meta keys (None removes one) or the body changed; every other line of the head stays. Raises InvalidValue."""
     keys = dict(changes)
     if keys.get("body") is not None:
-        parts = frontmatter.with_body(parts, str(keys["body"]))
+        parts = with_body(parts, str(keys["body"]))
     keys.pop("body", None)
     if keys.get("title") is not None and not re.search(r"(?im)^#\+title:", frontmatter.normal(parts.head)):
         moved = _retitle(parts, " ".join(str(keys["title"]).split()))
@@ -205,6 +205,19 @@ def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     if head and not parts.head and parts.body and not parts.body.startswith(("\n", "\r")):
         head += parts.newline
     return replace(parts, head=head)
+
+
+def with_body(parts: Parts, body: str) -> Parts:
+    """As `frontmatter.with_body`. Raises InvalidValue for a text whose first lines would be read as fields: nothing parts
+    them from the head."""
+    changed = frontmatter.with_body(parts, body)
+    joined = changed.body[: max(0, _head_end(changed.head + changed.body) - len(changed.head))].strip()
+    if joined:
+        raise InvalidValue(
+            f"the text of an org note cannot begin with {joined.splitlines()[0]!r}, which would be one of its fields or "
+            "comments; put a headline or a line of text before it, or set the field"
+        )
+    return changed
 
 
 def _checked(key: str) -> str:

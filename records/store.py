@@ -113,7 +113,7 @@ class Store(Folder):
                     if old
                     else "the text to replace is empty; give the exact text as it stands in the body"
                 )
-            return frontmatter.with_body(parts, body.replace(old, new, 1))
+            return formats.with_body(record.format, parts, body.replace(old, new, 1))
 
         return self._writer.rewrite(id_, change, "edit", revision)
 
@@ -126,7 +126,7 @@ class Store(Folder):
         def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
             body = parts.text
             gap = "\n" if body and not body.endswith("\n") else ""
-            return frontmatter.with_body(parts, f"{body}{gap}{text}")
+            return formats.with_body(record.format, parts, f"{body}{gap}{text}")
 
         return self._writer.rewrite(id_, change, "append")
 

@@ -124,6 +124,33 @@ def test_links_between_org_and_markdown_follow_a_rename(tmp_path: Path) -> None:
         assert notes.verify() == []
 
 
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("", "#+CLASS: agent"),
+        ("", ":PROPERTIES:\n:A: 1\n:END:"),
+        ("#+TITLE: x\n", "#+CAPTION: x"),
+        (":PROPERTIES:\n:ID: 1\n:END:\n\n", "\n# remark"),
+    ],
+)
+def test_a_text_that_would_be_read_as_fields_is_refused(tmp_path: Path, head: str, line: str) -> None:
+    """Set, edited, appended or new, a text that begins like a head would change fields nobody asked to change."""
+    store = Store(tmp_path)
+    (tmp_path / "a.org").write_text(head + "text\n")
+    (tmp_path / "empty.org").write_text(head)
+    for write in (
+        lambda: store.update("a", {"body": line + "\ntext\n"}),
+        lambda: store.edit("a", "text", line),
+        lambda: store.append("empty", line),
+        lambda: store.create(id="new", format="org", body=line),
+    ):
+        with pytest.raises(InvalidValue, match=r"cannot begin with '[#:]"):
+            write()
+    assert (tmp_path / "a.org").read_text() == head + "text\n" and not (tmp_path / "new.org").exists()
+    for text in ("text\n#+CAPTION: x\n", "#+begin_src python\n1\n#+end_src\n", "* H\n# x\n", "\n\ntext\n"):
+        assert store.update("a", {"body": text}).body == text.lstrip("\n")
+
+
 @pytest.mark.parametrize("key", ["end", "PROPERTIES", "a:b", "two words", "", "#x"])
 def test_a_key_that_would_break_the_drawer_is_refused(key: str) -> None:
     """`:END:` as a property would end the drawer there, and what follows would be text."""
