@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from egghead.agents.reconcile import RUNNING, Running
-from egghead.agents.record import LIMITS, AgentSpec, unusable
+from egghead.agents.record import AgentSpec, spend_limits, unusable
 
 MAX_DISPOSITION = 4_000  # characters; relevance needs the beginning, and a card is sent to everybody
 
@@ -42,7 +42,7 @@ def card(
         "state": state,
         "reason": why,
         "parked": (why or "it crashed too often") if state == "parked" else None,
-        "limits": {key: getattr(spec, key) for key in LIMITS if getattr(spec, key) is not None},
+        "limits": spend_limits(spec),
         "paused": paused,
         "held": list(held),
     }

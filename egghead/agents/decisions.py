@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,12 @@ def in_force(authority: Authority, approved: Iterable[str]) -> Authority:
 
 def held_by(spec: AgentSpec) -> tuple[Grant, ...]:
     """The grants of a spec with the sandbox written out."""
-    return hoisted(Authority(spec.id, tuple(_grants(spec.capabilities)), spec.sandbox))
+    return _held(spec.capabilities, spec.sandbox)
+
+
+@lru_cache(maxsize=1024)  # a thousand agents are looked at after each save, and most have the same few grants
+def _held(capabilities: tuple[str, ...], sandbox: str | None) -> tuple[Grant, ...]:
+    return hoisted(Authority("", tuple(_grants(capabilities)), sandbox))
 
 
 def reviewed(spec: AgentSpec) -> list[Grant]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from egghead.agents.reconcile import FAILED, PARKED, Running, entry_id
-from egghead.agents.record import AgentSpec
+from egghead.agents.record import AgentSpec, spend_limits
 from egghead.agents.steward import Steward
 from ipc import Call, IpcError, Peer, Refused, shielded
 
@@ -129,6 +129,22 @@ class Pauses:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._paused: dict[str, str] = {}
+        self._told: dict[str, Any] = {}
+
+    async def limits(self, call: Call) -> dict[str, Any]:
+        """Agent -> {title, limits} of those whose notes have limits; published as `limits/` when it changes."""
+        return self._limits()
+
+    def _limits(self) -> dict[str, Any]:
+        found = {id: (spec.title, spend_limits(spec)) for id, spec in self._office.desired.items()}
+        return {id: {"title": title, "limits": limits} for id, (title, limits) in found.items() if limits}
+
+    async def publish_limits(self) -> None:
+        """Tell `llm` what the notes allow, when that has changed. Raises IpcError."""
+        now = self._limits()
+        if now != self._told:
+            await self._office.peer.publish("limits/", {"limits": now})
+            self._told = now
 
     def of(self, agent: str) -> str | None:
         """Why this agent is paused, None when it is not."""

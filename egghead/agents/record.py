@@ -215,6 +215,11 @@ def _limits(keys: _Keys) -> dict[str, Any]:
     return found
 
 
+def spend_limits(spec: AgentSpec) -> dict[str, float]:
+    """What the agent may use in a day, {} for any amount."""
+    return {key: getattr(spec, key) for key in LIMITS if getattr(spec, key) is not None}
+
+
 def title_of(record: Record, agent: str) -> str:
     """The record's own title, else the last segment of the id with a capital."""
     title = record.get("title")

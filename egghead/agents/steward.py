@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from egghead.agents import decisions as decided
 from egghead.agents.decisions import Decisions, held_by, review, reviewed
@@ -29,6 +30,7 @@ class Steward:
         self._trusting = found is None  # nothing was ever decided: what is there now is taken as seen
         self.asked: dict[str, str] = {}
         self.held: dict[str, tuple[str, ...]] = {}
+        self._fine: dict[str, tuple[Any, ...]] = {}  # what was found in order is not looked at again until it changes
 
     async def decide(self, new: Decisions) -> None:
         """Keep a decision. Raises OSError when the disk does not take it: one that would be forgotten is none."""
@@ -54,7 +56,11 @@ class Steward:
         for id, spec in desired.items():
             if spec.builtin:
                 continue
-            grants, known = reviewed(spec), new.approved.get(id)
+            known = new.approved.get(id)
+            looked = (spec.capabilities, spec.sandbox, known)
+            if self._fine.get(id) == looked:
+                continue
+            grants = reviewed(spec)
             inside = spec.record in self.asked and self.asked[spec.record] == revisions.get(spec.record)
             if self._trusting or inside:
                 new = new.approve(id, grants) if grants or known else new
@@ -64,6 +70,8 @@ class Steward:
             if not fresh:
                 if tuple(map(str, found.force)) != (known or ()):
                     new = new.approve(id, found.force)  # what was taken away is new when it comes again
+                else:
+                    self._fine[id] = looked
                 continue
             if new.told.get(id) != fresh:
                 telling.append(

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from egghead.llm.usage import Called, Figures, Key, Sums, count
+from egghead.llm.usage import EVERYBODY, Called, Figures, Key, Sums, count, figures
 
 logger = logging.getLogger("egghead.llm")
 
@@ -28,22 +28,6 @@ LINES, SUMS = ".jsonl", ".sums"
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class _Row(msgspec.Struct, forbid_unknown_fields=False):
-    """A line of a day's file."""
-
-    id: str
-    at: str
-    agent: str
-    room: str
-    model: str
-    input: int = 0
-    output: int = 0
-    cached_read: int = 0
-    cached_write: int = 0
-    cost: float | None = None
-    cut: bool = False
 
 
 class Ledger:
@@ -57,6 +41,7 @@ class Ledger:
         self._torn = True  # the file may end in the middle of a line: our last life may have been cut there
         self.day = self.today()
         self.used: Sums = {}
+        self.spent: dict[str, Figures] = {}  # of this day: by agent, and of all together
         self._begin()
 
     def today(self) -> str:
@@ -69,7 +54,7 @@ class Ledger:
             return False
         if self._directory is None:
             self._kept[self.day] = self.used
-        self.day, self.used, self._torn = self.today(), {}, True
+        self.day, self.used, self.spent, self._torn = self.today(), {}, {}, True
         self._begin()
         return True
 
@@ -77,9 +62,10 @@ class Ledger:
         """Count one call. It is in the file when this returns, or waits in memory until the disk takes it."""
         self.turn()
         count(self.used, call)
+        self._spend(call.agent, figures(call))
         if self._directory is None:
             return
-        self._waiting.append(msgspec.json.encode({k: getattr(call, k) for k in _Row.__struct_fields__}).decode() + "\n")
+        self._waiting.append(msgspec.json.encode(call).decode() + "\n")
         try:
             self._write()
         except OSError as error:
@@ -104,6 +90,12 @@ class Ledger:
         except OSError as error:
             logger.error("usage of earlier days stays as it is: %s", error)
         self.used = self._read(self.day)
+        for (agent, _, _), one in self.used.items():
+            self._spend(agent, one)
+
+    def _spend(self, agent: str, one: Figures) -> None:
+        for name in (agent, EVERYBODY):
+            self.spent[name] = self.spent.get(name, Figures()) + one
 
     def _days(self) -> list[str]:
         if self._directory is None:
@@ -143,10 +135,10 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError), self._path(day, LINES).open("rb") as file:
             for line in file:
                 with contextlib.suppress(msgspec.DecodeError, ValueError):  # torn, or somebody's own: no call
-                    row = msgspec.json.decode(line, type=_Row)
-                    if row.id not in seen:
-                        seen.add(row.id)
-                        count(found, Called(**{k: getattr(row, k) for k in _Row.__struct_fields__}))
+                    call = msgspec.json.decode(line, type=Called)
+                    if call.id not in seen:
+                        seen.add(call.id)
+                        count(found, call)
         return found
 
     def _summed(self, day: str) -> Sums | None:

@@ -6,7 +6,7 @@ here talks to anybody: `changed` is called when who is paused has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from egghead.llm.errors import LimitReached
@@ -23,20 +23,19 @@ class Purse:
         self._configured = Limits.of(configured)
         self._limits: dict[str, Limits] = {EVERYBODY: self._configured}
         self._titles: dict[str, str] = {}
-        self.paused: dict[str, str] = pauses(ledger.used, self._limits, {})
+        self.paused: dict[str, str] = pauses(ledger.spent, self._limits, {})
 
-    def learn(self, cards: Iterable[Mapping[str, Any]]) -> None:
-        """What the agents' notes say: `limits` of their cards."""
-        known = [card for card in cards if isinstance(card, Mapping) and card.get("id")]
-        self._titles = {str(card["id"]): str(card.get("title") or card["id"]) for card in known}
-        own = {str(card["id"]): Limits.of(card["limits"]) for card in known if card.get("limits")}
-        self._limits = {EVERYBODY: self._configured, **own}
+    def learn(self, notes: Mapping[str, Any]) -> None:
+        """What the agents' notes say: agent -> {title, limits}, as the roster tells."""
+        known = {str(id): one for id, one in notes.items() if isinstance(one, Mapping) and id != EVERYBODY}
+        self._titles = {id: str(one.get("title") or id) for id, one in known.items()}
+        self._limits = {EVERYBODY: self._configured, **{id: Limits.of(one.get("limits")) for id, one in known.items()}}
         self.look()
 
     def look(self) -> None:
         """Decide anew who is paused; a new day pauses nobody."""
         self.ledger.turn()
-        now = pauses(self.ledger.used, self._limits, self._titles)
+        now = pauses(self.ledger.spent, self._limits, self._titles)
         if now != self.paused:
             self.paused = now
             self.changed()

@@ -122,13 +122,12 @@ def money(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.2g}" if amount >= 0.0001 else f"{amount:.1e}"
 
 
-def pauses(today: Mapping[Key, Figures], limits: Mapping[str, Limits], title: Mapping[str, str]) -> dict[str, str]:
-    """Agent (or EVERYBODY) -> the sentence that says why it is paused until the day is over."""
-    spent = grouped([("", today)], "agent", {})
+def pauses(spent: Mapping[str, Figures], limits: Mapping[str, Limits], title: Mapping[str, str]) -> dict[str, str]:
+    """Agent (or EVERYBODY) -> the sentence that says why it is paused until the day is over. `spent`: today, by the same
+    names."""
     found: dict[str, str] = {}
     for agent, bound in limits.items():
-        used = sum(spent.values(), Figures()) if agent == EVERYBODY else spent.get(agent, Figures())
-        what = bound.reached(used)
+        what = bound.reached(spent.get(agent, Figures()))
         if what is None:
             continue
         key = "cost_per_day" if what.endswith("USD") else "tokens_per_day"

@@ -57,8 +57,8 @@ async def setup(service: Service) -> None:
     service.expose(gateway.methods())
     service.on_stop(gateway.aclose)
     await service.connect()
-    cards = await service.peer.subscribe("agents/")
-    service.start(_learn(service, gateway.purse, cards), "cards")
+    limits = await service.peer.subscribe("limits/")
+    service.start(_learn(service, gateway.purse, limits), "limits")
     service.start(_meet(service, gateway.purse), "roster")
     service.start(_publish(service, gateway), "paused")
     names = [model.name for model in gateway.registry.models()]
@@ -69,23 +69,23 @@ async def setup(service: Service) -> None:
 async def _learn(service: Service, purse: Purse, events: AsyncIterator[BusEvent]) -> None:
     """The limits that stand in agents' notes, as the roster publishes them."""
     async for event in events:
-        if isinstance(event.data, dict) and isinstance(event.data.get("cards"), list):
-            purse.learn(event.data["cards"])
+        if isinstance(event.data, dict) and isinstance(event.data.get("limits"), dict):
+            purse.learn(event.data["limits"])
         elif event.gap:
-            await _ask_cards(service, purse)
+            await _ask_limits(service, purse)
 
 
 async def _meet(service: Service, purse: Purse) -> None:
     async for change in service.peer.monitor("roster"):
         if change.up:
-            await _ask_cards(service, purse)
+            await _ask_limits(service, purse)
 
 
-async def _ask_cards(service: Service, purse: Purse) -> None:
+async def _ask_limits(service: Service, purse: Purse) -> None:
     try:
-        purse.learn(await service.peer.call("roster", "cards", timeout=10.0))
+        purse.learn(await service.peer.call("roster", "limits", timeout=10.0))
     except IpcError as error:
-        logger.info("the limits in agents' notes stay as they were: %s", error)  # the next cards bring them
+        logger.info("the limits in agents' notes stay as they were: %s", error)  # the next change brings them
 
 
 async def _publish(service: Service, gateway: Gateway) -> None:

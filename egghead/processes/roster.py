@@ -107,7 +107,9 @@ class Roster:
         self.telling: dict[str, str] = {}  # id of an entry for the default room -> its text
 
     async def setup(self) -> None:
-        self.service.expose({"cards": self.cards, "problems": self.problems, **self.desk.methods()})
+        self.service.expose(
+            {"cards": self.cards, "problems": self.problems, **self.desk.methods(), "limits": self.pauses.limits}
+        )
         await self.service.connect()
         records = await self.peer.subscribe("records/")
         usage = await self.peer.subscribe("usage/")
@@ -506,11 +508,11 @@ class Roster:
             await asyncio.sleep(CARDS_EVERY + CARDS_EACH * len(self.desired))
             self.changed.clear()
             now = self._cards()
-            if now == self.told:
-                continue
             try:
-                await self.peer.publish("agents/cards/", {"cards": now})
-                self.told = now
+                await self.pauses.publish_limits()
+                if now != self.told:
+                    await self.peer.publish("agents/cards/", {"cards": now})
+                    self.told = now
             except IpcError as error:
                 logger.info("cards were not published: %s", error)
                 self.changed.set()

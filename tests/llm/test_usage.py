@@ -179,11 +179,8 @@ def test_a_limit_pauses_the_agent_and_the_next_day_does_not() -> None:
     """Reaching a bound refuses the next call with the remedy; raising it, or midnight, lets the agent go on."""
     clock, told = Clock(), []
     purse = Purse(Ledger(None, clock), None, lambda: told.append(dict(purse.paused)))
-    cards = [
-        {"id": "scout", "title": "Scout", "limits": {"cost_per_day": 1.0}},
-        {"id": "nib", "title": "Nib", "limits": {}},
-    ]
-    purse.learn(cards)
+    notes = {"scout": {"title": "Scout", "limits": {"cost_per_day": 1.0}}}
+    purse.learn(notes)
     for number in range(2):
         purse.check("scout")
         purse.add(call(number))
@@ -192,8 +189,8 @@ def test_a_limit_pauses_the_agent_and_the_next_day_does_not() -> None:
     ):
         purse.check("scout")
     purse.check("nib")
-    cards[0]["limits"] = {"cost_per_day": 2, "tokens_per_day": 40}
-    purse.learn(cards)
+    notes["scout"]["limits"] = {"cost_per_day": 2, "tokens_per_day": 40}
+    purse.learn(notes)
     with pytest.raises(LimitReached, match="40 of 40 tokens"):
         purse.check("scout")
     clock.now = datetime(2026, 2, 1, tzinfo=UTC)
