@@ -22,7 +22,7 @@ from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Handing, Session
 from egghead.agents.trail import Trail
-from egghead.agents.turn import Menu, ModelFailed, WindowFull
+from egghead.agents.turn import Menu, ModelFailed, WindowFull, is_pass
 from egghead.client.follow import AWAY, Backoff
 from egghead.processes.agent_ports import BusPorts
 from egghead.tools.deliberations import part_id
@@ -100,7 +100,7 @@ class HandOff:
             return notes.extracted(self.session, "the conversation does not fit the model's context", kept.note)
         except ModelFailed as error:
             return notes.extracted(self.session, str(error), kept.note)
-        found = notes.told(text, kept.note)
+        found = "" if is_pass(text) else notes.told(text, kept.note)
         return found or notes.extracted(self.session, "the model wrote nothing", kept.note)
 
     async def _model(self, system: str, kept: Budget, overflow: bool) -> str:

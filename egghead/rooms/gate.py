@@ -93,8 +93,12 @@ class Gate:
         turn = entry.get("turn")
         if entry["kind"] in HANDOFFS and self.handoffs.get(agent) != incarnation:
             raise TurnClosed(f"{agent!r} has no handoff to do here: none was begun, it is over, or another life has it")
+        if entry["kind"] == "handoff_asked" and (agent, incarnation) not in {
+            open_[:2] for open_ in self.turns.values()
+        }:
+            raise TurnClosed(f"{agent!r} asks for its handoff in a turn of its own, and has none here")
         if turn is None:
-            return  # something between turns
+            return  # about the agent, not about a turn
         found = self.turns.get(turn)
         if found is None:
             raise TurnClosed(f"turn {turn!r} is not open: it has ended, or was never started")

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from egghead.llm.errors import NoNotes
+from egghead.llm.librarian import Librarian
 from egghead.llm.librarian.answer import count_words
 from egghead.llm.librarian.steps import BEYOND, NO_SEARCH, PASS, SELF
-from egghead.llm.shapes import Stop, Text, ToolUse
+from egghead.llm.shapes import Stop, Text, ToolUse, request_from
 from tests.llm.shelf import Shelf, ask, cited, events, user
 
 GARDEN = {
@@ -423,3 +425,10 @@ async def test_an_answer_names_four_notes_at_most() -> None:
     """A shelf full of notes that say the same does not make a longer list."""
     shelf = Shelf({f"tea/{n}": f"# Green tea {n}\n\nSteep green tea for two minutes.\n" for n in range(12)})
     assert 1 <= len(cited(await ask(shelf, "How long do I steep green tea?"))) <= 4
+
+
+async def test_a_hand_off_note_takes_a_language_model() -> None:
+    """Asked to write one, the librarian says that it cannot, instead of answering with something that is none."""
+    request = request_from({"messages": [user("Write that note.")], "mode": "handoff"})
+    with pytest.raises(NoNotes, match="writes no notes"):
+        await anext(Librarian().complete(request, "librarian"))

@@ -203,6 +203,23 @@ async def test_a_handoff_carries_the_life_that_leaves(tmp_path: Path) -> None:
             await k.keeper.append([{"kind": "handoff_ended", "outcome": "failed", "text": "x"}], "agents/scout", 5)
 
 
+async def test_an_agent_asks_for_its_handoff_in_its_turn(tmp_path: Path) -> None:
+    """With the answer of a turn, before or behind it, or in the open turn that does not fit; never out of nowhere."""
+    ask = {"kind": "handoff_asked", "reason": "context"}
+    async with kept(tmp_path) as k:
+        with pytest.raises(TurnClosed, match="has none here"):
+            await k.keeper.append([ask], "agents/scout", 5)
+        await k.keeper.append([turn()], "coordinator")
+        with pytest.raises(TurnClosed, match="has none here"):
+            await k.keeper.append([ask], "agents/scout", 4)
+        overflow = {**ask, "reason": "overflow", "turn": turn()["turn"]}
+        await k.keeper.append([overflow], "agents/scout", 5)
+        message = {"kind": "message", "turn": turn()["turn"], "author": "Scout", "text": "x", "usage": {}}
+        await k.keeper.append([message, ask], "agents/scout", 5)
+        with pytest.raises(TurnClosed, match="has its answer"):
+            await k.keeper.append([overflow], "agents/scout", 5)
+
+
 async def test_a_full_disk_refuses_everybody_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the write fails all of its appends are refused, nothing is published, and the next one works."""
     async with kept(tmp_path) as k:
