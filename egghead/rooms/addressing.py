@@ -5,23 +5,36 @@ nobody. Whether the named agents then speak (muted, parked, budget) is `decide`'
 
 A mention is exact by id, then by last segment of the id, then by title, without regard to case; else a unique near
 miss counts and is reported. An `@` in code, in a URL or in an e-mail address is not a mention.
+
+Every reader of a room looks at every text, in its event loop: the work is linear in the length of a text, whatever was
+pasted, and there is a most of mentions that are looked at.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 BROADCASTS = {"everyone": "huddle", "channel": "huddle", "jam": "jam"}
+MOST_MENTIONS = 200  # of one text; what stands behind them is text
+MOST_NEAR = 20  # different words for which near names are sought: each is held against every name of the room
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
-_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|www\.|mailto:)[^\s<>]*")
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_TOKEN = re.compile(r"[\w][\w./-]*")
+_TICKS = re.compile(r"`+|\n[ \t]*\n")
+# Both begin where a run of their characters begins, or look a few characters far: else a long pasted word is read once
+# for each of its letters.
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|www\.|mailto:)[^\s<>]*")
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# A word with the marks that \w leaves out (vowel signs, accents, joiners), in pieces of an id; no id is longer.
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0903\u093a-\u0963\u0980-\u0dff\u0e31-\u0e4e\u0eb1-\u0ece"
+    "\u0f18-\u0fbc\u102b-\u109d\u1712-\u17d3\u200c\u200d"
+)
+_TOKEN = re.compile(rf"\w[\w{_MARKS}./-]{{0,255}}")
 _CUT = re.compile(r"[./_-]+")
+_BROADCAST_CUT = re.compile(r"[./]+")  # @jam-session and @channel_guide are names
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +58,17 @@ def mentions(text: str, titles: Mapping[str, str], *, near: bool = True) -> Addr
     missed: list[tuple[str, str]] = []
     unknown: list[str] = []
     ambiguous: list[tuple[str, tuple[str, ...]]] = []
-    for rest in _candidates(text):
-        token = _TOKEN.match(rest)
-        if token is None:
+    sought: dict[str, tuple[str, ...]] = {}
+    for typed, rest in _candidates(text):
+        said = _broadcast(typed)
+        found = names.exact(typed, rest, len(said))  # an agent called Jam Master has a longer name than the word
+        if said and not found:
+            broadcast = broadcast or BROADCASTS[said]
             continue
-        typed = token.group().rstrip("./-")
-        word = broadcast_word(typed)
-        if word is not None:
-            broadcast = broadcast or word
-            continue
-        found = names.exact(typed, rest)
         if not found and near:
-            found = names.near(typed)
+            if typed not in sought:
+                sought[typed] = names.near(typed) if len(sought) < MOST_NEAR else ()
+            found = sought[typed]
             if len(found) == 1:
                 missed.append((typed, found[0]))
         if len(found) == 1:
@@ -88,7 +100,7 @@ def named(typed: str, titles: Mapping[str, str], *, near: bool = True) -> Named:
 
     Nothing is cut off: what stands behind a name is not left out, as it is in a message.
     """
-    word = " ".join(typed.replace("＠", "@").split()).removeprefix("@").removeprefix("agents/").casefold()
+    word = " ".join(_folded(typed).split()).removeprefix("@").removeprefix("agents/").casefold()
     names = _Names(titles)
     found = names.whole(word)
     if found or not near:
@@ -97,79 +109,136 @@ def named(typed: str, titles: Mapping[str, str], *, near: bool = True) -> Named:
     return Named(close[0], near=True) if len(close) == 1 else Named(could_be=close)
 
 
-def broadcast_word(typed: str) -> str | None:
-    """`huddle` or `jam` when the word is one of the broadcast words."""
-    for prefix in _prefixes(typed):
-        if prefix.casefold() in BROADCASTS:
-            return BROADCASTS[prefix.casefold()]
-    return None
+def _broadcast(typed: str) -> str:
+    """The broadcast word that this begins with, folded; empty when it is none."""
+    words = (prefix.casefold() for prefix in _prefixes(typed, _BROADCAST_CUT))
+    return next((word for word in words if word in BROADCASTS), "")
 
 
-def _candidates(text: str) -> Iterable[str]:
-    """What follows each `@` that may begin a mention."""
-    bare = text.replace("＠", "@")
-    for pattern in (_FENCE, _INLINE, _URL, _MAIL):
-        # Same length, so that nothing outside the match moves; a non-word character, so that nothing is glued together.
-        bare = pattern.sub(lambda found: "\x00" * len(found.group()), bare)
-    for at, character in enumerate(bare):
-        if character == "@" and not _glued(bare[at - 1] if at else " "):
-            yield bare[at + 1 :]
+def _candidates(text: str) -> Iterator[tuple[str, str]]:
+    """What may be a mention: the word behind the `@`, and the text from that word on."""
+    bare = _folded(text)
+    # Same length, so that nothing outside the match moves; a non-word character, so that nothing is glued together.
+    bare = _without_spans(_FENCE.sub(_blank, bare))
+    for pattern in (_URL, _MAIL):
+        bare = pattern.sub(_blank, bare)
+    seen = end = 0  # end: of the mention before
+    at = bare.find("@")
+    while at >= 0 and seen < MOST_MENTIONS:
+        if not _glued(bare, at, end):
+            token = _TOKEN.match(bare, at + 1)
+            typed = token.group().rstrip("./-_") if token is not None else ""
+            if token is not None and typed:
+                seen, end = seen + 1, token.end()
+                yield typed, bare[at + 1 : at + 301]
+        at = bare.find("@", at + 1)
 
 
-def _glued(before: str) -> bool:
-    """True when the character before an `@` makes it part of something else: a word, a path, another address."""
-    if before in "@/\\.+=#&%\x00":
+def _folded(text: str) -> str:
+    """A text or a name in one way of writing: accents put together, letters of full width as others, one apostrophe."""
+    return unicodedata.normalize("NFKC", text).replace("’", "'")
+
+
+def _blank(found: re.Match[str]) -> str:
+    return "\x00" * len(found.group())
+
+
+def _without_spans(text: str) -> str:
+    """The text without inline code: from a run of backticks to the next run of that length in the same paragraph."""
+    if "`" not in text:
+        return text
+    parts: list[str] = []
+    done = 0
+    paragraph: list[re.Match[str]] = []
+    for found in [*_TICKS.finditer(text), None]:
+        if found is not None and found.group()[0] == "`":
+            paragraph.append(found)
+            continue
+        later: dict[int, list[re.Match[str]]] = {}
+        for run in reversed(paragraph):
+            later.setdefault(len(run.group()), []).append(run)
+        for run in paragraph:
+            others = later[len(run.group())]
+            others.pop()  # this one
+            if run.start() >= done and others:
+                end = others[-1].end()
+                parts += [text[done : run.start()], "\x00" * (end - run.start())]
+                done = end
+        paragraph = []
+    return "".join([*parts, text[done:]])
+
+
+def _glued(text: str, at: int, end: int) -> bool:
+    """True when what stands before an `@` makes it part of something else: a word, a path, another address. `end`:
+    where the mention before ends."""
+    before = text[at - 1] if at else " "
+    if before in "/&+" and end and at - end <= 1:
+        return False  # @nib/@scout, @nib & co
+    if before == "_":  # emphasis, unless a word goes on in it
+        word = text[:at].rstrip("_")[-1:] if at < 2 or text[at - 2] == "_" else text[at - 2]
+        return word.isalnum()
+    if before in "@/\\+=#&%\x00":
         return True
-    if not (before.isalnum() or before == "_"):
-        return False
     # Scripts that write without spaces put the mention right behind a letter.
-    return not _unspaced(before)
+    return before.isalnum() and not _unspaced(before)
 
 
 def _unspaced(character: str) -> bool:
-    return not character.isascii() and unicodedata.name(character, "").startswith(
-        ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "HALFWIDTH KATAKANA")
+    return (
+        bool(character)
+        and not character.isascii()
+        and unicodedata.name(character, "").startswith(
+            ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "HALFWIDTH KATAKANA")
+        )
     )
 
 
-def _prefixes(typed: str) -> Iterable[str]:
+def _prefixes(typed: str, cut: re.Pattern[str] = _CUT) -> Iterable[str]:
     """The word itself, then what is left when it is cut at separators and at a change of script, longest first."""
     cuts = {len(typed)}
-    cuts.update(found.start() for found in _CUT.finditer(typed))
+    cuts.update(found.start() for found in cut.finditer(typed))
     cuts.update(at for at in range(1, len(typed)) if _unspaced(typed[at]) != _unspaced(typed[at - 1]))
-    for cut in sorted(cuts, reverse=True):
-        if cut:
-            yield typed[:cut]
+    for end in sorted(cuts, reverse=True):
+        if end:
+            yield typed[:end]
 
 
 class _Names:
     """The agents of a room by everything they can be called."""
 
     def __init__(self, titles: Mapping[str, str]) -> None:
-        self.ids = {agent.casefold(): agent for agent in sorted(titles)}
+        self.ids = {_folded(agent).casefold(): agent for agent in sorted(titles)}
         self.segments: dict[str, tuple[str, ...]] = {}
         self.titles: dict[str, tuple[str, ...]] = {}
         for agent in sorted(titles):
-            segment = agent.rsplit("/", 1)[-1].casefold()
+            segment = _folded(agent).rsplit("/", 1)[-1].casefold()
             self.segments[segment] = (*self.segments.get(segment, ()), agent)
-            title = " ".join(titles[agent].split()).casefold()
+            title = " ".join(_folded(titles[agent]).split()).casefold()
             if title:
                 self.titles[title] = (*self.titles.get(title, ()), agent)
+        # First character -> names that may go on behind the word, longest first: titles have spaces, and where a script
+        # has none the sentence goes on right behind a name.
+        unspaced = {name: found for name, found in self.segments.items() if _unspaced(name[-1:])}
+        self._open = unspaced | self.titles
+        self._by_first: dict[str, list[str]] = {}
+        for name in sorted(self._open, key=len, reverse=True):
+            self._by_first.setdefault(name[0], []).append(name)
 
-    def exact(self, typed: str, rest: str) -> tuple[str, ...]:
+    def exact(self, typed: str, rest: str, beyond: int = 0) -> tuple[str, ...]:
         """The agents whose id, last segment or title this is; `rest` is the text from the mention on, for titles of
-        several words."""
-        prefixes = [prefix.casefold() for prefix in _prefixes(typed)]
+        several words. Only names of more than `beyond` characters count."""
+        prefixes = [prefix.casefold() for prefix in _prefixes(typed) if len(prefix) > beyond]
         for prefix in prefixes:
-            if prefix in self.ids:
-                return (self.ids[prefix],)
-            if prefix in self.segments:
-                return self.segments[prefix]
-        following = " ".join(rest[:300].split()).casefold()
-        for title in sorted(self.titles, key=len, reverse=True):
-            after = following[len(title) : len(title) + 1]
-            if following.startswith(title) and not (after.isalnum() and not _unspaced(after)):
-                return self.titles[title]
+            name = prefix.removeprefix("agents/")
+            if name in self.ids:
+                return (self.ids[name],)
+            if name in self.segments:
+                return self.segments[name]
+        following = " ".join(rest.split()).casefold()
+        for name in self._by_first.get(following[:1], ()):
+            after = following[len(name) : len(name) + 1]
+            if len(name) > beyond and following.startswith(name) and not (after.isalnum() and not _unspaced(after)):
+                return self._open[name]
         for prefix in prefixes:
             joined = prefix.replace("_", " ").replace("-", " ")
             if joined in self.titles:
