@@ -37,6 +37,16 @@ def check_fields(changes: Mapping[str, Any]) -> None:
                 raise InvalidValue(f"{key} contains a lone surrogate and cannot be written as UTF-8") from None
 
 
+def check_meta(meta: Any) -> Mapping[str, Any]:
+    """Keys of no field, as a write takes them: a mapping of texts to plain values, or nothing. Raises InvalidValue."""
+    if meta is not None and not isinstance(meta, Mapping):
+        raise InvalidValue(f"meta must be a mapping, not {type(meta).__name__}")
+    for key in meta or {}:
+        if not isinstance(key, str) or not key.strip():
+            raise InvalidValue(f"a key of meta must be text, not {key!r}")
+    return meta or {}
+
+
 def check_class(value: Any) -> None:
     """Raises InvalidValue, with the nearest, for what is no class of notes."""
     if value not in CLASSES:

@@ -24,6 +24,7 @@ from records.model import FileStat, Record
 
 PRIVATE = ".egghead"
 MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather than taken into memory
+MAX_NAME = 255  # characters between two slashes that some file may have
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
 
 
@@ -189,7 +190,8 @@ class Folder:
 
     def guesses(self, id_: str) -> list[str]:
         """Paths at which a note with this id may lie, the likeliest first; none for what cannot be an id."""
-        if not id_ or id_.startswith("/") or "\0" in id_ or ".." in id_.split("/"):
+        parts = id_.split("/")
+        if not id_ or id_.startswith("/") or "\0" in id_ or ".." in parts or len(max(parts, key=len)) > MAX_NAME:
             return []
         guesses = [id_ + suffix for suffix in ids.EXTENSIONS]
         if id_.startswith("skills/"):

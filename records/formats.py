@@ -62,7 +62,7 @@ def of(path: str) -> Format:
 
 
 def _named(name: str) -> Format:
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise InvalidValue(f"there is no format {name!r}; known: {', '.join(FORMATS)}")
     return FORMATS[name]
 

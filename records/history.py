@@ -104,7 +104,7 @@ class History:
             raise NotFound(f"{name!r} is not the name of a kept version of {path!r}")
         try:
             return (self.directory / path / name).read_bytes()
-        except OSError:
+        except (OSError, ValueError):
             raise NotFound(
                 f"no version {name!r} of {path!r} is kept; list them with `egghead records history`"
             ) from None

@@ -30,6 +30,7 @@ Entries = list[Entry]
 
 
 MAX_RIVALS = 100  # notes of one name: who has more of them does not link to them by it
+MAX_ROWS = 2**31  # SQLite takes no number above 2**63
 
 
 class Index(IndexFile):
@@ -182,7 +183,7 @@ class Index(IndexFile):
         where, values = index_sql.filters(**conditions)
         sql = f"SELECT {index_sql.SUMMARY} FROM notes n WHERE {where} ORDER BY {index_sql.ORDERS[order]} LIMIT ?"
         with self._reading() as db:
-            return [_summary(row) for row in db.execute(sql, (*values, -1 if limit is None else limit))]
+            return [_summary(row) for row in db.execute(sql, (*values, -1 if limit is None else min(limit, MAX_ROWS)))]
 
     def tags(self) -> Rows:
         """`{tag, count}`, most used first."""

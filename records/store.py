@@ -16,7 +16,7 @@ from typing import Any
 
 from records import formats, frontmatter, ids
 from records.errors import Exists, InvalidValue, NotFound
-from records.fields import SETTABLE, check_fields
+from records.fields import SETTABLE, check_fields, check_meta
 from records.folder import MAX_NOTE as MAX_NOTE
 from records.folder import PRIVATE as PRIVATE
 from records.folder import Folder
@@ -47,7 +47,7 @@ class Store(Folder):
     ) -> Record:  # fmt: skip
         """Write a new note. Without `id` the title names it, or the moment. Raises Exists, InvalidId, InvalidValue, ReadOnly."""
         suffix = formats.suffix(format)
-        check_fields({"title": title, "class": class_, "tags": list(tags), "links": list(links), "body": body})
+        check_fields({"title": title, "class": class_, "tags": tags, "links": links, "body": body, "author": author})
         now = time.time_ns()
         keys: dict[str, Any] = {}
         if title and not _headed(body, title):
@@ -61,7 +61,7 @@ class Store(Folder):
         keys["created"] = stamp(now)[:19] + "Z"
         if author:
             keys["author"] = author
-        for key, value in (meta or {}).items():
+        for key, value in check_meta(meta).items():
             if key in SETTABLE and key != "aliases":
                 raise InvalidValue(f"meta cannot hold {key!r}, which is a field of its own; pass it as such")
             keys[key] = value
@@ -91,10 +91,8 @@ class Store(Folder):
         With `revision`: refused when the file is another by now. Without: only what is asked is merged into the file as it is now.
         """
         changes = dict(changes)
-        meta = changes.pop("meta", None) or {}
+        meta = check_meta(changes.pop("meta", None))
         check_fields(changes)
-        if not isinstance(meta, Mapping):
-            raise InvalidValue(f"meta must be a mapping, not {type(meta).__name__}")
 
         def change(parts: frontmatter.Parts, record: Record) -> frontmatter.Parts:
             return formats.change(record.format, parts, {**meta, **changes})

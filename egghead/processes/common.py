@@ -30,9 +30,10 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipc import Address, Peer, PeerDown
+from ipc import Address, Peer, PeerDown, Refused
 from supervisor.aio import AsyncControl
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ ABSENT = 0.5  # seconds without a listening bus after which a start is given up
 STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
 BEAT_EVERY = 8.0  # seconds between beats: a thousand idle agents must not be felt; a `heartbeat` should be at least 24
 
+T = TypeVar("T")
 Setup = Callable[["Service"], Awaitable[None]]
 MakePeer = Callable[["Context", Mapping[str, Any]], Peer]
 
@@ -138,6 +140,16 @@ class Service:
             self.fail(error)
         else:
             logger.error("task %s failed", task.get_name(), exc_info=error)
+
+
+def in_pool(pool: Executor, work: Callable[[], T]) -> asyncio.Future[T]:
+    """Start blocking work in a thread of a pool. Raises Refused Unavailable once the process stops and has closed the pool."""
+    try:
+        return asyncio.get_running_loop().run_in_executor(pool, work)
+    except RuntimeError as error:
+        raise Refused(
+            "Unavailable", f"the process is stopping, nothing was done; ask again in a moment ({error})"
+        ) from None
 
 
 async def _absence(directory: str) -> None:

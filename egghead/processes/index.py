@@ -12,14 +12,15 @@ import sqlite3
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 # Everything a query needs is imported here, before the jail is closed and the process is forked.
-from egghead.processes.common import Service, run
+from egghead.processes.arguments import checked
+from egghead.processes.common import Service, in_pool, run
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
@@ -45,7 +46,7 @@ async def setup(service: Service) -> None:
     root = Path(service.settings["records_dir"])
     path = await asyncio.to_thread(_place, root)
     server = IndexServer(service, path, root)
-    service.expose(server.methods())
+    service.expose(checked(server.methods()))
     service.on_stop(server.aclose)
     await service.connect()
     if server.writer.rebuilt:
@@ -167,9 +168,9 @@ class IndexServer:
     async def faults(self, call: Call) -> Any:
         return await self._ask(lambda index: index.faults())
 
-    async def paths(self, call: Call, ids: Any) -> dict[str, str]:
+    async def paths(self, call: Call, ids: Sequence[str]) -> dict[str, str]:
         """id -> path of the ids that exist."""
-        return await self._ask(lambda index: index.paths([str(id_) for id_ in ids]))
+        return await self._ask(lambda index: index.paths(ids))
 
     async def free(self, call: Call, last: str, path: str = "") -> bool:
         """Whether no note but the one at `path` has this last part of its id."""
@@ -243,7 +244,7 @@ class IndexServer:
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            return await in_pool(pool, work)
         except IndexBroken as error:
             if self.writer.building and pool is self._read:
                 # The old one could not answer this; the new one is on its way.

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from egghead.processes.common import Service, run
+from egghead.processes.arguments import checked
+from egghead.processes.common import Service, in_pool, run
 from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
@@ -49,7 +50,7 @@ def main(context: Context) -> None:
 async def setup(service: Service) -> None:
     store = Store(Path(service.settings["records_dir"]))
     server = StoreServer(service, store)
-    service.expose(server.methods())
+    service.expose(checked(server.methods()))
     service.on_stop(server.aclose)
     await service.connect()
     try:
@@ -391,7 +392,7 @@ class StoreServer:
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            return await in_pool(pool, work)
         except RecordError as error:
             raise Refused(type(error).__name__, error.message, **error.data) from None
 

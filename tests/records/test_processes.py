@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from egghead.processes.index import IndexServer
+from egghead.processes.store import StoreServer
 from ipc import RemoteError
 from ipc.errors import IpcError
 from ipc.events import Subscription
@@ -279,3 +282,58 @@ async def test_a_damaged_index_ends_its_process_and_comes_back_whole(foam: Path)
         await node.start("store")
         assert (await node.index("stats"))["notes"] == 86
         assert (await node.found("daily notes"))[0] == "user/features/daily-notes"
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 7, 2**63, 1.5, float("nan"), "", "x", "\0", "../x", "\ud800"[:0] + "[[", "a" * 100_000, b"\xff", [], ["x"], [7], [None], [[]], {}, {"a": 1}, {"": {}},
+)  # fmt: skip
+GOOD: dict[str, dict[str, Any]] = {
+    "store": {"id": "a", "changes": {}, "revision": None, "old": "a", "new": "b/c", "text": "t", "version": None, "older_than": 1e9},
+    "index": {"query": "a", "ids": ["a"], "target": "a", "last": "a", "id": "a"},
+}  # fmt: skip
+
+
+async def test_no_argument_is_a_failure_inside(empty: Path) -> None:
+    """Whatever is passed as one argument of any method is taken, or refused by a name that says whose fault it was."""
+    (empty / "a.md").write_text("# A\n\n[[b]]\n")
+    fields = ("title", "body", "id", "class", "tags", "links", "meta", "author", "format")
+    async with running_node(empty) as node:
+        for target, methods in (("store", StoreServer), ("index", IndexServer)):
+            for method in sorted(node.running[target].service.peer._server._methods):
+                names = [
+                    name
+                    for name in inspect.signature(getattr(methods, method)).parameters
+                    if name not in ("self", "call", "fields", "more")
+                ]
+                base = {name: GOOD[target][name] for name in names if name in GOOD[target]}
+                calls = [{**base, name: odd} for name in (*names, "class", "nosuch") for odd in ODD]
+                if method == "create":
+                    calls += [{"title": "t", name: odd} for name in fields for odd in ODD]
+                if method == "update":
+                    calls += [
+                        {**base, "changes": {name: odd}} for name in (*fields, "aliases", "nosuch") for odd in ODD
+                    ]
+                    calls += [{**base, "changes": {"meta": {"key": odd}}} for odd in ODD]
+                for arguments in calls:
+                    try:
+                        await node.user.call(target, method, timeout=20, **arguments)
+                    except RemoteError as error:
+                        assert error.type != "InternalError", (target, method, arguments, error)
+                    (empty / "a.md").write_text("# A\n\n[[b]]\n")
+        with pytest.raises(RemoteError, match="search: 'limit' is 'ten': expected `int`, got `str`") as refused:
+            await node.index("search", query="a", limit="ten")
+        assert refused.value.type == "BadRequest"
+        assert await node.found("a")
+
+
+@pytest.mark.parametrize("target", ["store", "index"])
+async def test_a_call_to_a_process_that_stops_may_be_repeated(empty: Path, target: str) -> None:
+    """What arrives when the threads are gone and the bus is not yet is refused as Unavailable: nothing was done."""
+    (empty / "a.md").write_text("# A\n")
+    async with running_node(empty) as node:
+        for callback in node.running[target].service._on_stop:
+            await callback()
+        method, arguments = {"store": ("append", {"id": "a", "text": "x"}), "index": ("search", {"query": "a"})}[target]
+        with pytest.raises(RemoteError, match="ask again") as refused:
+            await node.user.call(target, method, timeout=20, **arguments)
+        assert refused.value.type == "Unavailable" and (empty / "a.md").read_text() == "# A\n"
