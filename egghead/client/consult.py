@@ -24,6 +24,7 @@ from ipc import IpcError
 
 STOPPING = 8.0  # seconds for a room that was stopped to come to rest; a coordinator waits 3 for each agent
 CLOSING = 60.0
+GIVING_UP = 3.0  # seconds to stop the room when the question is taken back
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,11 @@ async def consult(
         if not in_time:
             await desk.append("halted")
             await _listen(client, hearing, STOPPING, heard)
+    except asyncio.CancelledError:
+        # Whoever asked does not want it any more: nobody should go on spending on it.
+        with contextlib.suppress(EggheadError, TimeoutError):
+            await asyncio.wait_for(desk.append("halted"), GIVING_UP)
+        raise
     except IpcError as error:
         raise sentence(error, f"rooms/{room}") from error
     except RoomReplaced as replaced:

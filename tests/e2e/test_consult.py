@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cast import Play, cast
+from tests.e2e.node import COMMAND
 from tests.llm.double import PASS, Asked, Double, Hang
 
 
@@ -70,6 +72,19 @@ def test_the_budget_ends_it(play: Play) -> None:
     assert found["missing"] == {"sage": "the budget of 1 turns was used up"}
     code, found = consult(play, "Please refer me.", "--agents", "scout")
     assert code == 0 and [one["agent"] for one in found["answers"]] == ["scout", "sage"]
+
+
+def test_a_question_that_is_taken_back_stops_the_room(play: Play) -> None:
+    """Ctrl-C ends the command, and nobody goes on spending on its question."""
+    before = len(play.double.asked)
+    process = subprocess.Popen(
+        [*COMMAND, "consult", "Where?", "--agents", "stuck"], env=play.home.env, stderr=subprocess.PIPE
+    )
+    with process:
+        asked = play.double.wait(before + 1)[before]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert asked.gone.wait(20), "the model's answer is not waited for any more"
 
 
 def test_nobody_and_the_unknown(play: Play) -> None:

@@ -62,6 +62,11 @@ class Dialogue:
             self.put("clients/ada-1", kind={"/halt": "halted", "/continue": "continued"}[step])
         elif word == "/budget":
             self.put("clients/ada-1", kind="budget_set", budget=int(rest))
+        elif word in ("pause", "resume"):
+            paused = {agent: why for agent, why in self.world.paused.items() if agent != rest}
+            self.world = replace(
+                self.world, paused=paused | ({rest: f"{rest} has used 5 of 5 USD"} if word == "pause" else {})
+            )
         elif word in ("park", "down", "up"):
             self.presence[rest] = {"park": Parked("it crashed"), "down": Absent(100.0), "up": Present(2)}[word]
         else:
