@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -9,12 +10,15 @@ from typing import Any, Protocol
 from egghead.agents.reconcile import FAILED, PARKED, Running, entry_id
 from egghead.agents.record import AgentSpec, spend_limits
 from egghead.agents.steward import Steward
+from egghead.client.follow import append_reliably
 from ipc import Call, IpcError, Peer, Refused, shielded
 
 logger = logging.getLogger("egghead.roster")
 
 EVERYBODY = "*"  # in what `llm` says of limits: all agents together
 ASK = 10.0  # seconds for one call
+APPEND_DEADLINE = 30.0
+AGAIN = 3.0  # seconds until a room that took no entry is tried again
 
 
 class Office(Protocol):
@@ -28,8 +32,40 @@ class Office(Protocol):
 
     def again(self, id: str) -> Awaitable[None]: ...
     def bring(self, id: str) -> Awaitable[None]: ...
-    def tell_default(self, id: str, text: str) -> None: ...
+    @property
+    def notices(self) -> Notices: ...
     def tell_rooms(self, id: str, entry: Mapping[str, Any]) -> Awaitable[None]: ...
+
+
+class Notices:
+    """What the default room is told, now or when it can be told; the id makes it once."""
+
+    def __init__(self, peer: Peer, room: str) -> None:
+        self._peer = peer
+        self._room = room
+        self._untold: dict[str, str] = {}
+        self._some = asyncio.Event()
+
+    def tell(self, id: str, text: str) -> None:
+        """Put it on the list."""
+        self._untold[id] = text
+        self._some.set()
+
+    async def run(self) -> None:
+        """Tell what is on the list, for ever."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            for id, text in list(self._untold.items()):
+                try:
+                    entry = {"id": id, "kind": "notice", "text": text}
+                    await append_reliably(self._peer, self._room, [entry], APPEND_DEADLINE)
+                    del self._untold[id]
+                except IpcError as error:
+                    logger.warning("room=%s was not told, it is tried again: %s", self._room, error)
+            if self._untold:
+                self._some.set()
+                await asyncio.sleep(AGAIN)  # its disk is full or it does not answer; nobody says when that is over
 
 
 class Desk:
@@ -63,7 +99,7 @@ class Desk:
         self._office.changed.set()
         if waited:
             text = f"{spec.title} may now use {'  '.join(waited)}: approved."
-            self._office.tell_default(entry_id("approved", agent, f"{waited} {spec.capabilities} {call.caller}"), text)
+            self._office.notices.tell(entry_id("approved", agent, f"{waited} {spec.capabilities} {call.caller}"), text)
         return {"agent": agent, "approved": list(waited)}
 
     @shielded

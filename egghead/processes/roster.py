@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.agents.cards import card
-from egghead.agents.desk import EVERYBODY, Desk, Pauses
+from egghead.agents.desk import EVERYBODY, Desk, Notices, Pauses
 from egghead.agents.reconcile import (
     FAILED,
     PARKED,
@@ -97,14 +97,13 @@ class Roster:
         self.stale = asyncio.Event()
         self.settled = asyncio.Event()
         self.refreshing = asyncio.Lock()
-        self.default = str(service.config.get("default_room") or "default")
         self.revisions: dict[str, str] = {}  # record -> its revision when it was last read
         self.steward = Steward(
             Path(service.context.handover["decisions"]), service.config.get("review_grants") == "hold"
         )
         self.desk = Desk(self)
         self.pauses = Pauses(self)
-        self.telling: dict[str, str] = {}  # id of an entry for the default room -> its text
+        self.notices = Notices(self.peer, str(service.config.get("default_room") or "default"))
 
     async def setup(self) -> None:
         self.service.expose(
@@ -123,6 +122,7 @@ class Roster:
         await self._wait_settled(FIRST_START)
         await self._muster_first()
         self.service.start(self._watch_rooms(), "rooms")
+        self.service.start(self.notices.run(), "notices")
         self.service.start(self.pauses.watch(usage), "usage")
         self.service.start(self.pauses.watch_llm(), "llm")
         self.service.start(self._retry(), "retry")
@@ -176,20 +176,6 @@ class Roster:
         parked = self.steward.decisions.parked
         return {id: spec for id, spec in self.desired.items() if id not in parked} if parked else self.desired
 
-    def tell_default(self, id: str, text: str) -> None:
-        """Tell the default room, now or when it can be told; the id makes it once."""
-        self.telling[id] = text
-        self.service.start(self._tell_now(), "telling")
-
-    async def _tell_now(self) -> None:
-        for id, text in list(self.telling.items()):
-            entry = {"id": id, "kind": "notice", "text": text}
-            try:
-                await append_reliably(self.peer, self.default, [entry], APPEND_DEADLINE)
-                self.telling.pop(id, None)
-            except IpcError as error:
-                logger.warning("room=%s was not told, it is tried again: %s", self.default, error)
-
     # -- desired
 
     async def _watch_records(self, subscription: Any) -> None:
@@ -231,7 +217,7 @@ class Roster:
         self.desired = held(old, new, broken)
         self.revisions = {str(record["id"]): str(record.get("revision")) for record in records}
         for id, text in await self.steward.review(self.desired, self.revisions):
-            self.tell_default(id, text)
+            self.notices.tell(id, text)
         for id, spec in self.desired.items():
             for problem in spec.problems:
                 if id not in old or problem not in old[id].problems:
@@ -453,8 +439,6 @@ class Roster:
         """Without this an agent would never come into a room whose disk was full when it was opened."""
         while True:
             await asyncio.sleep(MUSTER_AGAIN)  # nobody tells that a disk has room again
-            if self.telling:
-                await self._tell_now()
             late, self.late = self.late, set()
             await asyncio.gather(*(self._muster(self.rooms[room]) for room in late if room in self.rooms))
 
