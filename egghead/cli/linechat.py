@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from egghead.client.commands import Desk, Reply
 
 BACKLOG = 20  # entries shown when entering a room
+OWN_DROP = 5.0  # seconds in which a command that dropped the room says so itself
 UNTOLD = frozenset({"turn_started", "round_ended"})
 
 
@@ -192,13 +193,39 @@ async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) ->
     async with typed.keyboard.opened(screen.room):
         showing = asyncio.create_task(_show(client, screen))
         typing = asyncio.create_task(_type(desk, typed, screen))
+        dropping = asyncio.create_task(_dropped(client, screen.room))
+        tasks: set[asyncio.Task[Any]] = {showing, typing, dropping}
         try:
-            await asyncio.wait({showing, typing}, return_when=asyncio.FIRST_COMPLETED)
-            return typing.result() if typing.done() else showing.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if dropping.done() and not typing.done() and typed.current is not None:
+                await asyncio.wait({typing}, timeout=OWN_DROP)  # perhaps it was dropped from here
+            if typing.done():
+                return typing.result()
+            if not dropping.done():
+                return showing.result()
+            dropping.result()
+            screen.printer.say(f"— {screen.room} was dropped")
+            if typed.current is not None:
+                screen.printer.say(f"— not sent: {typed.current.strip()[:60]!r}")
+                typed.sent()
+            return _default_instead(screen.room)
         finally:
-            for task in (showing, typing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(showing, typing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _dropped(client: Client, room: str) -> None:
+    """Returns when somebody has dropped the room; following it would wait for ever."""
+    from egghead.client.connection import sentence
+    from ipc import IpcError
+
+    try:
+        async for event in await client.peer.subscribe("lobby/dropped/"):
+            if isinstance(event.data, dict) and event.data.get("room") == room:
+                return
+    except IpcError as error:
+        raise sentence(error, "lobby") from error
 
 
 def _offer(client: Client, keyboard: Keyboard) -> None:
@@ -290,8 +317,12 @@ def _next_room(desk: Desk, reply: Reply) -> str | None:
     """Where a reply leads. Who leaves the default room leaves the chat."""
     if reply.room is not None:
         return reply.room
+    return _default_instead(desk.room)
+
+
+def _default_instead(room: str) -> str | None:
     default = load_config()[0].default_room
-    return default if desk.room != default else None
+    return default if room != default else None
 
 
 @asynchronous

@@ -202,3 +202,27 @@ def test_difference_is_one_line() -> None:
         "Scout became Ranger, model a/b → c/d, +records.create, -records.read, new disposition"
     )
     assert difference(old, old) == ""
+
+
+def test_limits_are_read_and_a_change_of_them_makes_no_new_process() -> None:
+    """Amounts are taken, anything else is a problem and no limit; what may be spent is not what the process is made of."""
+    from egghead.agents.reconcile import same
+
+    def limited(limits: object) -> AgentSpec:
+        return load({"id": "agents/a", "title": "A", "meta": {"limits": limits}, "body": "x"})
+
+    spec = limited({"cost_per_day": 2, "tokens_per_day": 5e5})
+    assert (spec.cost_per_day, spec.tokens_per_day, spec.problems) == (2.0, 500_000, ())
+    assert same(spec, limited({"cost_per_day": 9})) and not same(spec, limited(None).__class__("b", "b", "B"))
+    for bad in (
+        7,
+        [],
+        {"cost_per_day": -1},
+        {"cost_per_day": "1 USD"},
+        {"tokens_per_day": 1.5},
+        {"cost": 1},
+        {"tokens_per_day": True},
+    ):
+        found = limited(bad)
+        assert (found.cost_per_day, found.tokens_per_day) == (None, None) and len(found.problems) == 1, bad
+    assert limited({}).problems == () and limited({"cost_per_day": 0}).cost_per_day == 0.0

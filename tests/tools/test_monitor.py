@@ -13,6 +13,7 @@ import pytest
 from egghead.agents.record import agent_id
 from egghead.capabilities.grants import parse_grant
 from egghead.tools.monitor import Denied, Monitor, Result
+from egghead.tools.ports import Unavailable
 from tests.tools.notes import RealNotes
 
 
@@ -39,6 +40,30 @@ def grant_in(remedy: str) -> str:
 
 
 # -- the gates
+
+
+async def test_a_held_grant_counts_when_it_is_approved_and_nothing_does_when_nobody_knows() -> None:
+    """With `hold`, what is not approved is refused; when the roster cannot be asked, everything is: fail closed."""
+    record = {"id": "agents/scout", "class": "agent", "meta": {"capabilities": ["records.read", "records.update"]}}
+    approved: list[str] = []
+    down = False
+
+    async def ask(target: str, method: str, /, **params: Any) -> Any:
+        if target == "roster":
+            assert (method, params) == ("approved", {"agent": "scout"})
+            if down:
+                raise Unavailable("roster", "it is down")
+            return approved
+        return record
+
+    monitor = Monitor(ask, hold=True)
+    assert [str(grant) for grant in (await monitor.authority("scout")).grants] == ["records.read"]
+    assert "update_record" not in str(await monitor.menu("scout"))
+    approved.append("records.update")
+    assert "update_record" in str(await monitor.menu("scout"))
+    down = True
+    denied = await monitor.run("scout", "search_records", {"query": "x"})
+    assert denied.outcome == "denied" and "which grants are approved is not known" in denied.content
 
 
 async def test_the_menu_offers_what_could_pass(notes: RealNotes) -> None:
