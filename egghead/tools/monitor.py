@@ -185,7 +185,7 @@ class Monitor:
         if plan.denial is not None:
             raise Denied(plan.denial)
         output = await plan.execute()
-        hint = "read the rest by lines or by section" if tool.read_only else ""
+        hint = "read the rest by section, lines or characters" if tool.read_only else ""
         return Output(capped(output.content, hint=hint), output.summary, output.records)
 
 

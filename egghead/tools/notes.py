@@ -14,7 +14,7 @@ from egghead.capabilities.match import Request
 from egghead.tools.ports import Refusal
 from egghead.tools.registry import BadArguments, Plan, Tool, Work, says, tool
 from egghead.tools.results import Output, as_json
-from egghead.tools.sections import NoSuchPart, lines, section
+from egghead.tools.sections import NoSuchPart, characters, lines, section
 from egghead.tools.targets import RESERVED, class_of, merged, needed, request
 
 Class = Literal["durable", "inbox", "deliberation", "transcript", "agent", "skill"]
@@ -150,7 +150,7 @@ FIELDS = (
 
 
 @tool(
-    "Read the text of one note: all of it, one section by its heading, or a range of lines.",
+    "Read the text of one note: all of it, one section by its heading, a range of lines, or a range of characters of that.",
     verbs=READ,
     read_only=True,
 )
@@ -159,23 +159,26 @@ async def get_record_body(
     id: Id,
     section_: Annotated[str, says("only the part under this heading")] | None = None,
     lines_: Annotated[str, says("only these lines, such as 10-40, counted from 1")] | None = None,
+    characters_: Annotated[str, says("of that only these characters, such as 1-20000, counted from 1")] | None = None,
 ) -> Plan:
     record = await _find(work, id)
 
     async def execute() -> Output:
-        text = _part(record, section_, lines_)
+        text = _part(record, section_, lines_, characters_)
         which = f" § {section_}" if section_ else f" lines {lines_}" if lines_ else ""
+        which += f" characters {characters_}" if characters_ else ""
         return Output(text, f"read [[{record['id']}]]{which}", (str(record["id"]),))
 
     return Plan((request("records.read", record),), execute)
 
 
-def _part(record: Mapping[str, Any], heading: str | None, span: str | None) -> str:
+def _part(record: Mapping[str, Any], heading: str | None, span: str | None, few: str | None) -> str:
     body = str(record.get("body") or "")
     try:
         if heading:
             body = section(body, record.get("outline") or (), heading)
-        return lines(body, span) if span else body
+        body = lines(body, span) if span else body
+        return characters(body, few) if few else body
     except NoSuchPart as error:
         raise BadArguments(f"{record['id']}: {error}") from None
 

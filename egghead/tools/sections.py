@@ -1,4 +1,4 @@
-"""Parts of a note's body: by heading or by lines. Text in, text out."""
+"""Parts of a note's body: by heading, by lines or by characters. Text in, text out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LINES = re.compile(r"\s*(\d+)\s*(?:[-–:]\s*(\d+)?\s*)?\Z")
+_RANGE = re.compile(r"\s*(\d+)\s*(?:[-–:]\s*(\d+)?\s*)?\Z")
 
 
 class NoSuchPart(ValueError):
@@ -37,12 +37,24 @@ def section(body: str, outline: Sequence[Mapping[str, Any]], wanted: str) -> str
 
 def lines(body: str, wanted: str) -> str:
     """Lines `10-40`, `10-` or `10`, counted from 1. Raises NoSuchPart."""
-    found = _LINES.match(wanted)
     every = body.splitlines(keepends=True)
-    if found is None:
-        raise NoSuchPart(f"lines are written as 10-40, 10- or 10, not {wanted!r}")
-    first = int(found[1])
-    last = int(found[2]) if found[2] else (len(every) if "-" in wanted or "–" in wanted or ":" in wanted else first)
-    if not 1 <= first <= len(every) or last < first:
-        raise NoSuchPart(f"the note has {len(every)} lines; there is no {wanted!r}")
+    first, last = _range(wanted, len(every), "lines")
     return "".join(every[first - 1 : last])
+
+
+def characters(text: str, wanted: str) -> str:
+    """Characters `10-40`, `10-` or `10`, counted from 1, for lines that are too long to be read whole. Raises NoSuchPart."""
+    first, last = _range(wanted, len(text), "characters")
+    return text[first - 1 : last]
+
+
+def _range(wanted: str, count: int, what: str) -> tuple[int, int]:
+    """First and last of `count` things, as they are written."""
+    found = _RANGE.match(wanted)
+    if found is None:
+        raise NoSuchPart(f"{what} are written as 10-40, 10- or 10, not {wanted!r}")
+    first = int(found[1])
+    last = int(found[2]) if found[2] else (count if "-" in wanted or "–" in wanted or ":" in wanted else first)
+    if not 1 <= first <= count or last < first:
+        raise NoSuchPart(f"there are {count} {what}; there is no {wanted!r}")
+    return first, last

@@ -376,7 +376,10 @@ async def test_parts_of_a_body(notes: RealNotes) -> None:
     assert (await run(notes, "index", "get_record_body", id="garden", lines="11-")).content == "Clay.\n"
     missing = await run(notes, "index", "get_record_body", id="garden", section="Watre")
     assert missing.outcome == "error" and "did you mean 'Water'?" in missing.content
-    assert "the note has 11 lines" in (await run(notes, "index", "get_record_body", id="garden", lines="40-50")).content
+    few = await run(notes, "index", "get_record_body", id="garden", lines="3", characters="1-5")
+    assert (few.content, few.summary) == ("Roses", "read [[garden]] lines 3 characters 1-5")
+    assert (await run(notes, "index", "get_record_body", id="garden", characters="90-")).outcome == "error"
+    assert "there are 11 lines" in (await run(notes, "index", "get_record_body", id="garden", lines="40-50")).content
 
 
 async def test_ids_as_models_write_them(notes: RealNotes) -> None:
@@ -509,7 +512,7 @@ async def test_large_results_are_cut(notes: RealNotes) -> None:
     """A huge note comes as head and tail with what is missing between; the rest is read by range."""
     notes.write("big.md", "".join(f"line {n} ü\n" for n in range(30_000)))
     result = await run(notes, "index", "get_record_body", id="big")
-    assert len(result.content.encode()) < 121_000 and "left out here; read the rest by lines" in result.content
+    assert len(result.content.encode()) < 121_000 and "left out here; read the rest by section" in result.content
     assert result.content.startswith("line 0 ") and result.content.endswith("line 29999 ü\n")
     part = await run(notes, "index", "get_record_body", id="big", lines="15000-15001")
     assert part.content == "line 14999 ü\nline 15000 ü\n"
