@@ -130,6 +130,15 @@ async def take_turn(turn: Turn, halt: asyncio.Event) -> Ending:
 
     Cancelling ends nothing in the log: the turn stays open and is given again.
     """
+    try:
+        # A turn that is halted before it begins asks no model.
+        return await (_halted(turn) if halt.is_set() else _until_halted(turn, halt))
+    except TurnOver:
+        logger.info("turn %s of %s ended without us", turn.given.turn, turn.session.room)
+        return Ending.ABANDONED
+
+
+async def _until_halted(turn: Turn, halt: asyncio.Event) -> Ending:
     work = asyncio.create_task(_rounds(turn), name=f"turn {turn.given.turn}")
     stop = asyncio.create_task(halt.wait())
     try:
@@ -141,9 +150,6 @@ async def take_turn(turn: Turn, halt: asyncio.Event) -> Ending:
         if not work.cancelled() and work.exception() is None:
             return work.result()  # it ended in the same moment: its own end stands
         return await _halted(turn)
-    except TurnOver:
-        logger.info("turn %s of %s ended without us", turn.given.turn, turn.session.room)
-        return Ending.ABANDONED
     finally:
         for task in (work, stop):
             task.cancel()
@@ -278,11 +284,20 @@ async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, A
             tasks = [group.create_task(one(index, use)) for index, use in enumerate(reply.uses, start=1)]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None  # one refusal by the room is the same for all of them
-    return [task.result() for task in tasks]
+    results = [task.result() for task in tasks]
+    for use, result in zip(reply.uses, results, strict=True):
+        if result["is_error"]:
+            turn.failures.append(f"{describe(*_called(use))}: {_first_line(result['content'])}")
+    return results
+
+
+def _called(use: Mapping[str, Any]) -> tuple[str, Any]:
+    """Tool and arguments that a model asked for."""
+    return str(use["name"])[:MAX_NAME], use.get("input") or {}
 
 
 async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, Any]:
-    tool, arguments = str(use["name"])[:MAX_NAME], use.get("input") or {}
+    tool, arguments = _called(use)
     read_only = turn.menu.reads(tool)
     started = {
         "id": f"{turn.given.turn}.{call}.s",
@@ -299,8 +314,6 @@ async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, 
     turn.running[call] = (tool, arguments)
     result = await turn.ports.run_tool(call, tool, arguments, read_only)
     outcome, content = str(result["outcome"]), str(result.get("content", ""))
-    if outcome != "ok":
-        turn.failures.append(f"{describe(tool, arguments)}: {_first_line(content)}")
     await turn.ports.append([_ended(turn, call, outcome, content, str(result.get("summary") or _first_line(content)))])
     del turn.running[call]
     return {"type": "tool_result", "tool_use_id": call, "content": content, "is_error": outcome != "ok"}

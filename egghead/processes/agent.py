@@ -216,14 +216,19 @@ class AgentProcess:
         try:
             while seat.dirty and not self.closing:
                 seat.dirty = False
-                menu, _ = await asyncio.gather(self._menu(), self._catch_up(seat))
-                while (given := self._mine(seat)) is not None:
-                    seat.taken = (given.turn, given.attempt)
-                    await self._take(seat, given, menu)
+                asked = asyncio.create_task(self._menu())
+                try:
                     await self._catch_up(seat)
-                if (handing := self._begun(seat)) is not None:
-                    seat.handed = (handing.handoff, handing.attempt)
-                    await self._hand_off(seat, handing, menu)
+                    while (given := self._mine(seat)) is not None:
+                        seat.taken = (given.turn, given.attempt)
+                        await self._take(seat, given, asked)
+                        await self._catch_up(seat)
+                    if (handing := self._begun(seat)) is not None:
+                        seat.handed = (handing.handoff, handing.attempt)
+                        await self._hand_off(seat, handing, await asked)
+                finally:
+                    asked.cancel()
+                    await asyncio.gather(asked, return_exceptions=True)
         except LeftOpen as left:
             logger.info("room=%s: %s", seat.room, left)
 
@@ -255,11 +260,12 @@ class AgentProcess:
             if not page.get("more"):
                 return
 
-    async def _take(self, seat: Seat, given: OpenTurn, menu: Menu) -> None:
+    async def _take(self, seat: Seat, given: OpenTurn, asked: asyncio.Task[Menu]) -> None:
         ports = BusPorts(self.service, self.spec.id, seat.room, given.turn)
         seat.halt = asyncio.Event()
         if given.halted or seat.halted > given.seq:
             seat.halt.set()
+        menu, note = await self._prepared(seat, asked)
         system = system_prompt(
             self.spec,
             seat.session,
@@ -268,7 +274,7 @@ class AgentProcess:
             nudge=given.nudge,
             notes=menu.notes,
             window=seat.session.window,
-            deliberation=await self._note(seat),
+            deliberation=note,
             today=datetime.now(UTC).date().isoformat(),
         )
         seat.turn = Turn(self.spec, seat.session, given, menu, system, ports)
@@ -279,6 +285,20 @@ class AgentProcess:
         finally:
             seat.taking.cancel()
             seat.turn = seat.taking = None
+
+    async def _prepared(self, seat: Seat, asked: asyncio.Task[Menu]) -> tuple[Menu, str | None]:
+        """The menu and the note of the last handoff; without them when the turn is halted before `tools` has answered:
+        one that hangs must not hold a halt up."""
+        ready = asyncio.gather(asyncio.shield(asked), self._note(seat))
+        halted = asyncio.create_task(seat.halt.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {ready, halted}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return await ready if ready.done() else (Menu(), None)
+        finally:
+            for task in (ready, halted):
+                task.cancel()
+            await asyncio.gather(ready, halted, return_exceptions=True)
 
     async def _note(self, seat: Seat) -> str | None:
         """The note of the last handoff as the record has it now: a person may have put it right, or removed it. The log's

@@ -344,12 +344,12 @@ async def test_halt_during_a_tool_closes_it_as_unknown() -> None:
 
 
 async def test_halt_before_anything_ends_the_turn() -> None:
-    """A halt that comes first still gives the turn its end."""
+    """A halt that comes first still gives the turn its end, and no model is asked."""
     halt = asyncio.Event()
     halt.set()
     world = World([text("x"), stop()])
-    assert await world.turn(halt) in (Ending.HALTED, Ending.SPOKE)
-    assert world.end["id"] == "t.m"
+    assert await world.turn(halt) is Ending.HALTED
+    assert world.end["id"] == "t.m" and world.requests == []
 
 
 @pytest.mark.parametrize("script", [[text("x"), stop()], [use(id="a"), stop("tool_use")]])
