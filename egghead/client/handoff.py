@@ -35,12 +35,13 @@ async def _has_spoken(client: Client, room: str, agent: str) -> bool:
 async def hand_off(client: Client, agent: str, rooms: Iterable[str], author: str) -> list[dict[str, Any]]:
     """Ask for a handoff in each of these rooms and wait for all: the `handoff_ended` entries, each with its `room`.
 
-    Raises EggheadError for a room that the agent is not in.
+    Raises EggheadError for a room that there is not, or that the agent is not in.
     """
     return list(await asyncio.gather(*(_in_room(client, agent, room, author) for room in rooms)))
 
 
 async def _in_room(client: Client, agent: str, room: str, author: str) -> dict[str, Any]:
+    await client.call("lobby", "show", room=room)  # a room that is not there would be waited for
     state = empty(room)
     async for entry in catch_up(client.peer, Tail(room)):
         state = fold(state, entry)

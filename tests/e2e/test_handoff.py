@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from egghead.errors import ExitCode
 from tests.e2e.cast import Play, agent_note, cast
 from tests.e2e.node import until
 from tests.llm.double import Asked, Double, Gate, Overflow, Reply, Status, Tokens, Use, Wait
@@ -79,6 +80,11 @@ def test_a_full_context_begins_anew_with_its_note(short_dir: Path) -> None:
         done = play.node.home.run("agents", "handoff", "scout")
         assert done.returncode == 0 and "is back" in done.stdout, done
         assert len(back(play, 2)) == 2 and double.faults == []
+        again = play.node.home.run("agents", "handoff", "scout")
+        assert again.returncode == 0 and "nothing to hand off" in again.stderr
+        for room, words in (("nowhere", "nowhere"), ("default", "judge")):
+            refused = play.node.home.run("agents", "handoff", "judge", "--room", room)
+            assert refused.returncode == ExitCode.NOT_FOUND and words in refused.stderr, refused
 
 
 def test_a_kill_over_the_note_and_an_overflow_without_one(short_dir: Path) -> None:
@@ -109,6 +115,7 @@ def test_a_kill_over_the_note_and_an_overflow_without_one(short_dir: Path) -> No
         assert gate.reached.wait(20)
         pid = play.node.kill("agents/scout")
         play.node.healed("agents/scout", pid)
+        play.node.kill("store")  # the record is written once it is back
         gate.open()
         [over] = back(play)
         assert [e["attempt"] for e in kinds(play, "handoff_started")] == [1, 2] and over["outcome"] == "back"
