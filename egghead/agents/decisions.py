@@ -52,10 +52,10 @@ class Decisions:
         return replace(self, told={**self.told, agent: tuple(map(str, fresh))})
 
     def without(self, gone: Iterable[str]) -> Decisions:
-        """Nothing about agents that are no more: one that comes again is new."""
+        """No grants of agents that are no more: one that comes again is new. Whom a person has parked stays parked."""
         left = set(gone)
         return Decisions(
-            {id: why for id, why in self.parked.items() if id not in left},
+            self.parked,
             {id: texts for id, texts in self.approved.items() if id not in left},
             {id: texts for id, texts in self.told.items() if id not in left},
         )

@@ -48,11 +48,17 @@ async def list_(as_json: bool) -> None:
                 processes.get(card["id"], card).get("state", "absent"),
                 card.get("model"),
                 card["tags"],
-                "; ".join(card.get("problems", [])),
+                "; ".join(_wrong(card)),
             )
             for card in cards
         ],
     )
+
+
+def _wrong(card: dict[str, Any]) -> list[str]:
+    """What keeps an agent from being as its note says."""
+    held = [f"waits for `agents approve`: {'  '.join(card['held'])}"] if card.get("held") else []
+    return [*card.get("problems", ()), *filter(None, (card.get("parked"), card.get("paused"))), *held]
 
 
 @agents.command()

@@ -85,7 +85,7 @@ class Ledger:
             return
         try:
             for day in self._days():
-                if day < self.day:
+                if day < self.day or self._summed(day)[1]:
                     self._close(day)
         except OSError as error:
             logger.error("usage of earlier days stays as it is: %s", error)
@@ -125,47 +125,55 @@ class Ledger:
             os.close(fd)
 
     def _read(self, day: str) -> Sums:
+        """All of a day: what was summed, and the lines that were not. A clock that was put back writes lines again."""
         if self._directory is None:
             return self._kept.get(day, {})
-        summed = self._summed(day)
-        if summed is not None:
-            return summed
+        (found, taken), (lines, first) = self._summed(day), self._lines(day)
+        if first != taken:
+            for key, one in lines.items():
+                found[key] = found.get(key, Figures()) + one
+        return found
+
+    def _lines(self, day: str) -> tuple[Sums, str]:
+        """The lines of a day, and the id of the first: which file it is. No lines: no id."""
         found: Sums = {}
-        seen: set[str] = set()
+        seen: dict[str, None] = {}
         with contextlib.suppress(FileNotFoundError), self._path(day, LINES).open("rb") as file:
             for line in file:
                 with contextlib.suppress(msgspec.DecodeError, ValueError):  # torn, or somebody's own: no call
                     call = msgspec.json.decode(line, type=Called)
                     if call.id not in seen:
-                        seen.add(call.id)
+                        seen[call.id] = None
                         count(found, call)
-        return found
+        return found, next(iter(seen), "")
 
-    def _summed(self, day: str) -> Sums | None:
-        """The sums of a day that is over, None when there are none that can be read."""
+    def _summed(self, day: str) -> tuple[Sums, str]:
+        """The sums of a day, and the id of the first line that went into them last; nothing when none can be read."""
         try:
-            return _sums(msgspec.json.decode(self._path(day, SUMS).read_bytes()))
+            taken, *rows = msgspec.json.decode(self._path(day, SUMS).read_bytes())
+            return _sums(rows), str(taken)
         except FileNotFoundError:
-            return None
+            return {}, ""
         except (msgspec.DecodeError, ValueError, TypeError, IndexError) as error:
             logger.error("the sums of %s cannot be read, its lines are: %s", day, error)
-            return None
+            return {}, ""
 
     def _close(self, day: str) -> None:
-        """Lines of a day that is over become sums. Killed in between, both are there, and the sums win."""
+        """Lines of a day that is over become sums. Killed in between, both are there, and the sums know whose they are."""
         lines, sums = self._path(day, LINES), self._path(day, SUMS)
         if not lines.exists():
             return
-        if self._summed(day) is None:
+        first = self._lines(day)[1]
+        if first and first != self._summed(day)[1]:
             rows = [[*key, *_values(one)] for key, one in sorted(self._read(day).items())]
             new = sums.with_suffix(".new")
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(rows))
+                file.write(msgspec.json.encode([first, *rows]))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(sums)
-        lines.unlink(missing_ok=True)
+        lines.unlink()
 
 
 def _values(one: Figures) -> list[Any]:

@@ -7,8 +7,11 @@ import json
 import os
 import pty
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from egghead.errors import ExitCode
 from tests.e2e.cast import Play, agent_note, cast
@@ -25,13 +28,25 @@ def card(home: Home, agent: str) -> dict[str, Any]:
     return found
 
 
-def test_an_agent_is_made_by_flags(node: Node) -> None:
+@pytest.fixture
+def tidy(shared_node: Node) -> Iterator[Node]:
+    """The shared node, without the agents that a test has made."""
+    yield shared_node
+    made = list((shared_node.records / "agents").iterdir())
+    for path in made:
+        path.unlink()
+    (shared_node.records / "agents").rmdir()
+    for path in made:
+        until(f"{path.stem} is gone", lambda name=path.stem: f"agents/{name}" not in shared_node.processes())  # type: ignore[misc]
+
+
+def test_an_agent_is_made_by_flags(tidy: Node) -> None:
     """With a name and options nothing is asked: the note says what was given and the agent runs; bad ones make no note."""
-    home = node.home
+    home = tidy.home
     made = home.ok("agents", "new", "Wood Expert", "--can", "records.read", "--can", "records.create{paths=[inbox/**]}",
                    "--tag", "wood", "--text", "You know wood.", "--quiet")  # fmt: skip
     assert made == "agents/wood-expert\n"
-    text = (node.records / "agents" / "wood-expert.md").read_text()
+    text = (tidy.records / "agents" / "wood-expert.md").read_text()
     assert "You know wood." in text and "title: Wood Expert" in text
     found = card(home, "wood-expert")
     assert found["capabilities"] == ["records.read", "records.create{paths=[inbox/**]}"]
@@ -44,15 +59,15 @@ def test_an_agent_is_made_by_flags(node: Node) -> None:
     ):
         done = home.run("agents", "new", *arguments)
         assert done.returncode == ExitCode.USAGE and word in done.stderr, (arguments, done.stderr)
-    assert [path.name for path in (node.records / "agents").iterdir()] == ["wood-expert.md"]
+    assert [path.name for path in (tidy.records / "agents").iterdir()] == ["wood-expert.md"]
     piped = home.run("agents", "new", "Nib", "--text", "-", text="You write letters.\n")
-    assert piped.returncode == 0 and "You write letters." in (node.records / "agents" / "nib.md").read_text()
+    assert piped.returncode == 0 and "You write letters." in (tidy.records / "agents" / "nib.md").read_text()
 
 
-def test_an_agent_is_made_by_answers(node: Node) -> None:
+def test_an_agent_is_made_by_answers(tidy: Node) -> None:
     """On a terminal it asks name, model and capabilities, low risk first, again when one is no capability, and opens the editor."""
     ours, theirs = pty.openpty()
-    env = node.home.env | {"TERM": "dumb", "EDITOR": "sed -i 's/Say what.*/You know the woods./'"}
+    env = tidy.home.env | {"TERM": "dumb", "EDITOR": "sed -i 's/Say what.*/You know the woods./'"}
     process = subprocess.Popen(
         [*COMMAND, "agents", "new"], env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
@@ -78,8 +93,8 @@ def test_an_agent_is_made_by_answers(node: Node) -> None:
         process.wait()
         os.close(ours)
     assert said.index("records.read") < said.index("records.update") < said.index("records.delete")
-    assert "You know the woods." in (node.records / "agents" / "scout.md").read_text()
-    assert card(node.home, "scout")["capabilities"] == ["records.read", "records.update"]
+    assert "You know the woods." in (tidy.records / "agents" / "scout.md").read_text()
+    assert card(tidy.home, "scout")["capabilities"] == ["records.read", "records.update"]
 
 
 def test_parked_by_a_person_until_unparked(home: Home, foam: Path) -> None:

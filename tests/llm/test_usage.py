@@ -149,8 +149,27 @@ def test_days_that_are_over_become_sums(tmp_path: Path) -> None:
     (tmp_path / "2026-01-31.sums").write_bytes(b"[[1")
     (tmp_path / "2026-01-31.jsonl").write_bytes(lines)
     assert total(Ledger(tmp_path, clock)).calls == 5, "sums that cannot be read: the lines are"
+    (tmp_path / "2026-01-31.sums").write_bytes(b"{}")
+    assert total(Ledger(tmp_path, clock)).calls == 0, "of a day that has nothing else"
+    (tmp_path / "2026-01-31.jsonl").write_bytes(lines)
     (tmp_path / "notes.txt").write_text("somebody's own")
     assert total(Ledger(tmp_path, clock)).calls == 5
+
+
+def test_a_clock_that_is_put_back(tmp_path: Path) -> None:
+    """A day may come again: what is counted then is added to its sums, once, whoever dies when."""
+    clock = Clock()
+    number = 0
+    for step in range(6):
+        clock.now = datetime(2026, 2, 1 + step % 2, tzinfo=UTC)
+        ledger = Ledger(tmp_path, clock)
+        for _ in range(2):
+            number += 1
+            ledger.add(call(number))
+        assert total(ledger).calls == number == total(Ledger(tmp_path, clock)).calls
+    clock.now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert ledger.turn() and total(ledger).calls == number
+    assert {path.suffix for path in tmp_path.iterdir()} == {".sums"}
 
 
 def test_a_full_disk_loses_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
