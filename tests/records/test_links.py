@@ -139,7 +139,7 @@ def test_what_a_link_means(vault: Notes, text: str, path: str, ids: list[str | N
 
 
 def test_a_link_that_a_new_note_makes_ambiguous_is_unresolved_at_once(tmp_path: Path) -> None:
-    """A second note of the name, made by another program or by a rename, takes the link from the first; both are named as
+    """A second note of the name, made or moved there by another program, takes the link from the first; both are named as
     candidates, the index is the one that would be built now, and without the second the link is as it was."""
     make(tmp_path, {"x.md": "[[name]] [n](one/name.md)\n", "one/name.md": "1\n", "two/other.md": "2\n"})
 
@@ -160,7 +160,8 @@ def test_a_link_that_a_new_note_makes_ambiguous_is_unresolved_at_once(tmp_path: 
         assert told(notes) == after
         notes.trash("two/name")
         assert told(notes) == before
-        notes.rename("two/other", "two/name")
+        (tmp_path / "two" / "other.md").rename(tmp_path / "two" / "name.md")
+        notes.sync()
         assert told(notes) == after
         assert notes.store.get("x").body == "[[name]] [n](one/name.md)\n"
         (tmp_path / "name.md").write_text("the exact id wins over both\n")
