@@ -1,7 +1,7 @@
 """The account of every model call, on disk: one file a day, one line a call, in the directory of the process `llm`.
 
-Append-only, and each call has an id, so that nothing is counted twice. A call is written before its agent hears that it
-is over. Lines of a day that is over become sums, one small file; where both are there, the sums are right. When the disk
+Append-only, and each call has an id, so that nothing is counted twice. A call is written when its answer begins, as one
+whose use nobody told, and again before its agent hears that it is over; the last line of an id counts. Lines of a day that is over become sums, one small file; where both are there, the sums are right. When the disk
 is full the lines wait in memory (limits hold meanwhile) and are written later. What the figures mean is in `usage`.
 """
 
@@ -38,6 +38,7 @@ class Ledger:
         self._now = now
         self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
         self._kept: dict[str, Sums] = {}  # days of a ledger without a directory
+        self._open: set[str] = set()  # calls under way in this life
         self._torn = True  # the file may end in the middle of a line: our last life may have been cut there
         self.day = self.today()
         self.used: Sums = {}
@@ -58,11 +59,21 @@ class Ledger:
         self._begin()
         return True
 
+    def begin(self, call: Called) -> None:
+        """A call is under way: when this process dies before `add` comes with the same id, it counts as `call` says."""
+        self.turn()
+        self._open.add(call.id)
+        self._note(call)
+
     def add(self, call: Called) -> None:
         """Count one call. It is in the file when this returns, or waits in memory until the disk takes it."""
         self.turn()
+        self._open.discard(call.id)
         count(self.used, call)
         self._spend(call.agent, figures(call))
+        self._note(call)
+
+    def _note(self, call: Called) -> None:
         if self._directory is None:
             return
         self._waiting.append(msgspec.json.encode(call).decode() + "\n")
@@ -136,16 +147,17 @@ class Ledger:
 
     def _lines(self, day: str) -> tuple[Sums, str]:
         """The lines of a day, and the id of the first: which file it is. No lines: no id."""
-        found: Sums = {}
-        seen: dict[str, None] = {}
+        calls: dict[str, Called] = {}
         with contextlib.suppress(FileNotFoundError), self._path(day, LINES).open("rb") as file:
             for line in file:
                 with contextlib.suppress(msgspec.DecodeError, ValueError):  # torn, or somebody's own: no call
                     call = msgspec.json.decode(line, type=Called)
-                    if call.id not in seen:
-                        seen[call.id] = None
-                        count(found, call)
-        return found, next(iter(seen), "")
+                    calls[call.id] = call  # the last word about it
+        found: Sums = {}
+        for id, call in calls.items():
+            if id not in self._open:  # it will be counted on the day on which it ends
+                count(found, call)
+        return found, next(iter(calls), "")
 
     def _summed(self, day: str) -> tuple[Sums, str]:
         """The sums of a day, and the id of the first line that went into them last; nothing when none can be read."""

@@ -48,6 +48,10 @@ class Purse:
         if why is not None:
             raise LimitReached(why)
 
+    def begin(self, call: Called) -> None:
+        """A call is under way."""
+        self.ledger.begin(call)
+
     def add(self, call: Called) -> None:
         """Count a call that has ended."""
         self.ledger.add(call)

@@ -172,7 +172,7 @@ class Gateway:
                         event = _priced(event, account.model)
                         # Before the agent hears that it is over: then it is counted, whatever dies.
                         account.close(event)
-                    account.begun = True
+                    account.begin()
                     yield event
                     if isinstance(event, Stop):
                         _note(call, request, event, asyncio.get_running_loop().time() - started)
@@ -241,20 +241,27 @@ class _Account:
 
     def __init__(self, purse: Purse, call: Call, request: Request, model: Model) -> None:
         self.model = model
-        self.begun = False
         self._purse = purse
-        self._agent, self._room = _spender(call), request.room
-        self._open = True
+        self._id, self._agent, self._room = ulid(), _spender(call), request.room
+        self._begun = self._closed = False
+
+    def begin(self) -> None:
+        """Something of the answer has come: from now on it has used what nobody knows, until `close` does."""
+        if not self._begun and not self._closed:
+            self._begun = True
+            self._purse.begin(self._called(None))
 
     def close(self, stop: Stop | None) -> None:
         """The call is over. Without a `stop` and without anything begun nothing was used."""
-        if not self._open or (stop is None and not self.begun):
-            return
-        self._open = False
+        if not self._closed and (stop is not None or self._begun):
+            self._closed = True
+            self._purse.add(self._called(stop))
+
+    def _called(self, stop: Stop | None) -> Called:
         usage, cost = (stop.usage, stop.cost) if stop is not None else (Usage(), None)
         at = utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         used = (usage.input, usage.output, usage.cached_read, usage.cached_write, cost)
-        self._purse.add(Called(ulid(), at, self._agent, self._room, self.model.name, *used, cut=stop is None))
+        return Called(self._id, at, self._agent, self._room, self.model.name, *used, cut=stop is None)
 
 
 async def _events(provider: Provider, request: Request, model: str) -> AsyncGenerator[Event, None]:

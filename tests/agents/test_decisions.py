@@ -124,7 +124,9 @@ def test_the_file_may_be_garbage_but_never_approves(tmp_path: Path) -> None:
     save(tmp_path, decisions)
     assert load(tmp_path) == decisions
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
-    assert decisions.unpark("scout").parked == {} and decisions.without(["nib", "scout"]) == Decisions({"scout": "it shouts"}, {}, {"a": ()})
+    assert decisions.unpark("scout").parked == {} and decisions.without(["nib", "scout"]) == Decisions(
+        {"scout": "it shouts"}, {}, {"a": ()}
+    )
     for garbage in (b"", b"{", b"[]", b'{"parked": []}', b'{"parked": {}, "approved": {"a": 1}, "told": {}}', b"\xff"):
         (tmp_path / FILE).write_bytes(garbage)
         assert load(tmp_path) == Decisions(), garbage

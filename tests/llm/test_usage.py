@@ -97,6 +97,26 @@ def test_a_life_after_another_has_the_same_sums(tmp_path: Path) -> None:
     assert total(Ledger(tmp_path, Clock())) == total(again) and total(again).calls == 4
 
 
+def test_a_call_that_nobody_saw_end_counts_as_cut(tmp_path: Path) -> None:
+    """Begun and not ended when the process dies: one cut call in the next life. Ended: one call, on the day it ended."""
+    clock = Clock()
+    ledger = Ledger(tmp_path, clock)
+    begun = [Called(f"c{n}", "2026-01-31T23:59:00Z", "scout", "r", "p/m", cut=True) for n in range(3)]
+    for one in begun:
+        ledger.begin(one)
+    assert total(ledger).calls == 0
+    ledger.add(call(0))
+    found = total(Ledger(tmp_path, clock))
+    assert (found.calls, found.cut, found.tokens) == (3, 2, 20)
+    clock.now = datetime(2026, 2, 1, 0, 0, 1, tzinfo=UTC)
+    ledger.add(call(1, at="2026-02-01"))
+    assert [(day, sums[("scout", "default", "p/m")].calls) for day, sums in ledger.days()] == [
+        ("2026-01-31", 1),
+        ("2026-02-01", 1),
+    ]
+    assert total(Ledger(tmp_path, clock)).calls == 2
+
+
 KILLED = """
 import sys
 from pathlib import Path
