@@ -23,11 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from egghead.client import Client
+from egghead.client.chat import post
 from egghead.paths import RuntimeDir
 from egghead.processes.roster import SETTLE
 from tests.e2e.node import Home, serving
+from tests.llm.double import Double
 
-NOTE = "---\nclass: agent\ntitle: Scout\ntags: [woods]\n---\nYou know the woods. This is edition {0}.\n"
+MODEL = "model: anthropic/double\n"
+NOTE = f"---\nclass: agent\ntitle: Scout\ntags: [woods]\n{MODEL}---\nYou know the woods. This is edition {{0}}.\n"
 LIMIT = 300.0  # ms, p95, of an idle machine
 PATIENCE = 20.0
 
@@ -43,22 +46,32 @@ def run() -> list[dict[str, Any]]:
         (records / "agents").mkdir(parents=True)
         note = records / "agents" / "scout.md"
         note.write_text(NOTE.format(0), encoding="utf-8")
-        with serving(Home(base / "home"), records):
-            found = asyncio.run(_all(base, note, given.saves))
+        home = Home(base / "home")
+        with Double(["Yes."]) as double:
+            home.configure(double.config())
+            with serving(home, records):
+                found, asked = asyncio.run(_all(base, note, double, given.saves))
     finally:
         shutil.rmtree(base, ignore_errors=True)
     least = SETTLE * 1000 + _process()
     rows = []
     for kind, times in found.items():
-        ordered = sorted(times)
-        late = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
-        middle = statistics.median(ordered)
+        middle, late = _middle_and_late(times)
         rows.append(_row(f"{kind}, write() to the new process ready, p50 of {len(times)}", middle, least))
         rows.append(_row(f"{kind}, the same, p95", late, least) | {"goals": {f"{LIMIT:.0f} ms": late <= LIMIT}})
+    middle, late = _middle_and_late(asked)
+    name = "write() to the model request of a message that is posted when the new process is ready"
+    rows.append(_row(f"{name}, p50 of {len(asked)}", middle, least))
+    rows.append(_row(f"{name}, p95", late, least))
     return rows
 
 
-async def _all(base: Path, note: Path, saves: int) -> dict[str, list[float]]:
+def _middle_and_late(times: list[float]) -> tuple[float, float]:
+    ordered = sorted(times)
+    return statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+
+
+async def _all(base: Path, note: Path, double: Double, saves: int) -> tuple[dict[str, list[float]], list[float]]:
     place = RuntimeDir(next((base / "home" / "run" / "egghead").iterdir()))
     found: dict[str, list[float]] = {}
     async with await Client.connect(place, json.loads(place.node.read_text())) as client:
@@ -72,7 +85,25 @@ async def _all(base: Path, note: Path, saves: int) -> dict[str, list[float]]:
                 written = time.perf_counter()
                 await asyncio.wait_for(anext(ups), PATIENCE)
                 found.setdefault(kind, []).append((time.perf_counter() - written) * 1000)
-    return found
+        return found, await _next_messages(client, ups, note, double, saves)
+
+
+async def _next_messages(
+    client: Client, ups: AsyncIterator[int], note: Path, double: Double, saves: int
+) -> list[float]:
+    """Save, say something when the new process is there, and see its model asked with what was saved."""
+    took: list[float] = []
+    for number in range(saves):
+        _in_place(note, NOTE.format(f"m{number}"))
+        written = time.perf_counter()
+        await asyncio.wait_for(anext(ups), PATIENCE)
+        seen = len(double.asked)
+        await post(client, "default", f"@scout number {number}", "ada", deadline=PATIENCE)
+        while len(double.asked) <= seen:
+            await asyncio.sleep(0.0005)  # another thread's list
+        took.append((time.perf_counter() - written) * 1000)
+        assert f"This is edition m{number}." in double.asked[-1].system
+    return took
 
 
 async def _ups(client: Client) -> AsyncIterator[int]:

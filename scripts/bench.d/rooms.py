@@ -28,16 +28,17 @@ from contender import closing, nothing_left, supervised
 
 from egghead.client import Client
 from egghead.client.chat import converse, post
-from egghead.client.follow import follow
+from egghead.client.follow import append_reliably, follow
 from egghead.paths import RuntimeDir
 from egghead.rooms.log import RoomLog
 from egghead.rooms.ulid import ulid
 from tests.e2e.cast import agent_note
 from tests.e2e.node import Home, Node, until
-from tests.llm.double import Asked, Double
+from tests.llm.double import Asked, Double, Hang, Reply
 
 Row = dict[str, Any]
 TOPICS = ["woods", "trails", "rivers", "maps", "birds", "tax", "law", "bread", "code", "music"]
+ENDLESS = "tell me a long story"
 START = 300.0  # seconds for a node on a busy machine
 
 
@@ -141,8 +142,8 @@ def _bare(count: int) -> float:
         return time.perf_counter() - began
 
 
-def _answer(asked: Asked) -> str:
-    return f"Number {asked.number}."
+def _answer(asked: Asked) -> Reply:
+    return ["Once upon a time", Hang()] if asked.last.endswith(ENDLESS) else f"Number {asked.number}."
 
 
 def _agents(node: Node) -> list[dict[str, Any]]:
@@ -169,6 +170,7 @@ async def _talk(base: Path, node: Node, double: Double, plan: Plan) -> list[Row]
     async with await Client.connect(place, json.loads(place.node.read_text())) as client:
         rows += await _open_messages(client, plan)
         rows += await _turns(client, double, plan)
+        rows += await _halts(client, plan)
         rows += await _rooms(client, plan)
     return rows
 
@@ -209,6 +211,29 @@ async def _turns(client: Client, double: Double, plan: Plan) -> list[Row]:
         _row(f"message to model request, p50 of {len(took)}", middle, "ms", goals={"15 ms": middle < 15}),
         _row("message to model request, p95", late, "ms"),
         _row("message to end of the round, p50", statistics.median(whole), "ms"),
+    ]
+
+
+async def _halts(client: Client, plan: Plan) -> list[Row]:
+    """From a halt in the log to the end of a turn whose model was in the middle of its answer."""
+    took = []
+    await client.call("lobby", "open", room="loud", timeout=60)
+    heard = await client.peer.subscribe("text/loud/")
+    for _ in range(max(3, plan.turns // 5)):
+        entry = await post(client, "loud", f"@a0001 {ENDLESS}", "ada", deadline=30)
+        while "time" not in str((await asyncio.wait_for(anext(heard), 30)).data):
+            pass  # to the last word before it hangs
+        [halt] = await append_reliably(client.peer, "loud", [{"kind": "halted", "author": "ada"}], 30)
+        async for said in follow(client.peer, "loud", since=entry["seq"]):
+            if said["kind"] == "turn_ended":
+                took.append(_between(halt, said))
+            elif said["kind"] == "round_ended":
+                break
+    heard.close()
+    late = sorted(took)[min(len(took) - 1, int(len(took) * 0.95))]
+    return [
+        _row(f"a halt to the end of the turn, p50 of {len(took)}", statistics.median(took), "ms"),
+        _row("a halt to the end of the turn, p95", late, "ms", goals={"200 ms": late < 200}),
     ]
 
 
