@@ -42,6 +42,16 @@ def ends(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["agent"], entry["outcome"]) for entry in entries if entry["kind"] == "turn_ended"]
 
 
+@contextlib.contextmanager
+def weak(base: Path, fault: str) -> Iterator[Play]:
+    """A node with `sage`, who is well, and `scout`, who has this fault."""
+    (base / "notes").mkdir()
+    agent_note(base / "notes", "scout", "anthropic/double", f"FAULT {fault}")
+    arguments = ("--tree", str(tree(base / "tree.yaml")))
+    with Double({"*": ["Here."]}) as double, cast(base, double, SAGE, *arguments, env=HERE) as play:
+        yield play
+
+
 # ---- agents --------------------------------------------------------------------------------------------------------
 
 
@@ -63,11 +73,7 @@ def test_an_agent_that_crashes_in_its_turn_gets_it_again_once(short_dir: Path) -
 
 def test_an_agent_that_always_crashes_is_parked_and_an_edit_revives_it(short_dir: Path) -> None:
     """It is parked with its reason, `agents show` has the last traceback, the others go on, a better note starts it."""
-    records = short_dir / "notes"
-    records.mkdir()
-    agent_note(records, "scout", "anthropic/double", "FAULT crash")
-    arguments = ("--tree", str(tree(short_dir / "tree.yaml")))
-    with Double({"*": ["Here."]}) as double, cast(short_dir, double, SAGE, *arguments, env=HERE) as play:
+    with weak(short_dir, "crash") as play:
         process = until("scout parked", lambda: parked(play.node, "agents/scout"), 60)
         assert process["restarts"] >= 5
         shown = play.home.ok("agents", "show", "scout")
@@ -76,18 +82,14 @@ def test_an_agent_that_always_crashes_is_parked_and_an_edit_revives_it(short_dir
         assert answers(play.say("@sage are you well?")) == ["Here."]
         failed = play.say("@scout and you?")
         assert ends(failed) == [("scout", "failed")] or not ends(failed)
-        agent_note(records, "scout", "anthropic/double", "You are well again.")
+        agent_note(play.records, "scout", "anthropic/double", "You are well again.")
         until("scout runs", lambda: play.node.processes()["agents/scout"]["state"] == "running", 30)
         assert answers(play.say("@scout and now?")) == ["Here."]
 
 
 def test_an_agent_that_cannot_start_says_why(short_dir: Path) -> None:
     """It raises before it is ready: its card is `failed` with the reason, the others run."""
-    records = short_dir / "notes"
-    records.mkdir()
-    agent_note(records, "scout", "anthropic/double", "FAULT start")
-    arguments = ("--tree", str(tree(short_dir / "tree.yaml")))
-    with Double({"*": ["Here."]}) as double, cast(short_dir, double, SAGE, *arguments, env=HERE) as play:
+    with weak(short_dir, "start") as play:
         shown = until("scout failed", lambda: failed(play), 60)
         assert "exit code 1 before ready(): RuntimeError: the weak agent broke on purpose" in shown
         assert answers(play.say("@sage are you well?")) == ["Here."]
@@ -100,11 +102,7 @@ def failed(play: Play) -> str | None:
 
 def test_a_hung_agent_is_killed_and_counted(short_dir: Path) -> None:
     """An agent whose loop stands still misses its heartbeat, is killed for it, and is started again."""
-    records = short_dir / "notes"
-    records.mkdir()
-    agent_note(records, "scout", "anthropic/double", "FAULT hang")
-    arguments = ("--tree", str(tree(short_dir / "tree.yaml")))
-    with Double({"*": ["Here."]}) as double, cast(short_dir, double, SAGE, *arguments, env=HERE) as play:
+    with weak(short_dir, "hang") as play:
         died = until("scout was killed", lambda: exit_of(play.node, "agents/scout"), 60)
         assert "heartbeat" in died["reason"] and not died["planned"]
         assert play.node.processes()["agents/scout"]["restarts"] >= 1
@@ -113,11 +111,7 @@ def test_a_hung_agent_is_killed_and_counted(short_dir: Path) -> None:
 
 def test_an_agent_that_eats_memory_is_ended_alone(short_dir: Path) -> None:
     """Over its `max_memory` the agent is killed with that reason; the others keep their processes."""
-    records = short_dir / "notes"
-    records.mkdir()
-    agent_note(records, "scout", "anthropic/double", "FAULT eat")
-    arguments = ("--tree", str(tree(short_dir / "tree.yaml")))
-    with Double({"*": ["Here."]}) as double, cast(short_dir, double, SAGE, *arguments, env=HERE) as play:
+    with weak(short_dir, "eat") as play:
         died = until("scout was ended", lambda: exit_of(play.node, "agents/scout"), 60)
         assert "memory" in died["reason"]
         assert {n: p["restarts"] for n, p in play.node.processes().items() if n in ("llm", "agents/sage")} == {
