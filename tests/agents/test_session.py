@@ -152,6 +152,23 @@ def test_two_crashes_in_a_turn_leave_the_trail_out() -> None:
     assert "poison" not in str(messages(session))
 
 
+def test_two_crashes_in_a_turn_leave_out_what_was_read_before_too() -> None:
+    """The poison may have been read in a turn that went well: without its trail the session cannot kill for ever."""
+    log = Log()
+    for turn in ("t", "u"):
+        log.turn(turn)
+        call = call_id(turn, 1, 1, 1)
+        log.started(turn, call)
+        log.done(turn, call, result=f"read in {turn}")
+        if turn == "t":
+            log.says(turn, "fine")
+            log.ended(turn)
+    log.turn("u", attempt=2, incarnation=8)
+    log.ended("u", "failed")
+    shown = str(messages(folded(log)))
+    assert "read in" not in shown and "fine" in shown and "2 tool calls" in shown
+
+
 def test_a_failed_turn_that_the_agent_ended_keeps_its_trail() -> None:
     """Only a turn that broke off twice is forgotten, not one that failed in words."""
     log = Log()
