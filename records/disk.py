@@ -9,6 +9,8 @@ import functools
 import logging
 import os
 import stat as stat_module
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,8 @@ from typing import Any
 logger = logging.getLogger("records.disk")
 
 TEMPORARY = ".egghead-"  # how the names of unfinished files begin; a scan ignores and later sweeps them
+_STATX_BTIME, _BTIME_AT = 0x800, 80  # linux/stat.h: the mask, and where stx_btime lies in struct statx
+_local = threading.local()
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -141,6 +145,29 @@ def _renameat2() -> Any:
         return ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return None  # not Linux, or an old C library
+
+
+def born_ns(full: str, changed: int) -> int:
+    """When a file was made, in ns, or `changed`, its mtime: where the file system does not know, or when that is earlier. A
+    copy or a clone is born today and may keep the time of its original."""
+    statx, found = _statx()
+    if statx is None or statx(_AT_FDCWD, os.fsencode(full), 0, _STATX_BTIME, found) != 0:
+        return changed
+    (mask,) = struct.unpack_from("I", found)
+    seconds, nanoseconds = struct.unpack_from("qI", found, _BTIME_AT)
+    born = int(seconds) * 10**9 + int(nanoseconds)
+    return min(born, changed) if mask & _STATX_BTIME and born > 0 else changed
+
+
+def _statx() -> tuple[Any, Any]:
+    """(the call, a buffer of this thread); Python has no name for it, nor for the time, on Linux."""
+    known: tuple[Any, Any] | None = getattr(_local, "statx", None)
+    if known is None:
+        function = getattr(ctypes.CDLL(None), "statx", None)
+        if function is not None:
+            function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p]
+        known = _local.statx = (function, ctypes.create_string_buffer(256))
+    return known
 
 
 def sync_folder(folder: str) -> None:

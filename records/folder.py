@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from records import formats, ids
-from records.disk import TEMPORARY, lock, sweep
+from records.disk import TEMPORARY, born_ns, lock, sweep
 from records.errors import NotFound, ReadOnly, RecordError, Unreadable
 from records.model import FileStat, Record
 
@@ -201,7 +201,10 @@ class Folder:
     def parse(self, path: str, data: bytes, info: os.stat_result) -> Record:
         """The note in these bytes, by the stat of their file. Raises Unreadable."""
         found = FileStat.of(path, info)
-        return formats.parse(data, path, stat=found, author=self._owner(info.st_uid))
+        full = os.path.join(self.root, path)
+        return formats.parse(
+            data, path, stat=found, author=self._owner(info.st_uid), born=lambda: born_ns(full, info.st_mtime_ns)
+        )
 
     def _owner(self, uid: int) -> str:
         return owners().get(uid) or str(uid)

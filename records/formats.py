@@ -17,12 +17,12 @@ from records.model import FileStat, Heading, Record
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`parse(data, path, stat, author)`; `split(data, path)`; `compose(keys, body)` for a new file, `change(parts, changes)`
+    """`parse(data, path, stat, author, born)`; `split(data, path)`; `compose(keys, body)` for a new file, `change(parts, changes)`
     and `with_body(parts, body)` for an old one; `retarget`, `relink` (see `records.relink`) when notes move."""
 
     name: str
     suffix: str
-    parse: Callable[[bytes, str, FileStat | None, str], Record]
+    parse: Callable[[bytes, str, FileStat | None, str, Callable[[], int] | None], Record]
     compose: Callable[[Mapping[str, Any], str], frontmatter.Parts]
     change: Callable[[frontmatter.Parts, Mapping[str, Any]], frontmatter.Parts]
     with_body: Callable[[frontmatter.Parts, str], frontmatter.Parts]
@@ -31,9 +31,11 @@ class Format:
     relink: Callable[[str, str, str, Callable[[str], bool]], str]
 
 
-def parse(data: bytes, path: str, *, stat: FileStat | None = None, author: str = "") -> Record:
-    """Read a note by the extension of its path. Raises Unreadable."""
-    return _by_path(path).parse(data, path, stat, author)
+def parse(
+    data: bytes, path: str, *, stat: FileStat | None = None, author: str = "", born: Callable[[], int] | None = None
+) -> Record:
+    """Read a note by the extension of its path. `born`: when its file was made, in ns. Raises Unreadable."""
+    return _by_path(path).parse(data, path, stat, author, born)
 
 
 def compose(name: str, keys: Mapping[str, Any], body: str) -> frontmatter.Parts:
@@ -75,8 +77,10 @@ def _by_path(path: str) -> Format:
     return FORMATS["markdown"]
 
 
-def _parse_markdown(data: bytes, path: str, stat: FileStat | None, author: str) -> Record:
-    return parse_markdown(data, path, stat=stat, author=author)
+def _parse_markdown(
+    data: bytes, path: str, stat: FileStat | None, author: str, born: Callable[[], int] | None
+) -> Record:
+    return parse_markdown(data, path, stat=stat, author=author, born=born)
 
 
 def _compose_markdown(keys: Mapping[str, Any], body: str) -> frontmatter.Parts:

@@ -10,7 +10,7 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from html import unescape
 from typing import Any
@@ -56,9 +56,15 @@ _WORD, _NUMBERS_TOO = (str, int), (str, int, float)  # made once: `str | int` is
 
 
 def parse_markdown(
-    data: bytes, path: str = "note.md", *, stat: FileStat | None = None, author: str = "", created_ns: int | None = None
+    data: bytes,
+    path: str = "note.md",
+    *,
+    stat: FileStat | None = None,
+    author: str = "",
+    born: Callable[[], int] | None = None,
 ) -> Record:
-    """Read one Markdown note. `path`: relative, with `/`. Raises Unreadable for what is not text."""
+    """Read one Markdown note. `path`: relative, with `/`. `born`: when its file was made, in ns; asked only when nothing else
+    says it. Raises Unreadable for what is not text."""
     parts = frontmatter.split(data, path)
     fields: dict[str, Any] = {}
     error = parts.error
@@ -76,7 +82,7 @@ def parse_markdown(
         links = (*property_links(fields), *links)
     return assemble(
         fields, path=path, body=body, outline=outline, wikilinks=links, format_="markdown", error=error,
-        revision=revision_of(data), stat=stat, author=author, created_ns=created_ns,
+        revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
 
 
@@ -87,7 +93,7 @@ def revision_of(data: bytes) -> str:
 
 def assemble(
     fields: dict[str, Any], *, path: str, body: str, outline: tuple[Heading, ...], wikilinks: tuple[Link, ...],
-    format_: str, error: str | None, revision: str, stat: FileStat | None, author: str, created_ns: int | None,
+    format_: str, error: str | None, revision: str, stat: FileStat | None, author: str, born: Callable[[], int] | None,
 ) -> Record:  # fmt: skip
     """Fields of any format to a Record. Keys of no field stay in `meta`, in their order."""
     meta = {key: value for key, value in fields.items() if key not in FIELDS}
@@ -117,7 +123,7 @@ def assemble(
             dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags", list(named.tags))) if tag.strip("#"))
         ),
         links=tuple(words(fields.get("links"))),
-        created=str(created) if isinstance(created, _WORD) else named.created or stamp(created_ns or updated_ns),
+        created=str(created) if isinstance(created, _WORD) else named.created or stamp(born() if born else updated_ns),
         updated=stamp(updated_ns),
         author=str(fields["author"]) if isinstance(fields.get("author"), _WORD) else author,
         body=body,

@@ -74,7 +74,9 @@ def _is_comment(line: str) -> bool:
     return line == "#" or line.startswith("# ")
 
 
-def parse_org(data: bytes, path: str, stat: FileStat | None = None, author: str = "") -> Record:
+def parse_org(
+    data: bytes, path: str, stat: FileStat | None = None, author: str = "", born: Callable[[], int] | None = None
+) -> Record:
     """Read one org note. Raises Unreadable."""
     parts = split(data, path)
     fields: dict[str, Any] = {}
@@ -96,7 +98,7 @@ def parse_org(data: bytes, path: str, stat: FileStat | None = None, author: str 
         fields["aliases"] = [*fields.get("aliases", ()), *_INNER_ID.findall(masked)[:MAX_INNER]]
     return assemble(
         fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path), format_="org",
-        error=parts.error, revision=revision_of(data), stat=stat, author=author, created_ns=None,
+        error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from records import Index, InvalidValue, Notes, RecordError, Store, Unreadable, parse_markdown
 from records.catalog import Catalog, Entry
+from records.model import stamp
 from records.rows import row_of, with_terms
 
 
@@ -230,6 +233,26 @@ def test_bad_files_do_not_stop_the_rest(notes: Notes) -> None:
     assert "line 2" in faults["bad.md"] or "line 3" in faults["bad.md"]
     assert "not text" in faults["bin.md"] and "good.md" not in faults
     assert notes.sync() == []  # none of them is read again
+
+
+def test_a_note_is_created_when_its_file_was_born(notes: Notes) -> None:
+    """Where nothing else says it: the birth of the file, which a change leaves, or its time when that is earlier; also after a rebuild."""
+    path = notes.store.root / "a.md"
+    write(notes, {"a.md": "one", "b.org": "two", "c.md": "---\ncreated: 2020-01-01\n---\n"})
+    born = {row["id"]: row["created"] for row in notes.index.list()}
+    told = subprocess.run(["stat", "-c", "%W", path], capture_output=True, check=True, text=True).stdout
+    assert int(told) == 0 or stamp(int(told) * 10**9)[:19] == born["a"][:19]
+    later = path.stat().st_mtime_ns + 3600 * 10**9
+    for name in ("a.md", "b.org", "c.md"):
+        os.utime(notes.store.root / name, ns=(later, later))
+    notes.sync()
+    rows = {row["id"]: row for row in notes.index.list()}
+    assert {id_: row["created"] for id_, row in rows.items()} == born and rows["a"]["updated"] == stamp(later)
+    os.utime(path, ns=(0, 10**18))
+    path.rename(path.with_name("moved.md"))
+    notes.sync()
+    assert notes.get("moved").created == stamp(10**18)
+    assert notes.verify() == []
 
 
 def test_lists(notes: Notes) -> None:
