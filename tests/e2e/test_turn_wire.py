@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -190,6 +191,25 @@ def test_a_large_result_is_cut_and_its_middle_can_be_read(play: Play) -> None:
     by_lines, by_characters = second.results[2:]
     assert by_lines == "\n".join(every[4000:4003]) + "\n"
     assert by_characters == "".join(every)[100_000:100_021]
+
+
+def test_an_agent_never_searches_in_what_was(play: Play) -> None:
+    """A search is made once for the same question in a turn; a note that an editor saves meanwhile is in the next one."""
+    written(play, "amber-one", "Amber is a resin.\n")
+    until("it is found", lambda: "amber-one" in play.home.ok("records", "search", "amber"))
+    gate = Gate()
+    search = Use("search_records", {"query": "amber"})
+    begin(play, "seeker", turns([search], [search], [Wait(gate), search], "Found."))
+    person = threading.Thread(target=play.say, args=("@seeker find it",), daemon=True)
+    person.start()
+    assert gate.reached.wait(20)
+    written(play, "amber-two", "Amber floats.\n")
+    until("it is found", lambda: "amber-two" in play.home.ok("records", "search", "amber"))
+    gate.open()
+    person.join(30)
+    first, second, third = play.double.of("seeker")[-1].results
+    assert first == second and "amber-one" in first and "amber-two" not in first
+    assert "amber-one" in third and "amber-two" in third
 
 
 def test_a_pass_after_words_is_dropped(play: Play) -> None:
