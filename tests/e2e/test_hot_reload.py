@@ -173,6 +173,44 @@ def test_a_turn_that_takes_too_long_is_cut(stage: Stage) -> None:
     assert "You are brief." in asked.system and message_of(entries, "endless")["text"] == "Yes."
 
 
+@pytest.mark.parametrize("victim", ["roster", "store"])
+def test_who_swaps_dies_in_the_middle_of_it(stage: Stage, victim: str) -> None:
+    """Roster or store killed while the old process finishes its turn: the turn ends well, one new process has the record."""
+    agent = f"orphan-{victim}"
+    stage.begin(agent, "You are of the first edition.")
+    gate = Gate()
+    stage.replies[agent] = [["Half a", Wait(gate), " sentence."]]
+    with speaking(stage, agent, "tell me", gate) as entries:
+        stage.note(agent, "You are of the second edition.")
+        until("it is asked to stop", lambda: stage.play.node.processes()[f"agents/{agent}"]["state"] != "running")
+        old = stage.play.node.kill(victim)
+        until("another", lambda: stage.play.node.processes()[victim]["pid"] not in (old, None))
+    assert message_of(entries, agent)["text"] == "Half a sentence."
+    stage.settled()
+    asked, again = stage.answer(agent, "and now?")
+    assert "second edition" in asked.system and message_of(again, agent)["text"] == "Yes."
+    assert [e["kind"] for e in stage.told(agent, kinds=["joined", "left", "parked"])] == ["joined"]
+    assert stage.lives(agent) == 2
+
+
+def test_saves_while_the_old_process_ends_are_the_same_swap(stage: Stage) -> None:
+    """Saved again, broken, and good while a turn is being finished: one new process, of what was saved last."""
+    path = stage.begin("restless", "Edition 0.")
+    gate = Gate()
+    stage.replies["restless"] = [["Half a", Wait(gate), " sentence."]]
+    with speaking(stage, "restless", "tell me", gate):
+        stage.note("restless", "Edition 1.")
+        until("it is asked to stop", lambda: stage.play.node.processes()["agents/restless"]["state"] != "running")
+        path.write_text("---\nclass: [agent\n---\nEdition 2.\n")
+        until("it is told", lambda: stage.card("restless")["problems"])
+        stage.note("restless", "Edition 3.")
+        until("it is mended", lambda: not stage.card("restless")["problems"])
+    assert stage.reloaded("restless") == ["new disposition"]
+    assert "Edition 3." in stage.answer("restless")[0].system
+    stage.settled()
+    assert len(stage.reloaded("restless")) == 1 and stage.lives("restless") == 2
+
+
 def test_ten_saves_in_a_second_are_one_swap(stage: Stage) -> None:
     """An editor that saves all the time makes one new process, of the last content, and one line."""
     path = stage.begin("busy", "Edition 0.")
