@@ -34,11 +34,16 @@ MODES = {
     "jam": "Everybody is asked at once and answers without seeing the others. Give your own view.",
 }
 
+ALONE = "You are the only one who is asked. Answer."
+
 NUDGE = "You passed a moment ago. This is the last time you are asked: say what you can add, or /pass again."
 
 NO_TOOLS = (
     "You have no tools: you can neither search nor read nor write notes. When an answer needs that, say so plainly."
 )
+
+
+MOST_NAMED = 40  # agents, and people, that the prompt names: each turn of each agent pays for every name
 
 
 def tools_part(tools: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
@@ -56,10 +61,13 @@ def tools_part(tools: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) ->
 
 
 def roster_part(spec: AgentSpec, session: Session) -> str:
-    """Who is here, one line; a 1:1 room says that it is one."""
+    """Who is here, one line; a 1:1 room says that it is one. Of a thousand the first, and how many more."""
     others = [f"{_name(title)} (agent {agent})" for agent, title in sorted(session.titles.items()) if agent != spec.id]
     people = [f"{_name(person)} (person)" for person in session.people]
-    present = ", ".join([f"{_name(spec.title)} (agent {spec.id}, you)", *others, *people])
+    shown = [*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more agents"] if others[MOST_NAMED:] else [])]
+    shown += people[-MOST_NAMED:]
+    shown += [f"{len(people) - MOST_NAMED} more people"] if people[MOST_NAMED:] else []
+    present = ", ".join([f"{_name(spec.title)} (agent {spec.id}, you)", *shown])
     if session.room.startswith("dm/"):
         return f"Room: a conversation of two, {session.room}. In this room: {present}."
     return f"Room: {session.room}. In this room: {present}."
@@ -101,7 +109,7 @@ def system_prompt(
         f"Topic of the room: {session.topic}" if session.topic else "",
         roster_part(spec, session),
         context_part(session, spec.context_window or window),
-        MODES.get(mode, MODES["open"]),
+        ALONE if mode == "open" and session.room.startswith("dm/") else MODES.get(mode, MODES["open"]),
         NUDGE if nudge else "",
     ]
     return "\n\n".join(part for part in parts if part)

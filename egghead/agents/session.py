@@ -36,7 +36,9 @@ LEFT_OUT = (
 EARLIER = "(Earlier talk in this room is left out here.)"
 CUT = "[cut off here]"
 
-_SPOOF = re.compile(r"^(?=[^\n:]{1,80}: |[^\n:]{1,80} \(agent )", re.MULTILINE)
+_LINE_END = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_EACH_LINE = re.compile(r"^(?=.)", re.MULTILINE)
+_SPOOF = re.compile(r"^[^\n:]{1,80}(?:: | \(agent )", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,15 @@ def _group(call: str) -> str:
 def spoken(author: str, text: str, agent: str | None = None) -> str:
     """A peer's line as the model sees it: `ada: text` for a person, `Scout (agent scout): text` for an agent.
 
-    A later line that looks like a speaker's is indented: nobody puts words into another's mouth with a newline.
+    When a later line looks like a speaker's, all later lines are indented: nobody puts words into another's mouth with a
+    newline, and YAML or code keeps its shape.
     """
-    first, newline, rest = text.partition("\n")
+    first, newline, rest = _LINE_END.sub("\n", text).partition("\n")
+    if _SPOOF.search(rest):
+        rest = _EACH_LINE.sub(" ", rest)
     name = " ".join(author.split()) or "somebody"
     who = f"{name} (agent {agent})" if agent is not None else name.replace("(agent ", "(")
-    return f"{who}: {first}{newline}{_SPOOF.sub(' ', rest)}"
+    return f"{who}: {first}{newline}{rest}"
 
 
 class _Folding:
@@ -265,12 +270,17 @@ def _message(f: _Folding, entry: Entry) -> None:
         return
     f.put(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
     usage = entry.get("usage") or {}
-    f.changes["context"] = int(usage.get("context", f.get("context")))
-    f.changes["window"] = usage.get("window") or f.get("window")
+    f.changes["context"] = _tokens(usage.get("context"), f.get("context"))
+    f.changes["window"] = _tokens(usage.get("window"), 0) or f.get("window")
     if f.get("handoff") and not f.get("base"):
         f.changes["base"] = f.changes["context"]
-    f.changes["lifetime"] = f.get("lifetime") + int(usage.get("input", 0)) + int(usage.get("output", 0))
+    f.changes["lifetime"] = f.get("lifetime") + _tokens(usage.get("input"), 0) + _tokens(usage.get("output"), 0)
     _finish(f, str(entry["turn"]))
+
+
+def _tokens(value: Any, otherwise: int) -> int:
+    """A figure of an entry. The log takes any there; one that is none must not end every life that folds it."""
+    return value if type(value) is int and value >= 0 else otherwise
 
 
 def _finish(f: _Folding, turn: str) -> None:
@@ -337,9 +347,9 @@ def _forget_trail(f: _Folding) -> None:
 def _tool_started(f: _Folding, entry: Entry) -> None:
     if not f.mine(entry):
         return
-    call = ToolCall(
-        str(entry["call"]), str(entry["tool"]), dict(entry.get("input") or {}), bool(entry.get("read_only"))
-    )
+    given = entry.get("input")
+    arguments = given if isinstance(given, Mapping) else {} if given is None else {"input": given}
+    call = ToolCall(str(entry["call"]), str(entry["tool"]), dict(arguments), bool(entry.get("read_only")))
     group = _group(call.call)
     for index in range(len(f.items) - 1, -1, -1):
         item = f.items[index]

@@ -37,6 +37,8 @@ OVERFLOW = "the conversation does not fit its context any more"
 TOO_SMALL = "take a model with a larger window, shorten the agent's note, or ask about less at once."
 CONCLUDE = f"(That was the last of {MAX_ROUNDS} rounds of tools. Answer now with what you have; ask for no more tools.)"
 
+# A yield, and what models put around it: quotes, brackets, emphasis, an emoji, the same once more.
+_PASSES = re.compile(r"(?:(?:[^\w/]|_)*/pass)*(?:[^\w/]|_)*", re.IGNORECASE)
 _TRAILING_PASS = re.compile(r"\s*\n\s*[`*_\"']*/pass[`*_\"'.!]*\s*\Z")
 
 
@@ -237,7 +239,8 @@ def _answered(turn: Turn, history: list[dict[str, Any]], model: str) -> None:
 async def _show(turn: Turn, shown: int, whole: bool = False) -> int:
     """Publish what is new. Text that may still turn out to be a pass is held back: nobody sees a yield being typed."""
     text = turn.saying.lstrip()
-    if (is_pass(text) if whole else PASS.startswith(text.strip().lower()) or is_pass(text)) or len(text) <= shown:
+    bare = _PASSES.sub("", text, count=1).rstrip().lower()
+    if (is_pass(text) if whole else PASS.startswith(bare) or is_pass(text)) or len(text) <= shown:
         return shown
     break_before = "\n\n" if shown == 0 and turn.said else ""
     await turn.ports.publish(break_before + text[shown:], turn.published)
@@ -247,7 +250,8 @@ async def _show(turn: Turn, shown: int, whole: bool = False) -> int:
 
 def is_pass(text: str) -> bool:
     """Whether a reply is only a yield, however the model dressed it."""
-    return text.strip().strip("`*_\"'.! ").lower() == PASS
+    found = _PASSES.match(text)
+    return found is not None and found.end() == len(text) and PASS in text.lower()
 
 
 def without_trailing_pass(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_AGENT = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)*\Z")
+_NO_AGENT = frozenset("*?[]{}#~")  # with spaces and what is not printed: these name no process, so nobody is there
 _SUFFIX = ".jsonl"
 AGENT_PREFIX = "agents/"
 DIRECT_PREFIX = "dm/"
@@ -26,12 +26,19 @@ def check_room(room: object) -> str:
         raise RoomNameError(f"a room name is text, not {room!r}")
     if room.startswith(DIRECT_PREFIX):
         agent = room.removeprefix(DIRECT_PREFIX)
-        if len(agent.encode(errors="replace")) <= LONGEST_AGENT and _AGENT.match(agent):
+        if len(agent.encode(errors="replace")) <= LONGEST_AGENT and _may_be_agent(agent):
             return room
         raise RoomNameError(f"{room!r} names no agent: write dm/ and the agent's id, as in 'dm/scout'")
     if _ROOM.match(room):
         return room
     raise RoomNameError(f"{room!r} cannot be a room's name: use 1 to 64 letters (a-z), digits, '_' or '-'")
+
+
+def _may_be_agent(agent: str) -> bool:
+    """Whether an agent could have this id: any script, `o'reilly`, but no empty part and none that begins with a dot."""
+    return all(part and part[0] not in ".-" for part in agent.split("/")) and not any(
+        c in _NO_AGENT or c.isspace() or not (c.isprintable() or c in "\u200c\u200d") for c in agent
+    )
 
 
 def agent_of_room(room: str) -> str | None:

@@ -23,9 +23,7 @@ from typing import Any
 from egghead.rooms.entries import Entry
 from egghead.rooms.names import AGENT_PREFIX, agent_of
 
-_HEADER = re.compile(
-    r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>[^`\n]+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z)\s*\Z"
-)
+_HEADER = re.compile(r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>.+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z)\s*\Z")
 _LOOKS = re.compile(r"\\*\*\*.*— ?\d{4}-")
 
 

@@ -192,3 +192,16 @@ def test_the_prompt_says_what_the_agent_needs() -> None:
     with_tools = system_prompt(spec("scout"), session, [{"name": "get_record", "read_only": True}])
     assert NO_TOOLS not in with_tools and "can read notes and not change them" in with_tools
     assert with_tools.startswith(words[:200])  # the stable part first, for the provider's cache
+
+
+def test_a_prompt_in_a_room_of_a_thousand_is_short() -> None:
+    """The first agents are named and the others counted, so are the people of long ago; alone with a person it is told so."""
+    log = Log()
+    for number in range(1000):
+        log.add("roster", "joined", agent=f"a{number:03d}", title="Some Agent")
+        log.person("hi", author=f"p{number}")
+    session = fold(Session("scout", "default"), log.entries)
+    words = system_prompt(spec("scout"), session, [])
+    assert "(agent a039), 960 more agents" in words and "p999 (person), 960 more people." in words
+    assert len(words) < 6000
+    assert "only one who is asked" in system_prompt(spec("scout"), Session("scout", "dm/scout"), [])

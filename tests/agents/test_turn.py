@@ -242,7 +242,22 @@ async def test_tools_without_end_fail_with_a_sentence() -> None:
     assert world.end["action"] == "failed" and "20 rounds" in world.end["text"]
 
 
-@pytest.mark.parametrize("words", ["/pass", " /pass\n", "`/pass`", "**/pass**", "/PASS.", '"/pass"'])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "/pass",
+        " /pass\n",
+        "`/pass`",
+        "**/pass**",
+        "/PASS.",
+        '"/pass"',
+        "(/pass)",
+        "“/pass”",
+        "> /pass",
+        "🙂 /pass",
+        "/pass\n/pass",
+    ],
+)
 async def test_a_yield_is_a_pass_and_nobody_sees_it_typed(words: str) -> None:
     """A reply that is only /pass, however dressed, is a pass; not one letter of it is streamed."""
     pieces = [text(piece) for piece in words]

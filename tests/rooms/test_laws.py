@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from egghead.agents.record import unusable
 from egghead.rooms import entries as table
 from egghead.rooms.addressing import mentions, slips
 from egghead.rooms.decide import Absent, Parked, Present, World, decide
@@ -260,7 +261,7 @@ bodies = st.text(alphabet=st.sampled_from("ab*\\`— \n#:2026-01T5Z.()é"), max_
         st.builds(
             Line,
             names,
-            st.none() | st.sampled_from(["scout", "people/bob"]),
+            st.none() | st.sampled_from(["scout", "people/bob", "a`b", "हिन्दी"]),
             st.just("2026-01-02T03:04:05Z"),
             bodies,
         ),
@@ -291,6 +292,13 @@ def test_room_names_and_files_map_one_to_one(name: str) -> None:
             continue
         assert "/" not in file_name(room)
         assert room_of_file(file_name(room)) == room
+
+
+@pytest.mark.parametrize("agent", ["scout", "people/bob", "हिन्दी", "o'reilly", "a`b", "R&D", "v2.0", "你好"])
+def test_every_agent_that_can_run_can_be_talked_to_alone(agent: str) -> None:
+    """What may name a process may name a conversation with it, in any script."""
+    assert unusable(agent) is None
+    assert room_of_file(file_name(f"dm/{agent}")) == f"dm/{agent}"
 
 
 def test_private_fields_are_given_to_their_author_only() -> None:
