@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from records import variants
 
@@ -139,42 +139,81 @@ class _Places(dict[str, list[tuple[int, int]]]):
         return found
 
 
+class _Plain(dict[int, str]):
+    """Character -> what folding makes of it, where that is one character whatever stands beside it: then a text is folded in
+    C and all stays in its place. What is in no word is a space; `\0` stands for what cannot be folded so."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        found = fold(character) if _WORD.match(character) else " "
+        if len(found) != 1 or unicodedata.category(found)[0] == "M" or "\u1100" <= found <= "\u137f":
+            found = "\0"  # a mark, a letter that becomes two; jamo join to syllables, an Ethiopic stem has another last letter
+        self[code] = found
+        return found
+
+
+def _in_place(text: str) -> str:
+    """A text folded so that all stays in its place; `\0` where that cannot be."""
+    folded = text.lower()
+    if text.isascii():
+        return folded
+    if len(folded) != len(text):
+        return text.translate(_PLAIN)
+    letters = set(folded).difference(_ASCII)
+    if len(letters) > _FEW:
+        return folded.translate(_PLAIN)
+    for (
+        letter
+    ) in letters:  # a few accents: each is replaced everywhere in less time than a look at every character takes
+        folded = folded.replace(letter, _PLAIN[ord(letter)])
+    return folded
+
+
 class Wanted:
-    """Index terms with what each is worth, to be looked for in many texts as they stand."""
+    """Index terms with what each is worth, to be looked for in many texts as they stand.
+
+    A word whose term is wanted has the root of that term in it, folded: where no root stands nothing has to be cut into terms."""
 
     def __init__(self, terms: Mapping[str, float]) -> None:
         self.terms = terms
+        self.most = sum(terms.values())
         self._alone = {" " + term for term in terms}
         self._places = _Places(self._find)
-        self._needles = [(f" {term} ", worth) for term, worth in terms.items()]
+        # `save` is the term of `saving` too: the only ending that a stem brings.
+        self._roots = {term[:-1] if 3 <= len(term) <= 4 and term[-1] == "e" else term for term in terms}
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """(where, which) of the parts of a text between white space that may have a wanted term, in order."""
+        folded = _in_place(text)
+        found: dict[int, str] = {}
+        if "\0" in folded:
+            found = {match.start(): match.group() for match in _PIECE.finditer(text)}
+        else:
+            for root in self._roots:
+                at = folded.find(root)
+                while at >= 0:
+                    low = text.rfind(" ", 0, at) + 1
+                    high = text.find(" ", at)
+                    high = high if high >= 0 else len(text)
+                    if low not in found:
+                        for match in _PIECE.finditer(text, low, high):
+                            found[match.start()] = match.group()
+                    at = folded.find(root, high)
+        return sorted(found.items())
 
     def value(self, text: str) -> float:
         """What the different wanted terms that stand in a text are worth together."""
-        joined = "".join(map(_PIECES.__getitem__, text.split())) + " "
-        return sum([worth for needle, worth in self._needles if needle in joined])
+        return self.worth(piece for _, piece in self.pieces(text))
 
-    def first(self, text: str) -> int:
-        """Where the first part of a text between white space lies that has a wanted term; -1: there is none."""
-        pieces = text.split()
-        for piece, inside in zip(pieces, map(self._places.__getitem__, pieces), strict=True):
-            if inside:
-                return text.find(piece) + inside[0][0]
-        return -1
+    def worth(self, pieces: Iterable[str]) -> float:
+        """What the different wanted terms of some parts between white space are worth together."""
+        said = set("".join(map(_PIECES.__getitem__, pieces)).split())
+        return sum([worth for term, worth in self.terms.items() if term in said]) if said else 0.0
 
     def spans(self, text: str) -> tuple[tuple[int, int], ...]:
         """(start, end), in order, of the words of a text that are wanted or have a wanted part; in scripts without spaces of
         the characters. Offsets are of the text as it is."""
-        found: set[tuple[int, int]] = set()
-        pieces = text.split()
-        for piece, inside in zip(pieces, map(self._places.__getitem__, pieces), strict=True):
-            if inside:
-                at = text.find(piece)
-                while at >= 0:
-                    end = at + len(piece)
-                    if (not at or text[at - 1].isspace()) and (end == len(text) or text[end].isspace()):
-                        found.update([(at + start, at + stop) for start, stop in inside])
-                    at = text.find(piece, end)
-        return tuple(sorted(found))
+        return tuple([(at + start, at + end) for at, piece in self.pieces(text) for start, end in self._places[piece]])
 
     def _find(self, piece: str) -> list[tuple[int, int]]:
         """Where the wanted words of a text without white space lie."""
@@ -256,6 +295,10 @@ def _gram_size(first: str) -> int:
     return 3 if "\u0e01" <= first <= "\u0edf" or "\u1000" <= first <= "\u109f" or "\u1780" <= first <= "\u17d3" else 2
 
 
+_PIECE = re.compile(r"\S+")
+_PLAIN = _Plain()
+_ASCII = frozenset(map(chr, range(128)))
+_FEW = 12
 _TERMS = _Known(_terms)
 _PIECES = _Known(_piece)
 _FOLDED = _Known(fold)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from records import Notes
 from records.snippets import excerpt
-from records.text import Wanted
+from records.text import Wanted, terms
 
 HERE = Path(__file__).parents[1]
 
@@ -156,6 +156,18 @@ def test_an_excerpt_is_short_and_marks_lie_inside(text: str, words: list[str]) -
     shown, marks = excerpt(text, Wanted(dict.fromkeys(words, 1.0)))
     assert len(shown) <= 224
     assert all(0 <= start < end <= len(shown) for start, end in marks)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=80), st.text("aeIİıßæéŁὈΣσς e\u0301\u094dकमとガｶﾞ한ㅎㅏあ漢ሀለኤ_-…ſﬁ\u200d\u00ad", max_size=30)
+    )
+)
+def test_every_term_of_a_text_is_found_in_it(text: str) -> None:
+    """What the index has of a text is seen in the text as it stands, whatever its letters fold to."""
+    for term in set(terms(text)):
+        assert Wanted({term: 1.0}).value(text) == 1.0
 
 
 def share(notes_dir: Path, questions: Path, target: Path, within: int) -> float:
