@@ -49,7 +49,11 @@ class Notes:
         if not read_only:
             self.store.recover()
         if sync and not read_only:
-            self.sync()
+            try:
+                self.sync()
+            except BaseException:  # who cannot have the notes must not keep their index open
+                self.index.close()
+                raise
 
     def _locate(self, id_: str) -> str | None:
         return self.index.paths([id_]).get(id_)

@@ -4,6 +4,7 @@ results, so a command does not care which it has.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -42,10 +43,18 @@ class LocalNotes:
     ) -> None:
         from records import Notes, RecordError
 
+        self._full = ""
         try:
-            self._notes = Notes(records, read_only=read_only, progress=progress)
+            try:
+                self._notes = Notes(records, read_only=read_only, progress=progress)
+            except (sqlite3.OperationalError, OSError) as error:
+                # A full disk. What the index knows can still be read; and a write would not go through either.
+                self._full = f"the index cannot be written ({error}): make room on the disk of {str(records)!r}"
+                self._notes = Notes(records, read_only=True)
         except RecordError as error:
             raise EggheadError(str(error)) from error
+        except (sqlite3.OperationalError, OSError) as error:
+            raise EggheadError(self._full or f"the index cannot be read: {error}") from error
 
     def close(self) -> None:
         self._notes.close()
@@ -117,14 +126,17 @@ class LocalNotes:
     def _purge(self, id_: str | None = None, older_than: float = 0.0) -> Any:
         return self._notes.purge(id_, older_than)
 
-    @staticmethod
-    def _ask(work: Callable[[], Any]) -> Any:
-        from records import NotFound, RecordError
+    def _ask(self, work: Callable[[], Any]) -> Any:
+        from records import NotFound, ReadOnly, RecordError
 
         try:
             return _plain(work())
         except NotFound as error:
             raise EggheadError(str(error), ExitCode.NOT_FOUND) from error
+        except ReadOnly as error:
+            raise EggheadError(self._full or str(error)) from error
+        except sqlite3.OperationalError as error:
+            raise EggheadError(f"the index cannot be used now: {error}") from error
         except RecordError as error:
             raise EggheadError(str(error)) from error
 

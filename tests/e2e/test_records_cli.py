@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,26 @@ def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: py
         assert isinstance(done.exception, EggheadError) and "already running" in str(done.exception)
     finally:
         lock.close()
+
+
+def test_an_index_that_cannot_be_written_still_answers(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite has no room for its log, as on a full disk, what it knows is read, and a write is refused with the reason."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
+    monkeypatch.setenv("TMPDIR", str(short_dir))
+    notes = short_dir / "notes"
+    notes.mkdir()
+    (notes / "a.md").write_text("# Ay\n")
+    assert ran(notes, "list").stdout == "a\tdurable\tAy\n"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limits[1]))  # bytes; the log's table of contents has 32 KiB
+    try:
+        found, shown = ran(notes, "search ay").stdout, ran(notes, "show a").stdout
+        refused = [str(ran(notes, line).exception) for line in ("append a more", "new Fresh --body x", "trash a")]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found == "a\tAy\n" and "# Ay" in shown
+    assert all("make room on the disk" in text for text in refused), refused
+    assert ran(notes, "append a more").stdout == "changed a\n" and (notes / "a.md").read_text() == "# Ay\nmore\n"
 
 
 def test_every_command_of_the_group_is_in_the_story() -> None:
