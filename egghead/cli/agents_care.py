@@ -168,6 +168,8 @@ async def _where(agent: str, room: str | None) -> tuple[str, list[str]]:
 
     async with connected() as client:
         found = resolve_agent(await client.call("roster", "cards"), agent)
+        if room:
+            await client.call("lobby", "show", room=room)  # talking there would make a room that is misspelt
         return found, [room] if room else await spoken_in(client, found)
 
 

@@ -56,7 +56,8 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
         if (command := split(text)) is not None:
             from egghead.cli.linechat import one_command
 
-            one_command(room, author_name(), command, as_json)
+            if command != ("quit", ""):  # piped from a script for the line chat: there is nothing to leave
+                one_command(room, author_name(), command, as_json)
         else:
             say(room, spoken(text), as_json, timeout)
 

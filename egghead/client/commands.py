@@ -334,7 +334,11 @@ def cost_text(figures: Mapping[str, Any]) -> str:
     if figures["cost"] is None:
         return "unknown"
     known = money(figures["cost"])
-    return f"{known} and {figures['unpriced']} calls unknown" if figures["unpriced"] else known
+    return (
+        f"{known} and {figures['unpriced']} call{'s' * (figures['unpriced'] != 1)} unknown"
+        if figures["unpriced"]
+        else known
+    )
 
 
 async def _usage(desk: Desk, rest: str) -> Reply:
@@ -346,7 +350,8 @@ async def _usage(desk: Desk, rest: str) -> Reply:
 
 
 def _used(figures: Mapping[str, Any]) -> str:
-    return f"{figures['tokens']} tokens in {figures['calls']} calls, {cost_text(figures)} USD"
+    calls = "1 call" if figures["calls"] == 1 else f"{figures['calls']} calls"
+    return f"{figures['tokens']} tokens in {calls}, {cost_text(figures)} USD"
 
 
 async def _help(desk: Desk, rest: str) -> Reply:

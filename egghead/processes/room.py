@@ -105,6 +105,8 @@ class Room:
 
     async def since(self, call: Call, seq: int = 0, limit: int = 500) -> dict[str, Any]:
         """{entries, last, more, first} after `seq`."""
+        if not isinstance(limit, int):
+            raise Refused("BadRequest", f"'limit' is a number of entries, not {limit!r}")
         try:
             return self.keeper.since(seq, call.caller, limit)
         except LogBroken as broken:

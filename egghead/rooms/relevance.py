@@ -4,6 +4,9 @@ Words are Unicode words (two-character pieces where a script writes without spac
 language family are dropped; idf = ln((n + 1) / (df + 1)) + 1 over the candidates. A term counts 1 + ln(tf) in an
 agent's text, title and tags count more, and each agent's weights are brought to length one, so that a long disposition
 is not an advantage. The numbers are compared with one another only; they are no probability.
+
+People ask in other forms than agents are described in (contract, contracts; договор, договоры). A word that begins as
+the asked one does and differs in a short ending counts as that word, for less.
 """
 
 from __future__ import annotations
@@ -17,12 +20,18 @@ from functools import cached_property, lru_cache
 
 TITLE_WEIGHT = 3
 TAG_WEIGHT = 3
+FORM_WEIGHT = 0.6  # of another form of the word, against the word itself
+SHORTEST_STEM = 4  # letters that two forms of a word have in common at least
+LONGEST_ENDING = 3  # letters behind them
 
 # Letters, digits, and the marks that \w leaves out: accents, Hebrew and Arabic points, Indic vowel signs.
 _WORD = re.compile("(?:[^\\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff])+")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
 )
+
+# The article, and with it what is written together with it: and, by, as, then, for.
+_ARABIC_ARTICLE = re.compile("(?:[\u0648\u0628\u0643\u0641]?\u0627\u0644|\u0644\u0644)(?=[\u0620-\u064a]{3})")
 
 # The commonest function words of each family: enough to tell the family and to keep them from counting as a topic.
 STOP_WORDS: dict[str, frozenset[str]] = {
@@ -68,7 +77,7 @@ def words(text: str) -> list[str]:
     """The words of a text, folded; pieces of two characters where a script has no spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     if _UNSPACED.search(folded) is None:
-        return _WORD.findall(folded)
+        return [_bare(word) for word in _WORD.findall(folded)]
     found: list[str] = []
     for word in _WORD.findall(folded):
         at = 0
@@ -81,6 +90,17 @@ def words(text: str) -> list[str]:
         if at < len(word):
             found.append(word[at:])
     return found
+
+
+def _bare(word: str) -> str:
+    return _ARABIC_ARTICLE.sub("", word, count=1) if _ARABIC_ARTICLE.match(word) else word
+
+
+def same_word(one: str, other: str) -> bool:
+    """Whether these may be two forms of one word: a common beginning, most of both, and short endings."""
+    longer = max(len(one), len(other))
+    common = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return common >= SHORTEST_STEM and longer - common <= LONGEST_ENDING and common >= 0.6 * longer
 
 
 def family(tokens: Iterable[str]) -> str | None:
@@ -128,6 +148,25 @@ class Corpus:
                 postings.setdefault(word, {})[agent] = weight
         return postings
 
+    @cached_property
+    def _beginnings(self) -> Mapping[str, tuple[str, ...]]:
+        """First letters -> the words that begin so."""
+        found: dict[str, list[str]] = {}
+        for word in self._postings:
+            if len(word) >= SHORTEST_STEM and word.isalpha():
+                found.setdefault(word[:SHORTEST_STEM], []).append(word)
+        return {letters: tuple(words) for letters, words in found.items()}
+
+    def _holders(self, term: str, among: frozenset[str]) -> dict[str, float]:
+        """The candidates that have the word, or another form of it: the best weight of each."""
+        found = {agent: weight for agent, weight in self._postings.get(term, {}).items() if agent in among}
+        for word in self._beginnings.get(term[:SHORTEST_STEM], ()):
+            if word != term and same_word(term, word):
+                for agent, weight in self._postings[word].items():
+                    if agent in among:
+                        found[agent] = max(found.get(agent, 0.0), FORM_WEIGHT * weight)
+        return found
+
     def scores(self, text: str, candidates: Iterable[str]) -> dict[str, float]:
         """Candidate -> score, those above zero only; 1.0 would be a text about exactly the words of the message."""
         among = frozenset(candidates)
@@ -135,10 +174,10 @@ class Corpus:
         found: dict[str, float] = {}
         norm = 0.0
         for term in asked:
-            holders = [(agent, weight) for agent, weight in self._postings.get(term, {}).items() if agent in among]
+            holders = self._holders(term, among)
             idf = math.log((len(among) + 1) / (len(holders) + 1)) + 1
             norm += idf * idf
-            for agent, weight in holders:
+            for agent, weight in holders.items():
                 found[agent] = found.get(agent, 0.0) + idf * weight
         scale = math.sqrt(norm) or 1.0
         return {agent: score / scale for agent, score in found.items()}

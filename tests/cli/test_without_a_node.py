@@ -63,3 +63,9 @@ async def test_every_read_of_the_port(folder: Path) -> None:
         assert (await notes.store("get", id="b"))["title"] == "Bee"
     finally:
         notes.close()
+
+
+def test_quitting_a_chat_that_was_not_begun_starts_no_node(folder: Path) -> None:
+    """`/quit` is one of the commands that the documentation lists for the shell; there it has nothing to do."""
+    result = ran(folder, "chat", "default", "/quit")
+    assert result.exit_code == 0 and result.output == ""

@@ -170,6 +170,9 @@ def test_an_agent_writes_down_what_it_knows(short_dir: Path) -> None:
         assert "Told by Ada." in (records / "ferns-like-shade.md").read_text()
         assert "Ada" not in str(list(records.glob("ferns-like-shade-*")))
         play.home.run("agents", "save", "nib", "--room", "default")
+        misspelt = play.home.run("agents", "save", "nib", "--room", "defualt")
+        assert misspelt.returncode == 3 and "did you mean 'default'" in misspelt.stderr
+        assert not (records / ".egghead" / "rooms" / "defualt.jsonl").exists()
         assert [entry["agent"] for entry in play.log() if entry["kind"] == "denied"] == ["nib"]
         assert any("Write down as notes" in asked.last and asked.agent == "scout" for asked in double.asked)
 
