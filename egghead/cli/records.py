@@ -68,6 +68,8 @@ async def show(name: str, as_json: bool) -> None:
                 + (" ".join(map(str, value)) if isinstance(value, list) else str(value))
             )
     click.echo("\n" + record["body"].strip("\n"))
+    if record.get("cut"):
+        click.echo(f"egghead: too long to be sent whole; all of it is in the file {record['path']!r}", err=True)
 
 
 @records.command(name="list")

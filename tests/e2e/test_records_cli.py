@@ -143,6 +143,13 @@ def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: py
         lock.close()
 
 
+def test_a_text_that_is_shown_in_part_is_said_to_be(folder: Path) -> None:
+    """A node sends at most 3.5 million characters of a note; who sees less than all of it is told where the rest is."""
+    (folder / "a.md").write_text("# Ay\n" + "0123456789abcde\n" * 240_000 + "last\n")
+    done = ran(folder, "show a")
+    assert done.stdout.endswith("last\n") or "all of it is in the file 'a.md'" in done.stderr
+
+
 def test_an_index_that_cannot_be_written_still_answers(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where SQLite has no room for its log, as on a full disk, what it knows is read, and a write is refused with the reason."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
