@@ -272,6 +272,7 @@ def _turn_ended(state: RoomState, entry: Entry) -> RoomState:
         and not round_.halted
         and turn.agent not in round_.nudged
         and turn.agent in state.members
+        and turn.agent not in state.muted
     )
     if not nudge or round_ is None:
         return state
@@ -327,14 +328,13 @@ def _parked(state: RoomState, entry: Entry) -> RoomState:
     return replace(state, members=_with(state.members, member.agent, member))
 
 
+def _not_pending(round_: Round, agent: str) -> Round:
+    pending = tuple(one for one in round_.pending if one != agent)
+    return replace(round_, pending=pending, nudge=None if round_.nudge == agent else round_.nudge)
+
+
 def _removed(state: RoomState, agent: str) -> RoomState:
-    round_ = state.round
-    if round_ is not None:
-        round_ = replace(
-            round_,
-            pending=tuple(one for one in round_.pending if one != agent),
-            nudge=None if round_.nudge == agent else round_.nudge,
-        )
+    round_ = None if state.round is None else _not_pending(state.round, agent)
     return replace(
         state,
         members=_without(state.members, agent),
@@ -366,7 +366,10 @@ def _muted(state: RoomState, entry: Entry) -> RoomState:
     # Peers and broadcasts do not wake the muted, also when they asked a moment before.
     agent = entry["agent"]
     queue = tuple(one for one in state.queue if one.agent != agent or one.mode == "mention")
-    return replace(state, muted=state.muted | {agent}, peers=_drop(state.peers, (agent,)), queue=queue)
+    round_ = state.round
+    if round_ is not None and round_.mode != "mention":
+        round_ = _not_pending(round_, agent)
+    return replace(state, muted=state.muted | {agent}, peers=_drop(state.peers, (agent,)), queue=queue, round=round_)
 
 
 def _unmuted(state: RoomState, entry: Entry) -> RoomState:
