@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from records.text import analyse, terms
+from records.text import analyse, in_place, may_hold, root, terms
 
 MAX_SECTIONS = 400
 SEPARATOR = "\x1e"  # no term contains it
@@ -44,19 +44,41 @@ class Section(NamedTuple):
     high: int
 
 
+class Heads(NamedTuple):
+    """What stands above the text of a note, as terms."""
+
+    names: tuple[tuple[str, ...], ...]  # of title, last part of the path, aliases; each once
+    labels: frozenset[str]  # of tags and folders
+    headings: frozenset[str]
+
+
 @dataclass(slots=True)
 class Cut:
-    """A note cut into terms, as ranking reads it."""
+    """A note cut into terms, as ranking reads it. Names, tags and headings, which seldom have what is asked for, are cut when
+    they may: see `heading`."""
 
     title: str
     tags: tuple[str, ...]
-    names: tuple[tuple[str, ...], ...]  # terms of title, last part of the path, aliases; each once
-    labels: frozenset[str]  # terms of tags and folders
-    heads: frozenset[str]  # terms of all headings
+    path: str
+    aliases: tuple[str, ...]
     sections: tuple[Section, ...]
     text: str  # the terms of all sections, a space before and after each: a tenth of the memory of lists
+    heading: str  # title, path, aliases, tags and headings, folded in place (`records.text.in_place`)
     size: int
     marks: bytes = b""  # see `_mark`
+    heads: Heads | None = None
+
+    def cut_heads(self) -> Heads:
+        """The terms of what stands above the text; found once."""
+        if self.heads is None:
+            folder, _, last = self.path.rpartition("/")
+            names = (self.title, last.rpartition(".")[0], *self.aliases)
+            self.heads = Heads(
+                tuple([tuple(dict.fromkeys(terms(name))) for name in names]),
+                frozenset(terms(" ".join((*self.tags, folder)))),
+                frozenset(terms(" ".join([section.heading for section in self.sections]))),
+            )
+        return self.heads
 
 
 @dataclass(slots=True)
@@ -69,6 +91,7 @@ class Candidate:
     updated: str
     cut: Cut
     bm25: float
+    body: str = ""  # as much of it as was read with the terms
     score: float = 0.0
     coverage: float = 0.0
     span: tuple[int, int] = (0, 0)
@@ -86,6 +109,7 @@ class _Query:
     weight: float
     lookup: Lookup
     needles: list[tuple[int, str, Meanings]]  # hash of an index term, the term between spaces, what it stands for
+    roots: list[str]  # where none of these stands, no term does
 
 
 @dataclass(slots=True)
@@ -108,9 +132,8 @@ def best(notes: Sequence[Candidate], planned: Sequence[Term], limit: int) -> lis
         for form, quality in term.forms.items():
             lookup.setdefault(form, []).append((place, quality))
     weights = [term.weight for term in planned]
-    query = _Query(
-        weights, sum(weights) or 1.0, lookup, [(hash(form), f" {form} ", found) for form, found in lookup.items()]
-    )
+    needles = [(hash(form), f" {form} ", found) for form, found in lookup.items()]
+    query = _Query(weights, sum(weights) or 1.0, lookup, needles, list(dict.fromkeys(map(root, lookup))))
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     looks = [_look(note, query, note.bm25 / top) for note in notes]
     looks.sort(key=lambda look: -look.most)
@@ -155,21 +178,25 @@ def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
     best_name = 0.0
     exact = False
     named: dict[int, float] = {}
-    for name in cut.names:
-        said = [token for token in name if token in lookup]
-        if not said:
-            continue
-        found = _found(said, lookup)
-        for place, quality in found.items():
-            if quality > named.get(place, 0.0):
-                named[place] = quality
-        part = len(said) / len(name)
-        share = _share(found, query)
-        best_name = max(best_name, share * (0.55 + 0.45 * part))
-        # Somebody typed this very name: a long note that says its words often is not what is looked for.
-        exact = exact or (part == 1.0 and share > 0.97)
-    tagged = _found(lookup.keys() & cut.labels, lookup)
-    headed = _found(lookup.keys() & cut.heads, lookup)
+    tagged: dict[int, float] = {}
+    headed: dict[int, float] = {}
+    if may_hold(cut.heading, query.roots):
+        heads = cut.cut_heads()
+        for name in heads.names:
+            said = [token for token in name if token in lookup]
+            if not said:
+                continue
+            found = _found(said, lookup)
+            for place, quality in found.items():
+                if quality > named.get(place, 0.0):
+                    named[place] = quality
+            part = len(said) / len(name)
+            share = _share(found, query)
+            best_name = max(best_name, share * (0.55 + 0.45 * part))
+            # Somebody typed this very name: a long note that says its words often is not what is looked for.
+            exact = exact or (part == 1.0 and share > 0.97)
+        tagged = _found(lookup.keys() & heads.labels, lookup)
+        headed = _found(lookup.keys() & heads.headings, lookup)
     hits, body, counts = _hits(cut, query.needles)
     outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * _share(tagged, query)
     # No passage says more than all of them together.
@@ -373,9 +400,6 @@ def cut_note(
     path: str, title: str, tags: Sequence[str], aliases: Sequence[str], outline: list[Any], size: int, text: str
 ) -> Cut:
     """A note as ranking reads it. `size`: characters of its body; `text`: its terms as `cut_text` made them."""
-    last = path.rpartition("/")[2].rpartition(".")[0]
-    names = tuple([tuple(dict.fromkeys(terms(name))) for name in (title, last, *aliases)])
-    labels = frozenset(terms(" ".join((*tags, path.rpartition("/")[0]))))
     found = []
     parts = text.split(SEPARATOR)
     low = 0
@@ -383,9 +407,10 @@ def cut_note(
         high = low + len(part) + 2
         found.append(Section(start, end, level, heading, low, high))
         low = high + 1
-    heads = frozenset(terms(" ".join([section.heading for section in found])))
     joined = " " + f" {SEPARATOR} ".join(parts[: len(found)]) + " "
-    return Cut(title, tuple(tags), names, labels, heads, tuple(found), joined, 700 + len(joined) + 250 * len(found))
+    heading = in_place("\n".join((title, path, *aliases, *tags, *[section.heading for section in found])))
+    size = 700 + len(joined) + 3 * len(heading) + 200 * len(found)
+    return Cut(title, tuple(tags), path, tuple(aliases), tuple(found), joined, heading, size)
 
 
 def sections(outline: list[Any], size: int) -> list[tuple[int, int, int, str]]:

@@ -30,6 +30,8 @@ _COMMON = 0.25  # a term in more than this share of a large store finds nobody, 
 SYNONYM = 0.55
 _LARGE = 3000  # notes
 _WITHOUT_KEY = re.compile(r"([aou])e")
+SHORT = 8000  # characters of a body that is read with its terms: to find the note once more costs more than to read it
+BEGINNING = 2000  # characters of a body that are shown when no passage is
 NAMED = 400  # notes whose names have what is typed
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
@@ -383,8 +385,10 @@ def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) ->
     cuts = {row[0]: memory.recall(row[5], row[6], marked=many) for row in rows}
     missing = {row[0]: row for row in rows if cuts[row[0]] is None}
     some = ", ".join("?" * len(missing))
-    for note, title, tags, aliases, outline, size, text in db.execute(
-        f"SELECT n.note, n.title, n.tags, n.aliases, n.outline, t.size, substr(t.cut, 1, {2 * READ}) "
+    bodies: dict[int, str] = {}
+    for note, title, tags, aliases, outline, size, text, body in db.execute(
+        "SELECT n.note, n.title, n.tags, n.aliases, n.outline, t.size, "
+        f"substr(t.cut, 1, {2 * READ}), CASE WHEN t.size <= {SHORT} THEN t.body ELSE '' END "
         f"FROM notes n JOIN texts t USING(note) WHERE n.note IN ({some})",
         tuple(missing),
     ):
@@ -392,8 +396,9 @@ def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) ->
         made = cut_note(path, title, _list(tags), _list(aliases), _list(outline), size, text)
         memory.keep(path, revision, made)
         cuts[note] = made
+        bodies[note] = body
     return [
-        Candidate(note, id_, kind, updated, cut, -float(value))
+        Candidate(note, id_, kind, updated, cut, -float(value), bodies.get(note, ""))
         for note, value, id_, kind, updated, _, _ in rows
         if (cut := cuts[note]) is not None
     ]
@@ -407,7 +412,7 @@ def _list(text: str) -> list[Any]:
 def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -> list[Hit]:
     """Only filters were given: the newest notes that pass."""
     rows = db.execute(
-        f"SELECT n.id, n.title, n.class, n.tags, n.updated, substr(t.body, 1, 2000) FROM notes n JOIN texts t USING(note) "
+        f"SELECT n.id, n.title, n.class, n.tags, n.updated, substr(t.body, 1, {BEGINNING}) FROM notes n JOIN texts t USING(note) "
         f"WHERE {where} ORDER BY n.updated DESC, n.id LIMIT ?",
         (*values, limit),
     )
@@ -431,7 +436,9 @@ def _wanted(planned: list[Term]) -> Wanted:
 
 def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -> list[Hit]:
     wanted = _wanted(planned)
-    texts = _texts(db, [(note.note, note.span[0], min(note.span[1], READ)) for note in notes])
+    texts = {note.note: note.body[slice(*note.span)] or note.body[:BEGINNING] for note in notes if note.body}
+    rest = [note for note in notes if not note.body]
+    texts |= _texts(db, [(note.note, note.span[0], min(note.span[1], READ)) for note in rest])
     hits = []
     for note in notes:
         snippet, marks = excerpt(texts[note.note], wanted)
@@ -454,5 +461,5 @@ def _texts(db: sqlite3.Connection, places: list[tuple[int, int, int]]) -> dict[i
         [value for note, start, end in places for value in (note, start + 1, end - start)],
     )
     found = {int(note): str(text) for note, text in rows}
-    empty = [(note, 0, 2000) for note, text in found.items() if not text]
+    empty = [(note, 0, BEGINNING) for note, text in found.items() if not text]
     return found | _texts(db, [place for place in empty if (place[0], *place[1:]) not in places])

@@ -152,7 +152,7 @@ class _Plain(dict[int, str]):
         return found
 
 
-def _in_place(text: str) -> str:
+def in_place(text: str) -> str:
     """A text folded so that all stays in its place; `\0` where that cannot be."""
     folded = text.lower()
     if text.isascii():
@@ -169,6 +169,17 @@ def _in_place(text: str) -> str:
     return folded
 
 
+def root(term: str) -> str:
+    """What stands, folded, in every word that has this term: `save` is the term of `saving` too, the only ending that a stem
+    brings."""
+    return term[:-1] if 3 <= len(term) <= 4 and term[-1] == "e" else term
+
+
+def may_hold(folded: str, roots: Iterable[str]) -> bool:
+    """Whether a text that was folded in place may have a term of one of these roots."""
+    return any(root in folded for root in roots) or "\0" in folded
+
+
 class Wanted:
     """Index terms with what each is worth, to be looked for in many texts as they stand.
 
@@ -179,12 +190,11 @@ class Wanted:
         self.most = sum(terms.values())
         self._alone = {" " + term for term in terms}
         self._places = _Places(self._find)
-        # `save` is the term of `saving` too: the only ending that a stem brings.
-        self._roots = {term[:-1] if 3 <= len(term) <= 4 and term[-1] == "e" else term for term in terms}
+        self._roots = set(map(root, terms))
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
         """(where, which) of the parts of a text between white space that may have a wanted term, in order."""
-        folded = _in_place(text)
+        folded = in_place(text)
         found: dict[int, str] = {}
         if "\0" in folded:
             found = {match.start(): match.group() for match in _PIECE.finditer(text)}
