@@ -80,7 +80,8 @@ def _said(line: str) -> str:
 
 
 def _clean(line: str) -> str:
-    return _plain_line(_FURNITURE.sub("", line[:4000], count=1))
+    line = line[:_FAR]
+    return _plain_line(line if line[0].isalpha() else _FURNITURE.sub("", line, count=1))
 
 
 def _plain_line(line: str) -> str:

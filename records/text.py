@@ -154,9 +154,13 @@ class _Plain(dict[int, str]):
 
 def in_place(text: str) -> str:
     """A text folded so that all stays in its place; `\0` where that cannot be."""
-    folded = text.lower()
     if text.isascii():
-        return folded
+        return text.lower()
+    try:
+        return text.encode("latin-1").translate(_LATIN_PLAIN).decode("latin-1")  # ten times faster than the others
+    except UnicodeEncodeError:
+        pass
+    folded = text.lower()
     if len(folded) != len(text):
         return text.translate(_PLAIN)
     letters = set(folded).difference(_ASCII)
@@ -307,6 +311,12 @@ def _gram_size(first: str) -> int:
 
 _PIECE = re.compile(r"\S+")
 _PLAIN = _Plain()
+_LATIN_PLAIN = bytes(
+    [
+        code if code <= 255 else 0
+        for code in (ord(_PLAIN[letter]) if letter > 127 else ord(chr(letter).lower()) for letter in range(256))
+    ]
+)
 _ASCII = frozenset(map(chr, range(128)))
 _FEW = 12
 _TERMS = _Known(_terms)
