@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.agents.cards import card
-from egghead.agents.desk import EVERYBODY, Desk, Notices, Pauses
+from egghead.agents.desk import Desk, Notices, Pauses
+from egghead.agents.musters import Musters
 from egghead.agents.reconcile import (
     FAILED,
     PARKED,
@@ -37,11 +38,10 @@ from egghead.agents.reconcile import (
 )
 from egghead.agents.record import AgentSpec, difference, roll
 from egghead.agents.steward import Steward
-from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
+from egghead.client.follow import AWAY, Backoff
 from egghead.processes.common import Service, run
-from egghead.rooms.fold import fold_all
 from egghead.rooms.names import agent_of
-from egghead.rooms.state import RoomState, empty
+from egghead.rooms.state import RoomState
 from ipc import Call, IpcError, RemoteError
 from supervisor.aio import ControlError, Down, Up
 
@@ -51,12 +51,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.roster")
 
 SUPERVISOR = "agents"
-PAGE = 500
 ASK = 10.0  # seconds for one call
 FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
-APPEND_DEADLINE = 30.0
 RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
-MUSTER_AGAIN = 3.0  # seconds until a room that took no entry is tried again: its disk was full, it did not answer
 SETTLE = 0.12  # seconds without a further save until an agent is swapped
 SETTLE_BUSY = 0.25  # the same once there was one: somebody saves again and again
 SETTLE_LONGEST = 2.0
@@ -66,16 +63,6 @@ CARDS_EACH = 0.0005  # and this much more for each agent: a list of a thousand i
 
 def main(context: Context) -> None:
     run(context, lambda service: Roster(service).setup())
-
-
-class Seats:
-    """One live room as the roster sees it: its folded state, and a lock, because two musters at once would both join."""
-
-    def __init__(self, room: str) -> None:
-        self.room = room
-        self.state: RoomState = empty(room)
-        self.tail = Tail(room)
-        self.lock = asyncio.Lock()
 
 
 class Roster:
@@ -90,8 +77,7 @@ class Roster:
         self.acting: dict[str, asyncio.Task[None]] = {}
         self.swapping: set[str] = set()
         self.ending: set[str] = set()  # stopped by us; their going down may be heard after the stop is done
-        self.rooms: dict[str, Seats] = {}
-        self.late: set[str] = set()  # rooms that could not be told what has changed
+        self.musters = Musters(self.peer, self._missing)
         self.told: list[dict[str, Any]] | None = None  # the cards as last published
         self.changed = asyncio.Event()
         self.stale = asyncio.Event()
@@ -120,13 +106,13 @@ class Roster:
         self.service.start(self._watch_children(), "children")
         self.service.start(self._publish(), "cards")
         await self._wait_settled(FIRST_START)
-        await self._muster_first()
-        self.service.start(self._watch_rooms(), "rooms")
+        await self.musters.first()
+        self.service.start(self.musters.watch(self.service.start), "rooms")
         self.service.start(self.notices.run(), "notices")
         self.service.start(self.pauses.watch(usage), "usage")
         self.service.start(self.pauses.watch_llm(), "llm")
         self.service.start(self._retry(), "retry")
-        self.service.start(self._muster_late(), "late")
+        self.service.start(self.musters.late(), "late")
         self.service.info["agents"] = len(self.desired)
 
     # -- what others ask
@@ -169,7 +155,7 @@ class Roster:
         self._converge([id])
         while id in self.acting:
             await asyncio.wait({self.acting[id]})
-        await self._muster_all([id])
+        await self.musters.all([id])
 
     def wanted(self) -> Mapping[str, AgentSpec]:
         """Who should run: the roll without those that a person has parked."""
@@ -202,7 +188,7 @@ class Roster:
             self.stale.clear()
             await self._refresh()
             self._converge()
-            await self._muster_all()
+            await self.musters.all()
 
     async def _refresh(self) -> None:
         """Read the agent records. An agent whose record broke goes on as it was."""
@@ -328,7 +314,7 @@ class Roster:
                 await self.tell_rooms(spec.id, entry)
         finally:
             self.swapping.discard(action.id)
-        await self._muster_all([action.id])  # a room that opened meanwhile, or a title that nobody was told
+        await self.musters.all([action.id])  # a room that opened meanwhile, or a title that nobody was told
 
     async def _saved(self, id: str) -> None:
         """Wait until nobody saves the record any more: ten saves in a second are one swap, not ten."""
@@ -356,7 +342,7 @@ class Roster:
                 self.ending.discard(id)
                 was = self.actual.get(id)
                 if self._state(id, RUNNING) and was is not None and was.state == PARKED:
-                    self.service.start(self._muster_all([id]), f"unparked {id}")
+                    self.service.start(self.musters.all([id]), f"unparked {id}")
 
     def _state(self, id: str, state: str, reason: str = "") -> bool:
         """Note the state of a child that is nobody's business but the supervisor's now. True when it is another."""
@@ -380,7 +366,7 @@ class Roster:
         spec = self.desired.get(id)
         if state == PARKED:
             self._state(id, PARKED, f"it crashed too often, last: {down.reason}; save its record to start it again")
-            await self._muster_all([id])
+            await self.musters.all([id])
         elif not down.planned and spec is not None:
             if state == RESTARTING:
                 self._state(id, RESTARTING, down.reason)
@@ -405,82 +391,16 @@ class Roster:
 
     # -- rooms
 
-    async def _muster_first(self) -> None:
-        """The rooms that are live when we come, the default room among them."""
-        backoff = Backoff()
-        while True:
-            try:
-                listed = await self.peer.call("lobby", "list", timeout=ASK)
-                break
-            except AWAY as error:
-                logger.info("waiting for the lobby: %s", error)
-                await asyncio.sleep(backoff.take())
-        rooms = [str(row["room"]) for row in listed if "error" not in row]
-        await asyncio.gather(*(self._muster(self._seats(room)) for room in rooms))
-
-    async def _watch_rooms(self) -> None:
-        async for change in self.peer.monitor("rooms/*"):
-            if change.snapshot_end:
-                continue
-            room = change.name.removeprefix("rooms/")
-            if change.up:
-                self.service.start(self._muster(self._seats(room)), f"muster {room}")
-            else:
-                self.rooms.pop(room, None)
-
-    def _seats(self, room: str) -> Seats:
-        return self.rooms.setdefault(room, Seats(room))
-
-    async def _muster_all(self, only: Iterable[str] | None = None) -> None:
-        ids = None if only is None else list(only)
-        await asyncio.gather(*(self._muster(seats, ids) for seats in list(self.rooms.values())))
-
-    async def _muster_late(self) -> None:
-        """Without this an agent would never come into a room whose disk was full when it was opened."""
-        while True:
-            await asyncio.sleep(MUSTER_AGAIN)  # nobody tells that a disk has room again
-            late, self.late = self.late, set()
-            await asyncio.gather(*(self._muster(self.rooms[room]) for room in late if room in self.rooms))
-
-    async def _muster(self, seats: Seats, only: Iterable[str] | None = None) -> None:
-        """Make one room's roster what it should be. A room that goes away meanwhile is mustered when it is back."""
-        async with seats.lock:
-            try:
-                await self._catch_up(seats)
-                parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
-                parked |= self.steward.decisions.parked
-                found = muster(seats.state, self.desired, parked, only)
-                # A swap under way tells what changed itself, once the new process runs.
-                entries = [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.swapping]
-                for at in range(0, len(entries), 200):
-                    await append_reliably(self.peer, seats.room, entries[at : at + 200], APPEND_DEADLINE)
-            except IpcError as error:
-                logger.warning("room=%s was not mustered, it is tried again: %s", seats.room, error)
-                self.late.add(seats.room)
-
-    async def _catch_up(self, seats: Seats) -> None:
-        while True:
-            page = await self.peer.call(f"rooms/{seats.room}", "since", seq=seats.tail.last, limit=PAGE, timeout=ASK)
-            try:
-                seats.state = fold_all(seats.state, seats.tail.page(page))
-            except RoomReplaced:
-                seats.state, seats.tail = empty(seats.room), Tail(seats.room)
-                continue
-            if not page["more"]:
-                return
+    def _missing(self, state: RoomState, only: Iterable[str] | None) -> list[dict[str, Any]]:
+        parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
+        parked |= self.steward.decisions.parked
+        found = muster(state, self.desired, parked, only)
+        # A swap under way tells what changed itself, once the new process runs.
+        return [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.swapping]
 
     async def tell_rooms(self, id: str, entry: Mapping[str, Any]) -> None:
         """Append one entry to every room where the agent is."""
-        await asyncio.gather(*(self._tell_room(seats, id, entry) for seats in list(self.rooms.values())))
-
-    async def _tell_room(self, seats: Seats, id: str, entry: Mapping[str, Any]) -> None:
-        async with seats.lock:
-            try:
-                await self._catch_up(seats)
-                if id in seats.state.members or (id == EVERYBODY and seats.state.members):
-                    await append_reliably(self.peer, seats.room, [dict(entry)], APPEND_DEADLINE)
-            except IpcError as error:
-                logger.warning("room=%s was not told of agent=%s: %s", seats.room, id, error)
+        await self.musters.tell(id, entry)
 
     # -- cards
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from egghead.agents import musters
 from egghead.agents.record import AgentSpec
 from egghead.processes import roster as roster_module
 from egghead.rooms.log import RoomLog
@@ -217,7 +218,7 @@ async def test_a_room_whose_disk_was_full_gets_its_agents_later(monkeypatch: pyt
     def full(self: RoomLog, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(roster_module, "MUSTER_AGAIN", 0.05)  # three seconds in life
+    monkeypatch.setattr(musters, "AGAIN", 0.05)  # three seconds in life
     async with rostered() as (s, _root, _):
         with monkeypatch.context() as disk:
             disk.setattr(RoomLog, "_write_all", full)
