@@ -217,7 +217,7 @@ class TerminalPrinter(Printer):
         turn = said.turn or ""
         if self.open != turn:
             self._close()
-            self._name(said.agent or "")
+            self._name(said.author or said.agent or "")
             self.open = turn
         self.put(harmless(said.text), nl=False)
         self.shown[turn] = self.shown.get(turn, "") + said.text

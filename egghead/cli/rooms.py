@@ -111,7 +111,9 @@ async def drop(room: str, no_save: bool, as_json: bool) -> None:
 
 def entry_line(entry: dict[str, Any]) -> str:
     """One log entry as one line for people (a message keeps its lines)."""
-    head = f"{entry['seq']:>5} {entry['at'][11:19]} "
+    # A message out of a saved transcript was said when that says so, on another day than it was brought back.
+    said = str(entry.get("said") or "")
+    head = f"{entry['seq']:>5} {said[:10] + ' ' + said[11:19] if said else entry['at'][11:19]} "
     kind = entry["kind"]
     if kind == "message":
         return head + click.style(f"{harmless(entry['author'])}: ", bold=True) + harmless(str(entry["text"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,13 @@ class Said:
     agent: str | None = None
     text: str = ""
     own: bool = True
+    author: str = ""  # whose text it is, as the entry will say
+
+    @classmethod
+    def of_piece(cls, piece: Mapping[str, Any]) -> Said:
+        """More text, as the agent published it."""
+        agent = piece.get("agent") or ""
+        return cls(None, piece.get("turn"), agent, str(piece.get("text", "")), author=str(piece.get("author") or agent))
 
 
 class Round:
@@ -122,8 +129,7 @@ async def converse(
         subscribed.set_result(None)
         async for event in subscription:
             if event.data is not None:
-                data = event.data
-                queue.put_nowait(Said(None, data.get("turn"), data.get("agent"), data.get("text", "")))
+                queue.put_nowait(Said.of_piece(event.data))
 
     async def entries(since: int) -> None:
         async for entry in follow(client.peer, room, since=since):

@@ -126,7 +126,7 @@ async def catch_up(peer: Peer, tail: Tail) -> AsyncIterator[dict[str, Any]]:
 
 
 async def text(peer: Peer, room: str) -> AsyncIterator[dict[str, Any]]:
-    """Yield `{turn, agent, text, n}` while agents write. May lose pieces; the entry of the turn has the whole text."""
+    """Yield `{turn, agent, author, text, n}` while agents write. May lose pieces; the entry of the turn has the whole text."""
     subscription = await peer.subscribe(f"text/{room}/")
     try:
         async for event in subscription:

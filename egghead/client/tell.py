@@ -65,7 +65,9 @@ _LINES: dict[str, Callable[[Entry], str | None]] = {
     "muted": lambda entry: f"{_by(entry)} muted {entry['agent']}",
     "unmuted": lambda entry: f"{_by(entry)} unmuted {entry['agent']}",
     "topic": lambda entry: f"{_by(entry)} set the topic: {entry['text']}",
-    "budget_set": lambda entry: f"{_by(entry)} set the budget to {entry['budget']} turns a message",
+    "budget_set": lambda entry: (
+        f"{_by(entry)} set the budget to {entry['budget']} turn{'s' * (entry['budget'] != 1)} a message"
+    ),
     "continued": lambda entry: f"{_by(entry)} lets them go on",
     "halted": lambda entry: f"{_by(entry)} stopped the room",
     "budget_exhausted": _exhausted,

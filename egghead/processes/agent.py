@@ -261,7 +261,7 @@ class AgentProcess:
                 return
 
     async def _take(self, seat: Seat, given: OpenTurn, asked: asyncio.Task[Menu]) -> None:
-        ports = BusPorts(self.service, self.spec.id, seat.room, given.turn)
+        ports = BusPorts(self.service, self.spec.id, seat.room, given.turn, self.spec.title)
         seat.halt = asyncio.Event()
         if given.halted or seat.halted > given.seq:
             seat.halt.set()

@@ -39,14 +39,16 @@ async def pause_for(service: Service, seconds: float) -> None:
 
 
 class BusPorts:
-    """The ports of one turn in one room, on the bus. `turn` is empty for what happens between turns."""
+    """The ports of one turn in one room, on the bus. `turn` is empty for what happens between turns; `author` is who
+    people see writing."""
 
-    def __init__(self, service: Service, agent: str, room: str, turn: str = "") -> None:
+    def __init__(self, service: Service, agent: str, room: str, turn: str = "", author: str = "") -> None:
         self.service = service
         self.peer = service.peer
         self.agent = agent
         self.room = room
         self.turn = turn
+        self.author = author or agent
 
     async def pause(self, seconds: float) -> None:
         await pause_for(self.service, seconds)
@@ -118,5 +120,5 @@ class BusPorts:
     async def publish(self, text: str, n: int) -> None:
         # What is streamed is only shown; it is replaced by the entry, so a lost piece costs nothing.
         with contextlib.suppress(IpcError):
-            data = {"turn": self.turn, "agent": self.agent, "text": text, "n": n}
+            data = {"turn": self.turn, "agent": self.agent, "author": self.author, "text": text, "n": n}
             await self.peer.publish(f"text/{self.room}/", data)

@@ -9,6 +9,7 @@ import pytest
 
 from egghead.cli.chat import JsonPrinter, PlainPrinter, Printer, TerminalPrinter, resolve_agent
 from egghead.cli.linechat import Plain, RoomPrinter
+from egghead.cli.rooms import entry_line
 from egghead.client.chat import Round, Said
 from egghead.errors import EggheadError, ExitCode
 
@@ -180,3 +181,24 @@ def test_an_unknown_agent_gets_the_nearest() -> None:
     """A misspelt name is refused with what was meant."""
     with pytest.raises(EggheadError, match="'index'"):
         resolve_agent(CARDS, "indx")
+
+
+def test_who_is_writing_is_called_as_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Streamed text stands under the agent's title, as its message will, and not under its id."""
+    printer = TerminalPrinter()
+    piece = {"turn": "t", "agent": "research-assistant", "author": "Research Assistant", "text": "An answer.", "n": 0}
+    show(printer, ASKED, Said.of_piece(piece))
+    assert "Research Assistant: An answer." in capsys.readouterr().out
+
+
+def test_a_message_of_a_transcript_has_the_time_when_it_was_said() -> None:
+    """`rooms show` of a room that was brought back does not say that all was said just now."""
+    brought = {
+        "seq": 1,
+        "at": "2026-11-22T21:07:59.000Z",
+        "kind": "message",
+        "author": "ada",
+        "text": "hi",
+        "restored": True,
+    }
+    assert "2025-01-02 03:04:05" in entry_line({**brought, "said": "2025-01-02T03:04:05Z"})

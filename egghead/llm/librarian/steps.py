@@ -35,7 +35,7 @@ SPOKEN = ("agent", "transcript", "deliberation")  # classes that are not notes: 
 
 CONFIGURE = (
     "name a provider under `llm:` in the configuration (`egghead config path`) and its model as `model:` in the agent's "
-    "note; this version cannot speak to any yet"
+    "note"
 )
 SELF = (
     "I am the built-in librarian: no language model, I find things in your notes and quote them with their [\u2060[id]\u2060]. "
