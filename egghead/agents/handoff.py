@@ -16,7 +16,8 @@ from typing import Any
 
 from egghead.agents.conversation import Message, messages
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import LEAST, Session, fold
+from egghead.agents.session import Session
+from egghead.agents.session_fold import LEAST, fold
 
 ASSUMED = 32_000  # tokens of a window that nobody knows, for cutting; it triggers nothing
 SHARE = 0.5  # of what triggers a handoff: what the next life may begin with

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import Handing, OpenTurn, Session, fold
+from egghead.agents.session import Handing, OpenTurn, Session
+from egghead.agents.session_fold import fold
 from egghead.agents.turn import Ending, Menu, Turn, TurnOver, take_turn
 from egghead.client.follow import AWAY, Backoff
 from egghead.processes.agent_ports import AGAIN, BusPorts, LeftOpen, pause_for

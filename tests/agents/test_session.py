@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egghead.agents.conversation import UNKNOWN, YOUR_TURN, messages
-from egghead.agents.session import BACKFILL, EARLIER, MAX_RESULTS, MAX_SAID, Line, Session, Used, call_id, fold, spoken
+from egghead.agents.session import Line, Session, Used, call_id, spoken
+from egghead.agents.session_fold import BACKFILL, EARLIER, MAX_RESULTS, MAX_SAID, fold
 from tests.agents.logs import Log
 
 
@@ -353,8 +354,8 @@ def test_folding_in_pieces_is_folding_at_once(log: Log, data: st.DataObject, sma
     when it is so full that things are left out."""
     with pytest.MonkeyPatch.context() as patch:
         if small:
-            patch.setattr("egghead.agents.session.MAX_SAID", 120)
-            patch.setattr("egghead.agents.session.MAX_RESULTS", 3)
+            patch.setattr("egghead.agents.session_fold.MAX_SAID", 120)
+            patch.setattr("egghead.agents.session_fold.MAX_RESULTS", 3)
         _pieces(log, data)
 
 
