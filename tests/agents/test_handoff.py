@@ -24,7 +24,8 @@ from egghead.agents.handoff import (
     worth_it,
 )
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import BACKFILL, LEAST, Line, Session, Used, call_id, fold
+from egghead.agents.session import Line, Session, Used, call_id
+from egghead.agents.session_fold import BACKFILL, LEAST, fold
 from egghead.agents.trail import PIECE, Trail, fenced
 from tests.agents.logs import Log
 

@@ -26,7 +26,8 @@ from egghead.agents.reconcile import (
     reconcile,
 )
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import Session, fold
+from egghead.agents.session import Session
+from egghead.agents.session_fold import fold
 from egghead.rooms.entries import validate
 from egghead.rooms.fold import fold as fold_room
 from egghead.rooms.fold import fold_all

@@ -13,7 +13,8 @@ import pytest
 
 from egghead.agents.conversation import messages
 from egghead.agents.record import AgentSpec
-from egghead.agents.session import OpenTurn, Session, call_id, fold
+from egghead.agents.session import OpenTurn, Session, call_id
+from egghead.agents.session_fold import fold
 from egghead.agents.turn import (
     CONCLUDE,
     MAX_CONCURRENT,

@@ -111,7 +111,8 @@ async def test_two_who_kick_the_last_two_leave_one(scouted: Node) -> None:
 
 async def test_a_kick_clears_the_session(scouted: Node) -> None:
     """Invited again, the agent has nothing of what was said before: its session begins after the kick."""
-    from egghead.agents.session import Session, fold
+    from egghead.agents.session import Session
+    from egghead.agents.session_fold import fold
 
     async with sitting(scouted) as table:
         await table.desk.append("message", text="@scout the password is plum")
