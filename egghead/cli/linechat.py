@@ -328,10 +328,12 @@ def _default_instead(room: str) -> str | None:
 @asynchronous
 async def one_command(room: str, author: str, command: tuple[str, str], as_json: bool = False) -> None:
     """`egghead chat ROOM /command`: as if it had been typed in the room. Raises EggheadError."""
-    from egghead.client.commands import TABLE, Desk, run
+    from egghead.client.commands import NEED_ROOM, TABLE, Desk, run
 
     async with connected(start=True) as client:
-        if command[0] in TABLE and command[0] != "join":
+        if command[0] in NEED_ROOM:
+            await client.call("lobby", "show", room=room, timeout=30.0)
+        elif command[0] in TABLE and command[0] != "join":
             await client.call("lobby", "open", room=room, timeout=30.0)
         reply = await run(Desk(client, room, author), *command)
     if as_json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from egghead.client.connection import Client, sentence
-from egghead.client.follow import AWAY, RoomReplaced, Tail, append_reliably, catch_up, follow
+from egghead.client.follow import AWAY, RoomReplaced, Tail, append_reliably, catch_up, follow, piece_of
 from egghead.errors import EggheadError
 from egghead.rooms.entries import new_id
 from ipc import IpcError
@@ -128,8 +128,8 @@ async def converse(
         subscription = await client.peer.subscribe(f"text/{room}/")
         subscribed.set_result(None)
         async for event in subscription:
-            if event.data is not None:
-                queue.put_nowait(Said.of_piece(event.data))
+            if (piece := piece_of(event)) is not None:
+                queue.put_nowait(Said.of_piece(piece))
 
     async def entries(since: int) -> None:
         async for entry in follow(client.peer, room, since=since):

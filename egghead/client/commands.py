@@ -114,6 +114,10 @@ def spoken(line: str) -> str:
     return text[1:] if text.startswith("//") else text
 
 
+# What makes no sense in a room that there is not yet; from the shell, a slip in its name makes no room for them.
+NEED_ROOM = frozenset({"list", "usage", "save", "drop", "halt", "continue", "handoff", "kick", "mute", "unmute"})
+
+
 async def run(desk: Desk, name: str, rest: str) -> Reply:
     """Run one command. Raises EggheadError with a sentence: unknown command, wrong arguments, no rights, refused."""
     command = TABLE.get(name)

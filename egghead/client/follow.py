@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from egghead.rooms.names import AGENT_PREFIX
 from egghead.rooms.ulid import ulid
-from ipc import CallTimeout, Overloaded, Peer, PeerDown
+from ipc import CallTimeout, Event, Overloaded, Peer, PeerDown
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two tries while a room is away
 PAGE = 500
@@ -130,10 +131,20 @@ async def text(peer: Peer, room: str) -> AsyncIterator[dict[str, Any]]:
     subscription = await peer.subscribe(f"text/{room}/")
     try:
         async for event in subscription:
-            if event.data is not None:
-                yield event.data
+            piece = piece_of(event)
+            if piece is not None:
+                yield piece
     finally:
         subscription.close()
+
+
+def piece_of(event: Event) -> dict[str, Any] | None:
+    """What an agent writes at this moment; None for anything else. Every agent may publish here: no reader falls over
+    what one made up, and nobody's words are shown as another's."""
+    data = event.data
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("turn", "agent", "text")):
+        return None
+    return data if event.by == f"{AGENT_PREFIX}{data['agent']}" else None
 
 
 async def append_reliably(

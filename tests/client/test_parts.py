@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from egghead.cli.editor import KEPT, BoundedHistory, last_rows
 from egghead.client import tell
 from egghead.client.commands import TABLE, choose, split, spoken
 from egghead.client.complete import Wanted, fitting, wanted
+from egghead.client.follow import piece_of
 from egghead.errors import EggheadError
 from egghead.rooms.addressing import Named, named
 from egghead.rooms.entries import KINDS
 from egghead.rooms.transcript import Line, merged, parse, render
+from ipc import Event
 
 TITLES = {"scout": "Scout", "people/bob": "Bob the Builder", "team/ann": "Ann", "people/ann": "Ann", "nib": "Nib"}
 LINES = [Line("Ada", None, f"2026-01-02T03:04:{n:02}Z", f"line {n}") for n in range(6)]
@@ -223,3 +226,21 @@ def test_saving_loses_no_message_and_no_edit(said: list[Line], edited: str, at: 
     fresh = said[saved:]
     assert not fresh or after[-len(fresh) :] == fresh or after == said
     assert parse(edited) == after[: len(parse(edited))] or after == said
+
+
+@pytest.mark.parametrize(
+    ("by", "data"),
+    [
+        ("agents/scout", ["a", "list"]),
+        ("agents/scout", {"agent": "scout", "text": "no turn"}),
+        ("agents/scout", {"turn": "t", "agent": "scout", "text": 7}),
+        ("agents/scout", {"turn": "t", "agent": "nib", "text": "I am nib"}),
+        ("clients/eve-1", {"turn": "t", "agent": "nib", "text": "I am nib"}),
+        ("agents/scout", None),
+    ],
+)
+def test_no_agent_writes_in_the_name_of_another(by: str, data: Any) -> None:
+    """What an agent publishes as its text is shown as its own or not at all, and garbage ends no chat."""
+    assert piece_of(Event("text/default/", data, by, 1, 1, 1, False)) is None
+    own = {"turn": "t", "agent": "scout", "text": "I am scout"}
+    assert piece_of(Event("text/default/", own, "agents/scout", 1, 1, 1, False)) == own

@@ -233,6 +233,10 @@ def test_commands_by_the_command_line(scouted: Node) -> None:
     assert "cli-lab is a new room" in home.ok("chat", "default", "/join cli-lab")
     assert home.run("chat", "default", "/nope").returncode == 2
     assert home.run("chat", "default", "/mute nobody").returncode == 3
+    for command in ("/list", "/save", "/mute index"):
+        misspelt = home.run("chat", "defualt", command)
+        assert misspelt.returncode == 3 and "did you mean 'default'" in misspelt.stderr
+    assert "defualt" not in home.ok("rooms", "list")
     assert home.run("chat", "default", "//help me publish").returncode in (0, 7)
     said = [entry["text"] for entry in home.log_lines("rooms", "show", "default") if entry["kind"] == "message"]
     assert "/help me publish" in said
