@@ -278,7 +278,6 @@ def _best_passage(look: _Look, query: _Query) -> tuple[float, dict[int, float]]:
     most = -1.0
     half = {place: 0.5 * quality for place, quality in look.named.items()}
     head: dict[int, float] = {}
-    known = half
     first = last = 0
     above: list[tuple[int, dict[int, float]]] = []  # what the headings say that a section is under, with their levels
     for section in note.cut.sections:
@@ -288,9 +287,11 @@ def _best_passage(look: _Look, query: _Query) -> tuple[float, dict[int, float]]:
             last += 1
         if look.headed:
             head = _headings(section, above, lookup)
-            known = {place: max(head.get(place, 0.0), half.get(place, 0.0)) for place in head.keys() | half.keys()}
         if first == last and not head and most >= 0.0:
             continue  # says what an earlier empty section said
+        known = half
+        if head:
+            known = {place: max(head.get(place, 0.0), half.get(place, 0.0)) for place in head.keys() | half.keys()}
         for low, begin, end in _windows(hits, first, last, section):
             counts: dict[int, float] = {}
             found = known.copy()
