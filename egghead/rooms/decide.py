@@ -20,8 +20,9 @@ from typing import Any
 from egghead.rooms.activation import Card, Plan, Policy, plan_message
 from egghead.rooms.entries import MAX_BATCH
 from egghead.rooms.fold import fold
+from egghead.rooms.names import default_title
 from egghead.rooms.relevance import Corpus
-from egghead.rooms.state import Handoff, Member, RoomState, Round, Turn, Waiting, default_title
+from egghead.rooms.state import Handoff, Member, RoomState, Round, Turn, Waiting
 
 Proposed = dict[str, Any]  # an entry before the room has stamped it
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})

@@ -20,8 +20,8 @@ from typing import TypeVar
 
 from egghead.rooms.addressing import mentions
 from egghead.rooms.entries import ENDING_ACTIONS, Entry
-from egghead.rooms.names import agent_of, deliberation_id
-from egghead.rooms.state import Activation, Handoff, Member, RoomState, Round, Turn, Waiting, default_title
+from egghead.rooms.names import agent_of, default_title, deliberation_id
+from egghead.rooms.state import Activation, Handoff, Member, RoomState, Round, Turn, Waiting
 
 RECENT = 6  # messages that count as "the last few"
 

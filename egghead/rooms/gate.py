@@ -1,4 +1,4 @@
-"""What a room lets into its log: ids appended once, turns that are open, kinds by role. Pure.
+"""What a room lets into its log: ids appended once, turns that are open, kinds by role, agents under their titles. Pure.
 
 The gate is the integrity of the log, not its policy: it knows which turn is open for which incarnation and whether its
 agent has already answered, nothing about who should speak. It is what makes an append of a dead incarnation, arriving
@@ -8,16 +8,17 @@ late, harmless.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from egghead.rooms.entries import ENDING_ACTIONS, MAX_BATCH, Entry, EntryError, role_of, validate
-from egghead.rooms.names import agent_of
+from egghead.rooms.names import agent_of, default_title
 
 # kinds that change what the gate knows; a log is replayed by looking at these alone
-WATCHED = frozenset({"turn_started", "turn_ended", "message", "action", "handoff_started", "handoff", "handoff_ended"})
 HANDOFFS = ("handoff_started", "handoff", "handoff_ended")
+TITLED = ("joined", "reloaded")
+WATCHED = frozenset({"turn_started", "turn_ended", "message", "action", *HANDOFFS, *TITLED})
 
 Open = tuple[str, int, bool]  # agent, incarnation, has answered
 
@@ -28,10 +29,16 @@ class TurnClosed(EntryError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The open turns of a log: turn -> (agent, incarnation, answered), and the handoffs: agent -> the life that has it."""
+    """The open turns of a log: turn -> (agent, incarnation, answered), the handoffs: agent -> the life that has it, and what
+    the roster calls an agent where that is not its `default_title`."""
 
     turns: Mapping[str, Open] = field(default_factory=lambda: MappingProxyType({}))
     handoffs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    titles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def author(self, agent: str) -> str:
+        """The name under which people are shown what this agent says, whatever it calls itself."""
+        return self.titles.get(agent) or default_title(agent)
 
     def after(self, entry: Entry) -> Gate:
         """The gate once this entry is in the log. Total over anything that a log may hold."""
@@ -39,6 +46,8 @@ class Gate:
         turn = entry.get("turn")
         if kind in HANDOFFS:
             return self._after_handoff(entry)
+        if kind in TITLED:
+            return self._titled(entry["agent"], entry["title"])
         if kind not in WATCHED or not isinstance(turn, str):
             return self
         turns = dict(self.turns)
@@ -51,14 +60,19 @@ class Gate:
             turns[turn] = (agent, incarnation, True)
         else:
             return self
-        return Gate(MappingProxyType(turns), self.handoffs)
+        return replace(self, turns=MappingProxyType(turns))
+
+    def _titled(self, agent: str, title: str) -> Gate:
+        if self.author(agent) == title:
+            return self
+        return replace(self, titles=MappingProxyType({**self.titles, agent: title}))
 
     def _after_handoff(self, entry: Entry) -> Gate:
         agent = entry.get("agent") or agent_of(str(entry.get("by", ""))) or ""
         handoffs = {other: life for other, life in self.handoffs.items() if other != agent}
         if entry["kind"] == "handoff_started":
             handoffs[agent] = entry["incarnation"]
-        return Gate(self.turns, MappingProxyType(handoffs))
+        return replace(self, handoffs=MappingProxyType(handoffs))
 
     def concerned(self, entry: Entry) -> tuple[str, ...]:
         """The agents that must hear of this entry at once: whose turn begins or ends, whose handoff begins, and on a halt

@@ -18,6 +18,7 @@ import msgspec
 from egghead.rooms.entries import MAX_ENTRY, EntryError, for_reader, public
 from egghead.rooms.gate import Gate, check_batch
 from egghead.rooms.log import LogBroken, LogFull, RoomLog, encode
+from egghead.rooms.names import agent_of
 from egghead.rooms.ulid import ulid
 
 MAX_GROUP = 256  # appends in one write
@@ -146,7 +147,9 @@ class Keeper:
                 raise
             finally:
                 for request in requests:
-                    request.refuse(LogBroken(f"the room {self.room!r} ends; ask its successor what was stored"))
+                    request.refuse(
+                        self._broken or LogBroken(f"the room {self.room!r} ends; ask its successor what was stored")
+                    )
             if self._requests.empty():
                 self._idle.set()
 
@@ -195,11 +198,14 @@ class Keeper:
             return known
         if request.expect is not None and request.expect != group.last:
             raise Conflict(group.last, request.expect)
-        at = self._now()
+        at, agent = self._now(), agent_of(request.caller)
         batch: list[dict[str, Any]] = []
         for number, entry in enumerate(request.entries, group.last + 1):
             stamp = {"seq": number, "id": entry.get("id") or ulid(), "at": at, "by": request.caller}
-            batch.append({**stamp, **{name: value for name, value in entry.items() if name != "id"}})
+            stored = {**stamp, **{name: value for name, value in entry.items() if name != "id"}}
+            if agent is not None and "author" in stored:
+                stored["author"] = group.gate.author(agent)  # else an agent could be shown under another's name
+            batch.append(stored)
         group.gate = group.gate.admit(batch, request.caller, request.incarnation)
         group.last += len(batch)
         group.batches.append(batch)

@@ -59,6 +59,7 @@ class _Head(msgspec.Struct):
     kind: str
     turn: str | None = None
     agent: str | None = None
+    title: str | None = None
     incarnation: int | None = None
     action: str | None = None
     more: bool = False

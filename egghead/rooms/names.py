@@ -51,6 +51,11 @@ def agent_of(name: str) -> str | None:
     return name.removeprefix(AGENT_PREFIX) if name.startswith(AGENT_PREFIX) else None
 
 
+def default_title(agent: str) -> str:
+    """What an agent is called before its card says more: the last segment of its id, capitalised."""
+    return agent.rsplit("/", 1)[-1].capitalize()
+
+
 def file_name(room: str) -> str:
     """The file of a room: `default.jsonl`, `dm~people~bob.jsonl`."""
     return check_room(room).replace("/", "~") + _SUFFIX

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from egghead.rooms.names import agent_of_room
+from egghead.rooms.names import agent_of_room, default_title
 
 LOWEST_BUDGET, HIGHEST_BUDGET = 6, 21
 
@@ -151,8 +151,3 @@ def empty(room: str) -> RoomState:
     agent = agent_of_room(room)
     members = {agent: Member(agent, default_title(agent))} if agent else {}
     return RoomState(room, members=MappingProxyType(members), ever_joined=bool(agent))
-
-
-def default_title(agent: str) -> str:
-    """What an agent is called before its card says more: the last segment of its id, capitalised."""
-    return agent.rsplit("/", 1)[-1].capitalize()

@@ -73,6 +73,24 @@ async def test_appends_at_the_same_time_are_one_order_for_everybody(tmp_path: Pa
         assert k.log.read(0, 500) == k.published
 
 
+async def test_an_agent_speaks_under_the_title_that_the_roster_gives_it(tmp_path: Path) -> None:
+    """Whatever author it sends, people are shown its title: its id until the roster says more, also after a restart."""
+    async with kept(tmp_path) as k:
+        titled = {"kind": "joined", "agent": "scout", "title": "The Scout"}
+        renamed = {**titled, "kind": "reloaded", "title": "Finder"}
+        for number, told in enumerate((None, titled, renamed)):
+            if told is not None:
+                await k.keeper.append([told], "roster")
+            await k.keeper.append([turn(number)], "coordinator")
+            await k.keeper.append([spoken(number, author="Ada")], "agents/scout", 5)
+        await k.keeper.append([say("mine", author="Ada")], ADA)
+        authors = [entry["author"] for entry in k.log.read(0, 100) if entry["kind"] == "message"]
+        assert authors == ["Scout", "The Scout", "Finder", "Ada"]
+    log = RoomLog(str(tmp_path / "lab.jsonl"))
+    assert log.gate.author("scout") == "Finder"
+    log.close()
+
+
 async def test_only_agents_whose_turn_it_is_are_woken(tmp_path: Path) -> None:
     """A turn's begin and end concern its agent, a halt those in a turn, all else nobody; also within one write."""
     async with kept(tmp_path) as k:
