@@ -14,6 +14,7 @@ from egghead.client.tell import harmless
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
+    from egghead.capabilities.grants import Grant
     from egghead.client import Client
 
 
@@ -135,6 +136,16 @@ async def capabilities(agent: str, as_json: bool) -> None:
         click.echo(click.style(f"  {note}", fg="yellow"))
 
 
+def typed_grants(specs: tuple[str, ...]) -> list[Grant]:
+    """The grants of a command line. Raises EggheadError (USAGE) for one that cannot be."""
+    from egghead.capabilities.grants import GrantError, parse_grant
+
+    try:
+        return [parse_grant(spec) for spec in specs]
+    except GrantError as error:
+        raise EggheadError(str(error), ExitCode.USAGE) from error
+
+
 @agents.command()
 @click.argument("agent")
 @click.argument("spec", nargs=-1, required=True)
@@ -157,12 +168,12 @@ async def revoke(agent: str, spec: tuple[str, ...]) -> None:
 
 async def _regrant(agent: str, spec: tuple[str, ...], how: str) -> None:
     from egghead.capabilities import edit
-    from egghead.capabilities.grants import GrantError, parse_grant
+    from egghead.capabilities.grants import GrantError
 
+    grants = typed_grants(spec)
     async with connected() as client:
+        card, record = await _record(client, agent)
         try:
-            grants = [parse_grant(text) for text in spec]
-            card, record = await _record(client, agent)
             changes = getattr(edit, how)(record["meta"], grants)
         except GrantError as error:
             raise EggheadError(str(error)) from error

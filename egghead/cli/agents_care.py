@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli.agents import agents
+from egghead.cli.agents import agents, typed_grants
 from egghead.cli.chat import resolve_agent, say
 from egghead.cli.common import asynchronous, connected, json_option, print_json, records_option
 from egghead.errors import EggheadError, ExitCode
@@ -108,14 +108,7 @@ def _ask(
 
 
 def _grants(specs: tuple[str, ...]) -> list[Grant]:
-    from egghead.capabilities.grants import GrantError, parse_grant
-
-    if specs == ("none",):
-        return []
-    try:
-        return [parse_grant(spec) for spec in specs]
-    except GrantError as error:
-        raise EggheadError(str(error), ExitCode.USAGE) from error
+    return [] if specs == ("none",) else typed_grants(specs)
 
 
 def _slug(name: str) -> str:

@@ -129,6 +129,14 @@ async def while_running(node: dict[str, Any]) -> AsyncIterator[None]:
         os.close(fd)
 
 
+_REFUSALS = {
+    "NotFound": ExitCode.NOT_FOUND,
+    "NoSuchRoom": ExitCode.NOT_FOUND,
+    "NoSuchAgent": ExitCode.NOT_FOUND,
+    "BadRoomName": ExitCode.USAGE,  # no room could have this name
+}
+
+
 def sentence(error: IpcError, target: str) -> EggheadError:
     """What the bus says about a call to `target`, as one line for a person."""
     if isinstance(error, PeerDown) and error.name == "bus":
@@ -140,8 +148,7 @@ def sentence(error: IpcError, target: str) -> EggheadError:
     if isinstance(error, Forbidden):
         return EggheadError(f"not allowed: {error}", ExitCode.REFUSED)
     if isinstance(error, RemoteError):
-        known = error.type in ("NotFound", "NoSuchRoom", "NoSuchAgent")
-        return EggheadError(str(error.message), ExitCode.NOT_FOUND if known else ExitCode.FAILED)
+        return EggheadError(str(error.message), _REFUSALS.get(error.type, ExitCode.FAILED))
     return EggheadError(str(error))
 
 

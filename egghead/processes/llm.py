@@ -106,7 +106,7 @@ async def _publish(service: Service, gateway: Gateway) -> None:
         except IpcError as error:
             logger.info("who is paused was not published: %s", error)
             gateway.changed.set()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # the bus is away; without a pause this would spin
 
 
 class Gateway:

@@ -17,7 +17,7 @@ from egghead.processes.common import Service, run
 from egghead.rooms.entries import EntryError
 from egghead.rooms.gate import TurnClosed
 from egghead.rooms.keeper import Conflict, Keeper, Publish
-from egghead.rooms.log import LogBroken, LogFull, RoomLog
+from egghead.rooms.log import LogBroken, LogError, LogFull, RoomLog
 from egghead.rooms.names import check_room, file_name
 from ipc import Call, IpcError, Refused, shielded
 
@@ -29,7 +29,11 @@ logger = logging.getLogger("egghead.rooms")
 
 def main(context: Context, room: str) -> None:
     """Entry point."""
-    run(context, lambda service: _setup(service, room))
+    try:
+        run(context, lambda service: _setup(service, room))
+    except LogError as error:  # the disk's fault and not the code's: where in the code it was seen helps nobody
+        logger.error("%s", error)
+        raise SystemExit(1) from None
 
 
 def rooms_directory(settings: dict[str, Any]) -> str:

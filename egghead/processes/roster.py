@@ -39,6 +39,7 @@ from egghead.agents.reconcile import (
 from egghead.agents.record import AgentSpec, difference, roll
 from egghead.agents.steward import Steward
 from egghead.client.follow import AWAY, Backoff
+from egghead.processes.arguments import checked
 from egghead.processes.common import Service, run
 from egghead.rooms.names import agent_of
 from egghead.rooms.state import RoomState
@@ -92,9 +93,8 @@ class Roster:
         self.notices = Notices(self.peer, str(service.config.get("default_room") or "default"))
 
     async def setup(self) -> None:
-        self.service.expose(
-            {"cards": self.cards, "problems": self.problems, **self.desk.methods(), "limits": self.pauses.limits}
-        )
+        methods = {"cards": self.cards, "problems": self.problems, **self.desk.methods(), "limits": self.pauses.limits}
+        self.service.expose(checked(methods))
         await self.service.connect()
         records = await self.peer.subscribe("records/")
         usage = await self.peer.subscribe("usage/")

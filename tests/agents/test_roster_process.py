@@ -14,6 +14,7 @@ from egghead.agents import musters
 from egghead.agents.record import AgentSpec
 from egghead.processes import roster as roster_module
 from egghead.rooms.log import RoomLog
+from ipc import RemoteError
 from tests.agents.stage import Process, Root, Stage, stage, until_true
 
 
@@ -268,6 +269,16 @@ async def test_a_parked_agent_is_told_and_an_edit_revives_it() -> None:
         await s.changed("agents/scout")
         card = await card_until(s, "scout", state="running", model="a/b")
         assert card["parked"] is None
+
+
+async def test_a_wrong_argument_is_named_and_parks_nobody() -> None:
+    """What is no agent's name is the caller's fault, with the name of the argument, and nothing happens."""
+    async with rostered() as (s, _, _):
+        for method in ("park", "unpark", "restart", "approve"):
+            with pytest.raises(RemoteError, match=f"{method}: 'agent' is") as caught:
+                await s.peers["coordinator"].call("roster", method, agent={"scout": 1})
+            assert caught.value.type == "BadRequest"
+        assert (await cards(s))["index"]["state"] == "running"
 
 
 async def test_one_that_does_not_start_stops_nobody() -> None:

@@ -232,6 +232,9 @@ def test_commands_by_the_command_line(scouted: Node) -> None:
     assert home.json("chat", "default", "/budget")["limit"] == 6
     assert "cli-lab is a new room" in home.ok("chat", "default", "/join cli-lab")
     assert home.run("chat", "default", "/nope").returncode == 2
+    for bad in (("chat", "a b", "hello"), ("rooms", "open", "a b"), ("rooms", "drop", "a b"), ("chat", "a b", "/list")):
+        refused = home.run(*bad)
+        assert refused.returncode == 2 and "'a b' cannot be a room's name" in refused.stderr, bad
     assert home.run("chat", "default", "/mute nobody").returncode == 3
     for command in ("/list", "/save", "/mute index"):
         misspelt = home.run("chat", "defualt", command)

@@ -24,7 +24,7 @@ def test_a_grant_is_an_edit_of_the_note(node: Node) -> None:
     home.ok("agents", "revoke", "scout", "records.create")
     until("revoked", lambda: grants(home, "scout") == ["records.read"])
     refused = home.run("agents", "grant", "scout", "record.create")
-    assert refused.returncode == 1 and "records.create" in refused.stderr
+    assert refused.returncode == 2 and "records.create" in refused.stderr
 
 
 def test_a_built_in_agent_gets_a_note_of_its_own(node: Node) -> None:

@@ -138,6 +138,7 @@ async def test_a_room_whose_file_was_cut_ends_and_its_callers_wait_for_the_next(
         await s.again("rooms/default")
         await asked
         assert [entry["text"] for entry in await everything(s)] == ["0", "1", "after"]
+        assert "somebody" in s.stderr() and "Traceback" not in s.stderr()
 
 
 async def test_follow_says_that_a_room_was_replaced() -> None:
