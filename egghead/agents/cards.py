@@ -18,10 +18,10 @@ def card(
     paused: str | None = None,
     held: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """`{id, title, tags, quiet, idle, disposition, model, capabilities, record, builtin, problems, state, reason,
-    parked, limits, paused, held}`. `parked` here: why a person has parked it. `paused`: which limit it has reached today.
-    `held`: grants of its note that wait for `agents approve`. `state`: running, restarting, parked, failed, terminated, or starting when there is no child yet;
-    `parked`: the reason, None when it is not."""
+    """`{id, title, tags, quiet, idle, disposition, model, capabilities, record, builtin, problems, state, reason, parked,
+    limits, paused, held}`. `state`: running, restarting, parked, failed, terminated, or starting when there is no child yet.
+    `parked`: why it is, by the supervisor or by a person (the argument); None when it is not. `paused`: which limit it has
+    reached today. `held`: grants of its note that wait for `agents approve`."""
     reason = unusable(spec.id)
     state = "failed" if reason is not None else "starting" if child is None else child.state
     if parked is not None:

@@ -22,6 +22,9 @@ MOST_MENTIONS = 200  # of one text; what stands behind them is text
 MOST_NEAR = 20  # different words for which near names are sought: each is held against every name of the room
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r" {4}| {0,3}\t")
+_ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
+_TAG = re.compile(r"<(/?)(code|pre)\b[^<>\n]{0,200}>", re.IGNORECASE)
 _TICKS = re.compile(r"`+|\n[ \t]*\n")
 # Both begin where a run of their characters begins, or look a few characters far: else a long pasted word is read once
 # for each of its letters.
@@ -119,7 +122,7 @@ def _candidates(text: str) -> Iterator[tuple[str, str]]:
     """What may be a mention: the word behind the `@`, and the text from that word on."""
     bare = _folded(text)
     # Same length, so that nothing outside the match moves; a non-word character, so that nothing is glued together.
-    bare = _without_spans(_FENCE.sub(_blank, bare))
+    bare = _without_tagged(_without_spans(_without_indented(_FENCE.sub(_blank, bare))))
     for pattern in (_URL, _MAIL):
         bare = pattern.sub(_blank, bare)
     seen = end = 0  # end: of the mention before
@@ -141,6 +144,40 @@ def _folded(text: str) -> str:
 
 def _blank(found: re.Match[str]) -> str:
     return "\x00" * len(found.group())
+
+
+def _without_indented(text: str) -> str:
+    """The text without code by indentation: lines of four spaces or a tab behind an empty line. In a list that is the text
+    of an item."""
+    if "\n    " not in text and "\t" not in text:
+        return text
+    lines = text.split("\n")
+    fresh, item = False, False  # behind an empty line or such code; in a list
+    for number, line in enumerate(lines):
+        if not line.strip():
+            fresh = True
+        elif not _INDENTED.match(line):
+            item = bool(_ITEM.match(line)) or (item and (not fresh or line.startswith(" ")))
+            fresh = False
+        elif fresh and not item:
+            lines[number] = "\x00" * len(line)
+    return "\n".join(lines)
+
+
+def _without_tagged(text: str) -> str:
+    """The text without what stands between `<code>` or `<pre>` and its end; a tag without an end is text."""
+    if "</" not in text:
+        return text
+    parts: list[str] = []
+    done = 0
+    opened: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        if opened is None:
+            opened = None if tag[1] else tag
+        elif tag[1] and tag[2].casefold() == opened[2].casefold():
+            parts += [text[done : opened.start()], "\x00" * (tag.end() - opened.start())]
+            done, opened = tag.end(), None
+    return "".join([*parts, text[done:]])
 
 
 def _without_spans(text: str) -> str:
