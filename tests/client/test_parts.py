@@ -87,7 +87,8 @@ def test_any_line_is_one_of_both(line: str) -> None:
     command = split(line)
     assert command is None or line.strip().startswith("/")
     assert spoken(line).strip() or not line.strip().strip("/")
-    assert wanted(line) is None or wanted(line).typed in line.casefold() + line
+    asked = wanted(line)
+    assert asked is None or asked.typed in line.casefold() + line
 
 
 @pytest.mark.parametrize(
