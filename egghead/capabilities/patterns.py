@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 ONE, STAR, DEEP, DIRS = "?", "*", "**", "**/"
-WILD = frozenset({ONE, STAR, DEEP, DIRS})
 _LITERAL = "="  # tokens are "=c" for the character c, so a literal star and a wildcard never look alike
 
 State = tuple[int, bool]  # token number; True while inside the name of a folder that `**/` swallows

@@ -127,10 +127,6 @@ async def test_ten_in_a_row() -> None:
         assert "the word is gamboge" not in str(s.model.requests[-1]["messages"]), "it is known by the note"
 
 
-class Dead(Exception):
-    """The life ends here."""
-
-
 @pytest.mark.parametrize("step", ["before the note", "between pieces", "before the entry", "before the exit"])
 async def test_killed_at_each_step(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a life dies over its handoff, in the end there is one record with all of the trail, and one entry."""

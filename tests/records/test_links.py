@@ -18,7 +18,6 @@ O = "obsidian-help: Internal links"  # noqa: E741 - sources: github.com/obsidian
 OA = "obsidian-help: Aliases"
 OE = "obsidian-help: Embed files"
 F = "foam: docs/user/features/wikilinks.md"  # also tests/samples/foam/notes/user/features/wikilinks.md
-FB = "foam: docs/user/features/block-anchors.md"
 OBS = "getFirstLinkpathDest of Obsidian 1.13.7: as observed in github.com/pvliesdonk/markdown-vault-mcp/pull/1380"
 R = "org-roam manual: doc/org-roam.org, The Org-roam Node"
 ORG = "Org manual: Hyperlinks"
