@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from egghead.processes.store import answer
+from egghead.tools.monitor import Monitor, Result
 from egghead.tools.ports import Refusal, Unavailable
 from records import Notes, RecordError
 
@@ -66,3 +67,8 @@ class RealNotes:
         if method == "trash":
             return {"record": self.notes.trash(params["id"])["record"].to_dict(), "indexed": True, "broken": []}
         raise AssertionError(f"the tools ask store.{method}, which is not in the contract")
+
+
+async def run(notes: RealNotes, agent: str, tool: str, **arguments: Any) -> Result:
+    """What the tool gives this agent, which has read nothing before."""
+    return await Monitor(notes.ask).run(agent, tool, arguments)
