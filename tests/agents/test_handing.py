@@ -3,96 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from egghead.agents import trail as trails
 from egghead.processes import agent as agent_process
-from egghead.processes import coordinator as coordinator_process
-from egghead.processes import tools as tools_process
 from egghead.processes.tools import ToolsProcess
-from egghead.rooms.activation import Policy
-from egghead.rooms.fold import fold_all
-from egghead.rooms.state import empty
 from ipc import Refused, RemoteError
-from tests.agents.stage import Stage, stage, text, use
-
-WINDOW = 4_000
-FAST = Policy(planned_period=0.2)
-Events = AsyncGenerator[dict[str, Any], None]
-
-
-def stop(used: int, reason: str = "end_turn") -> dict[str, Any]:
-    return {"type": "stop", "reason": reason, "window": WINDOW, "usage": {"input": used, "output": 1}}
-
-
-def last_of(request: dict[str, Any]) -> str:
-    return str(request["messages"][-1]["content"][-1].get("text", ""))
-
-
-def is_note(request: dict[str, Any]) -> bool:
-    return request["mode"] == "handoff"
-
-
-def everything(request: dict[str, Any]) -> str:
-    """All that the model is shown."""
-    blocks = [block for message in request["messages"] for block in message["content"]]
-    return request["system"] + "\n".join(str(block.get("text") or block.get("content") or "") for block in blocks)
-
-
-def says(words: Callable[[dict[str, Any]], str], used: int = 10) -> Callable[[dict[str, Any]], Events]:
-    """A model that says what a function of the request gives, and counts `used` tokens."""
-
-    async def reply(request: dict[str, Any]) -> Events:
-        yield text(words(request))
-        yield stop(used)
-
-    return reply
-
-
-@contextlib.asynccontextmanager
-async def scene(policy: Policy = FAST, **changes: Any) -> AsyncIterator[Stage]:
-    """Scout in a room with a coordinator."""
-    async with stage() as s:
-        s.notes.agent("scout", "records.read", "records.create")
-        await s.coordinate(policy)
-        await s.append_joined()
-        await s.agent(**changes)
-        yield s
-
-
-async def asked(s: Stage) -> None:
-    await s.append("ada", {"kind": "handoff_asked", "agent": "scout", "author": "ada"})
-
-
-async def says_and_waits(s: Stage, words: str, room: str = "default") -> dict[str, Any]:
-    """A message of ada's and what scout answers to it."""
-    before = len(await s.log(room))
-    await s.say(words, room=room)
-    return await s.until("message", room=room, after=before, by="agents/scout")
-
-
-async def over(s: Stage, count: int = 1) -> list[dict[str, Any]]:
-    """The handoffs that are over, waited for."""
-    seq = 0
-    found: list[dict[str, Any]] = []
-    while len(found) < count:
-        found.append(await s.until("handoff_ended", after=seq))
-        seq = found[-1]["seq"]
-    return found
-
-
-def deliberations(s: Stage) -> list[Any]:
-    return [s.notes.notes.get(row["id"]) for row in s.notes.notes.index.list("deliberation", None, None, "id", None)]
-
-
-async def of_kind(s: Stage, kind: str) -> list[dict[str, Any]]:
-    return [entry for entry in await s.log() if entry["kind"] == kind]
+from tests.agents.handing import (
+    WINDOW,
+    Events,
+    asked,
+    deliberations,
+    everything,
+    is_note,
+    last_of,
+    of_kind,
+    over,
+    says,
+    says_and_waits,
+    scene,
+    stop,
+)
+from tests.agents.stage import Stage, text, use
 
 
 async def test_ten_in_a_row() -> None:
@@ -130,7 +65,7 @@ async def test_ten_in_a_row() -> None:
 @pytest.mark.parametrize("step", ["before the note", "between pieces", "before the entry", "before the exit"])
 async def test_killed_at_each_step(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a life dies over its handoff, in the end there is one record with all of the trail, and one entry."""
-    monkeypatch.setattr(trails, "PIECE", 600)
+    monkeypatch.setattr(trails, "PIECE", 600)  # several pieces out of few words
     reached, real = asyncio.Event(), ToolsProcess.deliberate
 
     async def forever() -> Any:
@@ -151,7 +86,7 @@ async def test_killed_at_each_step(step: str, monkeypatch: pytest.MonkeyPatch) -
         yield text("### Goal\nFind it." if is_note(request) else "answer")
         yield stop(10)
 
-    monkeypatch.setattr(ToolsProcess, "deliberate", deliberate)
+    monkeypatch.setattr(ToolsProcess, "deliberate", deliberate)  # held at the step in which the life is to end
     async with scene() as s:
         s.model.always = note
         for number in range(4):
@@ -218,7 +153,7 @@ async def test_a_window_too_small_for_anything() -> None:
 
     async def model(request: dict[str, Any]) -> Events:
         raise Refused("ContextOverflow", "The conversation is too long for the model.")
-        yield {}
+        yield {}  # what makes it a generator
 
     async with scene(context_window=1_000) as s:
         s.model.always = model
@@ -239,7 +174,7 @@ async def test_a_window_too_small_for_anything() -> None:
 @pytest.mark.parametrize("fault", ["refuses", "says nothing", "passes", "hangs", "never stops"])
 async def test_a_model_that_fails_over_the_note(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the note is extracted, says so and why, and the handoff goes on; what has no end is cut."""
-    monkeypatch.setattr("egghead.processes.handing.NOTE_TIMEOUT", 0.3)
+    monkeypatch.setattr("egghead.processes.handing.NOTE_TIMEOUT", 0.3)  # a minute and a half in life
 
     async def model(request: dict[str, Any]) -> Events:
         if not is_note(request):
@@ -253,7 +188,7 @@ async def test_a_model_that_fails_over_the_note(fault: str, monkeypatch: pytest.
         elif fault == "never stops":
             while True:
                 yield text("on and on " * 100)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop, in which it can be stopped
         yield stop(10)
 
     async with scene() as s:
@@ -275,7 +210,7 @@ async def test_a_model_that_fails_over_the_note(fault: str, monkeypatch: pytest.
 async def test_notes_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the store is away the handoff waits; when it stays away it is given up, said so, and the agent goes on as it
     was; the next one has it all."""
-    monkeypatch.setattr(agent_process, "PATIENCE", 0.3)
+    monkeypatch.setattr(agent_process, "PATIENCE", 0.3)  # a minute in life
     away, asks, real = True, 0, Stage._asking
 
     def asking(self: Stage, target: str, method: str) -> Any:
@@ -290,7 +225,7 @@ async def test_notes_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
 
         return maybe
 
-    monkeypatch.setattr(Stage, "_asking", asking)
+    monkeypatch.setattr(Stage, "_asking", asking)  # the store of the stage never refuses by itself
     async with scene() as s:
         s.model.always = says(lambda request: "### Goal\nWait." if is_note(request) else "answer")
         await says_and_waits(s, "@scout first")
@@ -376,7 +311,7 @@ async def test_only_ones_own_and_only_what_was_begun() -> None:
         s.model.always = says(lambda request: "### Goal\nx" if is_note(request) else "answer")
         await says_and_waits(s, "@scout hello")
         mine, other = s.processes["agents/scout"].service.peer, await s.bus.peer("agents/mallory")
-        params = {"room": "default", "part": 1, "title": "t", "body": "b", "links": []}
+        params: dict[str, Any] = {"room": "default", "part": 1, "title": "t", "body": "b", "links": []}
         for peer, seq, error in (
             (mine, 1, "no handoff"),
             (mine, 10_000, "no handoff"),
@@ -440,77 +375,3 @@ async def test_two_rooms_at_once_are_one_exit() -> None:
         assert len(deliberations(s)) == 2 and sorted(waiting) == ["default", "other"]
         await says_and_waits(s, "@scout on we go")
         assert len({e["incarnation"] for e in await s.log("other") if e["kind"] == "handoff"}) == 1
-
-
-class Storm:
-    """Keeps scout, a room, the tools and the coordinator up, and kills one of them now and then."""
-
-    def __init__(self, s: Stage, seed: int) -> None:
-        self.s = s
-        self.chance = random.Random(seed)
-        self.hands = asyncio.Lock()  # the supervisor and the killer do not act at once
-
-    async def supervise(self) -> None:
-        """Start scout again whenever it is gone, see it out whenever it leaves."""
-        while True:
-            async with self.hands:
-                process = self.s.processes.get("agents/scout")
-                if process is None:
-                    await self.s.agent()
-                elif process.service._leaving.is_set():
-                    await self.s.stop("agents/scout")
-            await asyncio.sleep(0.01)
-
-    async def kill(self) -> None:
-        """Four of six times the agent."""
-        what = self.chance.choice(["agents/scout"] * 3 + ["rooms/default", "tools", "coordinator"])
-        async with self.hands:
-            if what == "rooms/default":
-                await self.s.room_dies("default")
-                await self.s.room("default")
-            elif what in self.s.processes:
-                await self.s.die(what)
-            if what == "tools":
-                await self.s.start(what, tools_process.setup)
-            elif what == "coordinator":
-                await self.s.start(what, lambda service: coordinator_process._setup(service, FAST))
-
-    async def at_rest(self) -> list[dict[str, Any]]:
-        """The log, once nothing is left to do in it."""
-        while True:
-            log = await self.s.log()
-            state = fold_all(empty("default"), log)
-            if state.quiet and not state.handoffs:
-                return log
-            await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize("seed", [3, 6])
-async def test_a_storm_over_handoffs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever dies over five handoffs, in whatever order: each is over, with one entry and a record that has all of it."""
-    monkeypatch.setattr(trails, "PIECE", 800)
-    async with scene() as s:
-        storm = Storm(s, seed)
-        s.model.always = says(lambda request: "### Goal\nGo on." if is_note(request) else "noted")
-        supervisor = asyncio.create_task(storm.supervise())
-        for number in range(5):
-            await says_and_waits(s, f"@scout talk {number} " + "x" * 600)
-            await asked(s)
-            for _ in range(storm.chance.randint(1, 4)):
-                await asyncio.sleep(storm.chance.random() * 0.15)  # any moment will do: the storm is what is tested
-                await storm.kill()
-            await storm.at_rest()
-        log = await storm.at_rest()
-        supervisor.cancel()
-        done = [entry["record"] for entry in log if entry["kind"] == "handoff"]
-        over = [entry for entry in log if entry["kind"] == "handoff_ended"]
-        assert len(over) == 5 and len(set(done)) == len(done) == sum(e["outcome"] == "back" for e in over)
-        records = {record.id: record.body for record in deliberations(s)}
-        assert set(done) <= records.keys()
-        upto = max(
-            e["seq"] for e in log if e["kind"] == "handoff_started" and e["record"] in done and e["attempt"] == 1
-        )
-        whole = "\n".join(records.values())
-        for entry in log:
-            if entry["kind"] == "message" and entry["seq"] < upto and entry["text"].startswith("@scout talk"):
-                assert whole.count(entry["text"]) >= 1  # twice when parts of a handoff that was given up are left
