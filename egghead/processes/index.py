@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +47,9 @@ def main(context: Context) -> None:
 async def setup(service: Service) -> None:
     root = Path(service.settings["records_dir"])
     path = await asyncio.to_thread(_place, root)
+    if path.parent != root / PRIVATE:
+        # For this run only: left behind, each run would add an index to the temporary files of the machine.
+        service.on_stop(partial(asyncio.to_thread, shutil.rmtree, path.parent, ignore_errors=True))
     server = IndexServer(service, path, root)
     service.expose(checked(server.methods()))
     service.on_stop(server.aclose)

@@ -7,6 +7,7 @@ import inspect
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ def empty(short_dir: Path) -> Path:
     path = short_dir / "notes"
     path.mkdir()
     return path
+
+
+async def test_an_index_that_cannot_lie_with_the_notes_lasts_for_the_run(
+    foam: Path, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept in a temporary directory, answers all the same, and is gone with the process."""
+    temporary = short_dir / "t"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # what TMPDIR sets in a process of its own
+    (foam / ".egghead" / "index.db").mkdir(parents=True)  # root is refused no write, but it cannot write to a folder
+    async with running_node(foam) as node:
+        assert (await node.index("stats"))["notes"] == 86
+        assert [path.name.startswith("egghead-index-") for path in temporary.iterdir()] == [True]
+    assert list(temporary.iterdir()) == []
 
 
 async def test_a_folder_of_real_notes_opens_untouched(foam: Path) -> None:
