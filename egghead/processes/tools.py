@@ -33,22 +33,7 @@ ASK_TIMEOUT = 20.0  # seconds for one question to store or index
 TAIL = 500  # entries looked at for the turn of a denial; a turn of 20 rounds of 5 tools writes about 200
 DENIAL_DEADLINE = 5.0  # seconds to tell the room of a denial; the agent waits for it, so that the order is right
 RESTART_WAIT = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries while store or index restart; then they are down
-READS = frozenset(
-    {
-        "approved",
-        "get",
-        "agents",
-        "search",
-        "list",
-        "recent",
-        "links",
-        "backlinks",
-        "resolve",
-        "paths",
-        "tags",
-        "unresolved",
-    }
-)
+READS = frozenset({"approved", "get", "search", "list", "recent", "links", "backlinks", "resolve", "paths"})
 _ID = re.compile(r"[A-Za-z0-9_.:~/@+-]{1,90}\Z")
 
 
