@@ -27,12 +27,13 @@ def play() -> Iterator[Play]:
     with tempfile.TemporaryDirectory(prefix="eh-", dir="/tmp") as base, Double(script) as double:
         records = Path(base) / "notes"
         records.mkdir()
-        for agent, keys in {
+        notes: dict[str, dict[str, Any]] = {
             "scout": {"tags": ["woods"]},
             "nib": {"tags": ["letters"]},
             "people/bob": {"title": "Bob the Builder"},
-        }.items():
-            agent_note(records, agent, "anthropic/double", **keys)  # type: ignore[arg-type]
+        }
+        for agent, keys in notes.items():
+            agent_note(records, agent, "anthropic/double", **keys)
         with cast(Path(base), double, dict.fromkeys(("scout", "nib", "people/bob"), "anthropic/double")) as found:
             found.home.ok("chat", "default", "/kick index")
             yield found

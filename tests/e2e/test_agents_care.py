@@ -37,7 +37,7 @@ def tidy(shared_node: Node) -> Iterator[Node]:
         path.unlink()
     (shared_node.records / "agents").rmdir()
     for path in made:
-        until(f"{path.stem} is gone", lambda name=path.stem: f"agents/{name}" not in shared_node.processes())  # type: ignore[misc]
+        until(f"{path.stem} is gone", lambda name=path.stem: f"agents/{name}" not in shared_node.processes())  # type: ignore[misc]  # mypy gives a default no type
 
 
 def test_an_agent_is_made_by_flags(tidy: Node) -> None:
@@ -84,7 +84,7 @@ def test_an_agent_is_made_by_answers(tidy: Node) -> None:
     try:
         for question, answer in (("Name", "Scout"), ("Model", ""), ("What it may do", "records.raed"),
                                  ("did you mean", "records.read records.update")):  # fmt: skip
-            until(question, lambda question=question: read(question))  # type: ignore[misc]
+            until(question, lambda question=question: read(question))  # type: ignore[misc]  # mypy gives a default no type
             os.write(ours, answer.encode() + b"\n")
         until("it runs", lambda: read("Scout is running"))
         assert process.wait(20) == 0
@@ -139,7 +139,7 @@ def test_parked_by_the_supervisor(home: Home, foam: Path) -> None:
             if process["state"] == "parked":
                 break
             node.kill("agents/scout")
-            until("it died", lambda pid=process["pid"]: node.processes()["agents/scout"]["pid"] != pid)  # type: ignore[misc]
+            until("it died", lambda pid=process["pid"]: node.processes()["agents/scout"]["pid"] != pid)  # type: ignore[misc]  # mypy gives a default no type
         until("parked", lambda: card(home, "scout")["parked"])
         shown = home.ok("agents", "show", "scout")
         assert "it crashed too often" in shown and "last exit" in shown and "SIGKILL" in shown

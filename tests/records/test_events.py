@@ -170,7 +170,7 @@ def test_a_source_that_does_not_exist_is_refused(tmp_path: Path, kind: str) -> N
 def test_what_a_system_gets(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """inotify on Linux, the library on every other system."""
     for platform, name in (("linux", "inotify"), ("darwin", "watchfiles"), ("win32", "watchfiles")):
-        monkeypatch.setattr("records.events.sys.platform", platform)
+        monkeypatch.setattr("records.events.sys.platform", platform)  # there is one system here
         source = open_events(os.path.realpath(root))
         monkeypatch.undo()
         assert source.name == name
@@ -179,7 +179,7 @@ def test_what_a_system_gets(root: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_without_the_library_the_folder_is_polled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that cannot be loaded is the reason that is told, and every note is found all the same."""
-    monkeypatch.setitem(sys.modules, "records.rustnotify", None)
+    monkeypatch.setitem(sys.modules, "records.rustnotify", None)  # as where the library has no wheel
     follower = Follower(root)
     async with Watcher(root, kind="watchfiles", poll_every=0.02) as watcher:
         assert watcher.watching.by == "polling" and "watchfiles cannot be loaded" in watcher.watching.why
@@ -269,7 +269,7 @@ async def test_beside_a_source_that_loses_events_everything_is_looked_at(
     """Where events may be lost without a word, the stream tells to look at everything at intervals, and says at which."""
     from records import watch as module
 
-    monkeypatch.setattr(module, "LOOK", 0.05)
+    monkeypatch.setattr(module, "LOOK", 0.05)  # a minute in life
     monkeypatch.setattr(module, "WAIT", 0.05)
     async with Watcher(root, kind="watchfiles") as watcher, asyncio.timeout(WAIT):
         assert watcher.watching.every == 0.05
