@@ -69,7 +69,7 @@ def test_sums_by_agent_room_model_and_day(tmp_path: Path) -> None:
 def test_unknown_money_is_said_to_be_unknown() -> None:
     """No price is not no cost; and small amounts keep their digits."""
     assert cost_text(Figures(calls=2, unpriced=2).to_dict()) == "unknown"
-    assert cost_text(Figures(calls=3, unpriced=1, cost=1.234).to_dict()) == "1.23 and 1 calls unknown"
+    assert cost_text(Figures(calls=3, unpriced=1, cost=1.234).to_dict()) == "1.23 and 1 call unknown"
     assert cost_text(Figures(calls=1, cost=0.0).to_dict()) == "0.00"
     assert cost_text(Figures().to_dict()) == "0"
     assert [money(amount) for amount in (12.5, 0.1, 0.0123, 0.000123, 0.0000012)] == [
@@ -205,7 +205,7 @@ def test_a_full_disk_loses_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return write(fd, data[: len(data) // 2])
 
     for number, broken in enumerate((full, half), 1):
-        monkeypatch.setattr(os, "write", broken)
+        monkeypatch.setattr(os, "write", broken)  # a disk that is full for one file, and then is not
         ledger.add(call(number))
         assert total(ledger).calls == number + 1
         monkeypatch.setattr(os, "write", write)
