@@ -11,11 +11,11 @@ from egghead.agents.reconcile import FAILED, PARKED, Running, entry_id
 from egghead.agents.record import AgentSpec, spend_limits
 from egghead.agents.steward import Steward
 from egghead.client.follow import append_reliably
+from egghead.llm.usage import EVERYBODY, paused
 from ipc import Call, IpcError, Peer, Refused, shielded
 
 logger = logging.getLogger("egghead.roster")
 
-EVERYBODY = "*"  # in what `llm` says of limits: all agents together
 ASK = 10.0  # seconds for one call
 APPEND_DEADLINE = 30.0
 AGAIN = 3.0  # seconds until a room that took no entry is tried again
@@ -184,7 +184,7 @@ class Pauses:
 
     def of(self, agent: str) -> str | None:
         """Why this agent is paused, None when it is not."""
-        return self._paused.get(agent) or self._paused.get(EVERYBODY)
+        return paused(self._paused, agent)
 
     async def watch(self, events: Any) -> None:
         """Follow `usage/paused/`."""

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from egghead.agents.desk import EVERYBODY
 from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
+from egghead.llm.usage import EVERYBODY
 from egghead.rooms.fold import fold_all
 from egghead.rooms.state import RoomState, empty
 from ipc import IpcError, Peer
