@@ -76,7 +76,9 @@ async def test_a_storm_over_handoffs(seed: int, monkeypatch: pytest.MonkeyPatch)
                 await storm.kill()
             await storm.at_rest()
         log = await storm.at_rest()
-        supervisor.cancel()
+        async with storm.hands:  # not in the middle of a stop: nobody else would close what that process has open
+            supervisor.cancel()
+        await asyncio.gather(supervisor, return_exceptions=True)
         done = [entry["record"] for entry in log if entry["kind"] == "handoff"]
         over = [entry for entry in log if entry["kind"] == "handoff_ended"]
         assert len(over) == 5 and len(set(done)) == len(done) == sum(e["outcome"] == "back" for e in over)
