@@ -145,7 +145,7 @@ def test_parked_by_the_supervisor(home: Home, foam: Path) -> None:
         assert "it crashed too often" in shown and "last exit" in shown and "SIGKILL" in shown
         assert card(home, "index")["state"] == "running"
         assert home.ok("agents", "unpark", "scout") == "scout is running\n"
-        assert state(node, "scout") == "running"
+        until("scout runs", lambda: state(node, "scout") == "running")  # the status file is behind an answer
 
 
 def saving(asked: Asked) -> Any:
