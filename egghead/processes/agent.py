@@ -220,7 +220,8 @@ class AgentProcess:
                 asked = asyncio.create_task(self._menu())
                 try:
                     await self._catch_up(seat)
-                    while (given := self._mine(seat)) is not None:
+                    # Asked to stop, it finishes the turn it is in and begins no other: that is for the new record.
+                    while not self.closing and (given := self._mine(seat)) is not None:
                         seat.taken = (given.turn, given.attempt)
                         await self._take(seat, given, asked)
                         await self._catch_up(seat)
