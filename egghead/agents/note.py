@@ -1,6 +1,6 @@
 """The hand-off note and the record around it: what the model is asked, what is extracted when it fails, how it is kept.
 
-Values in, text out. Calling the model and writing the record is done in `egghead/processes/handing.py`.
+Values in, text out. Calling the model and writing the record is done in `egghead/agents/handing.py`.
 """
 
 from __future__ import annotations

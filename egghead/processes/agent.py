@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from egghead.agents.handing import PATIENCE, GivenUp, HandOff
+from egghead.agents.ports import AGAIN, BusPorts, LeftOpen, pause_for
 from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Handing, OpenTurn, Session
 from egghead.agents.session_fold import fold
 from egghead.agents.turn import Ending, Menu, Turn, TurnOver, take_turn
 from egghead.client.follow import AWAY, Backoff
-from egghead.processes.agent_ports import AGAIN, BusPorts, LeftOpen, pause_for
 from egghead.processes.common import Service, run
-from egghead.processes.handing import PATIENCE, GivenUp, HandOff
 from egghead.tools.results import capped
 from ipc import Call, Event, IpcError, PeerDown
 
@@ -263,7 +263,7 @@ class AgentProcess:
                 return
 
     async def _take(self, seat: Seat, given: OpenTurn, asked: asyncio.Task[Menu]) -> None:
-        ports = BusPorts(self.service, self.spec.id, seat.room, given.turn, self.spec.title)
+        ports = BusPorts(self.peer, self.service.control.stop, self.spec.id, seat.room, given.turn, self.spec.title)
         seat.halt = asyncio.Event()
         if given.halted or seat.halted > given.seq:
             seat.halt.set()
@@ -329,7 +329,7 @@ class AgentProcess:
 
     async def _hand_off(self, seat: Seat, handing: Handing, menu: Menu) -> None:
         """Write the session down, say so in the log, and leave: the next life begins with the note."""
-        ports = BusPorts(self.service, self.spec.id, seat.room)
+        ports = BusPorts(self.peer, self.service.control.stop, self.spec.id, seat.room)
         seat.writing = True
         try:
             entry = await HandOff(self.spec, seat.session, handing, menu, ports, self.patience).write()
@@ -413,7 +413,7 @@ class AgentProcess:
         raise AssertionError("the last try returns")
 
     async def _pause(self, seconds: float) -> None:
-        await pause_for(self.service, seconds)
+        await pause_for(self.service.control.stop, seconds)
 
     # -- the end
 

@@ -174,7 +174,7 @@ async def test_a_window_too_small_for_anything() -> None:
 @pytest.mark.parametrize("fault", ["refuses", "says nothing", "passes", "hangs", "never stops"])
 async def test_a_model_that_fails_over_the_note(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the note is extracted, says so and why, and the handoff goes on; what has no end is cut."""
-    monkeypatch.setattr("egghead.processes.handing.NOTE_TIMEOUT", 0.3)  # a minute and a half in life
+    monkeypatch.setattr("egghead.agents.handing.NOTE_TIMEOUT", 0.3)  # a minute and a half in life
 
     async def model(request: dict[str, Any]) -> Events:
         if not is_note(request):

@@ -13,8 +13,7 @@ from typing import Any
 
 from egghead.agents.turn import ModelFailed, TurnOver, WindowFull, describe
 from egghead.client.follow import AWAY, append_reliably
-from egghead.processes.common import Service
-from ipc import CallTimeout, IpcError, PeerDown, RemoteError
+from ipc import CallTimeout, IpcError, Peer, PeerDown, RemoteError
 
 logger = logging.getLogger("egghead.agents")
 
@@ -29,9 +28,8 @@ class LeftOpen(Exception):
     """The turn cannot go on in this process and is not ended: whoever comes after us gets it again."""
 
 
-async def pause_for(service: Service, seconds: float) -> None:
+async def pause_for(stop: asyncio.Event, seconds: float) -> None:
     """Wait for another process to come back, but not while we are asked to stop: then LeftOpen is raised."""
-    stop = service.control.stop
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
     if stop.is_set():
@@ -40,18 +38,20 @@ async def pause_for(service: Service, seconds: float) -> None:
 
 class BusPorts:
     """The ports of one turn in one room, on the bus. `turn` is empty for what happens between turns; `author` is who
-    people see writing."""
+    people see writing; `stop` is set when the process is asked to end."""
 
-    def __init__(self, service: Service, agent: str, room: str, turn: str = "", author: str = "") -> None:
-        self.service = service
-        self.peer = service.peer
+    def __init__(
+        self, peer: Peer, stop: asyncio.Event, agent: str, room: str, turn: str = "", author: str = ""
+    ) -> None:
+        self.peer = peer
+        self.stop = stop
         self.agent = agent
         self.room = room
         self.turn = turn
         self.author = author or agent
 
     async def pause(self, seconds: float) -> None:
-        await pause_for(self.service, seconds)
+        await pause_for(self.stop, seconds)
 
     async def append(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         while True:

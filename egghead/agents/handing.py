@@ -18,13 +18,13 @@ from typing import Any
 from egghead.agents import note as notes
 from egghead.agents.conversation import messages
 from egghead.agents.handoff import Budget, left_over
+from egghead.agents.ports import BusPorts
 from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Handing, Session
 from egghead.agents.trail import Trail
 from egghead.agents.turn import Menu, ModelFailed, WindowFull, is_pass
 from egghead.client.follow import AWAY, Backoff
-from egghead.processes.agent_ports import BusPorts
 from egghead.tools.deliberations import part_id
 from ipc import IpcError, RemoteError
 
