@@ -26,14 +26,14 @@ MOST_WAITING = 10_000  # lines kept in memory while the disk is full
 LINES, SUMS = ".jsonl", ".sums"
 
 
-def utc_now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class Ledger:
     """`directory` None: nothing is kept longer than this process. One writer; anybody in it may read."""
 
-    def __init__(self, directory: Path | None, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, directory: Path | None, now: Callable[[], datetime] = _utc_now) -> None:
         self._directory = directory
         self._now = now
         self._waiting: deque[str] = deque(maxlen=MOST_WAITING)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from egghead.clock import utc_now
 from egghead.rooms.entries import MAX_ENTRY, EntryError, for_reader, public
 from egghead.rooms.gate import Gate, check_batch
 from egghead.rooms.log import LogBroken, LogFull, RoomLog, encode
@@ -245,9 +245,3 @@ def _size(entry: dict[str, Any]) -> int:
         return len(_encoder.encode(entry))
     except (ValueError, TypeError, RecursionError) as error:  # half a surrogate pair, a strange type, endless nesting
         raise EntryError(f"a {entry['kind']!r} entry cannot be written as JSON: {error}") from None
-
-
-def utc_now() -> str:
-    """RFC 3339, UTC, milliseconds."""
-    now = datetime.datetime.now(datetime.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"

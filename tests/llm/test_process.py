@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from egghead.llm.gateway import Gateway
 from egghead.llm.provider import Model
 from egghead.llm.registry import ADAPTERS, Entry, Registry
 from egghead.llm.shapes import Event, Request, Stop, Text, Usage
-from egghead.processes.llm import Gateway
 from ipc import RemoteError
 from ipc.testing import RunningBus, running_bus
 from tests.llm.double import KEY, Break, Close, Double, Overflow, Status, Step, Tokens

@@ -1,0 +1,222 @@
+"""What the process `llm` serves: completions, streamed and counted, and what is known of models and of their use.
+
+A caller may name no agent but itself; a caller that goes away closes the stream, and with it the provider's work. Every
+call is counted here, because here is where all of them pass. Which provider answers to a name is the business of
+`registry`, what a day may cost that of `purse`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from egghead.clock import utc_now
+from egghead.llm.errors import LlmError, OutOfCredit, ProviderTimeout, Transient
+from egghead.llm.ledger import Ledger
+from egghead.llm.models import cost
+from egghead.llm.provider import Model, Provider
+from egghead.llm.purse import Purse
+from egghead.llm.registry import Registry
+from egghead.llm.shapes import Event, Request, Stop, Usage, event_data, request_from, without_thoughts
+from egghead.llm.usage import Called
+from egghead.rooms.ulid import ulid
+from ipc import Call, Refused
+
+logger = logging.getLogger("egghead.llm")
+
+DOWN = (Transient, ProviderTimeout, OutOfCredit)  # of the provider, not of the request or the configuration
+
+
+class Gateway:
+    """What the process serves, without the process: tests drive it with a call of their own."""
+
+    def __init__(self, registry: Registry, purse: Purse | None = None) -> None:
+        self.registry = registry
+        self.purse = purse or Purse(Ledger(None))
+        self.changed = asyncio.Event()
+        self.purse.changed = self.changed.set
+        self.running: dict[str, int] = {}  # caller -> streams open
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Name -> handler."""
+        return {"complete": self.complete, "models": self.models, "usage": self.usage, "paused": self.paused}
+
+    async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing,
+        LimitReached, and what the provider says.
+
+        A provider that is down or over its limit before anything was said: the request's `fallback` is tried in order.
+        When none of them answers, the refusal is the first one's, and says what the others said.
+        """
+        parsed, first = self._open(call, request)
+        self.running[call.caller] = self.running.get(call.caller, 0) + 1
+        told: list[LlmError] = []
+        try:
+            for provider, model in self._ways(parsed, first, told):
+                heard = False
+                try:
+                    asked = without_thoughts(parsed) if told else parsed
+                    # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
+                    async with aclosing(self._answer(call, asked, provider, model)) as events:
+                        async for event in events:
+                            heard = True
+                            yield event_data(event)
+                    return
+                except LlmError as error:
+                    if heard or not (told or isinstance(error, DOWN)):
+                        raise
+                    told.append(error)
+                    logger.warning(
+                        "%s turn %s: %s/%s: %s", call.caller, parsed.turn or "-", provider.name, model, error
+                    )
+            raise Refused(type(told[0]).__name__, _all_said(told))
+        except LlmError as error:
+            raise _refused(error) from None
+        finally:
+            self.running[call.caller] -= 1
+            if not self.running[call.caller]:
+                del self.running[call.caller]
+
+    async def _answer(
+        self, call: Call, request: Request, provider: Provider, model: str
+    ) -> AsyncGenerator[Event, None]:
+        """One model's answer, counted."""
+        account = _Account(self.purse, call, request, self.registry.model(provider, model))
+        started = asyncio.get_running_loop().time()
+        try:
+            async with aclosing(_events(provider, request, model)) as events:
+                async for event in events:
+                    if isinstance(event, Stop):
+                        event = _priced(event, account.model)
+                        # Before the agent hears that it is over: then it is counted, whatever dies.
+                        account.close(event)
+                    account.begin()
+                    yield event
+                    if isinstance(event, Stop):
+                        _note(call, request, event, asyncio.get_running_loop().time() - started)
+        finally:
+            account.close(None)
+
+    def _ways(
+        self, request: Request, first: tuple[Provider, str], told: list[LlmError]
+    ) -> Iterator[tuple[Provider, str]]:
+        """The model that was asked for, then each fallback once; one that cannot be asked says why among `told`."""
+        seen = [first]
+        yield first
+        for name in request.fallback:
+            try:
+                other = self.registry.resolve(name)
+            except LlmError as error:
+                told.append(error)
+                continue
+            if other not in seen:
+                seen.append(other)
+                yield other
+
+    async def models(self, call: Call) -> list[dict[str, Any]]:
+        """Every usable model: name, provider, whether it is the default, window and output limit in tokens, a note."""
+        return [{**asdict(model), "default": model.name == self.registry.default} for model in self.registry.models()]
+
+    async def usage(
+        self, call: Call, by: str = "agent", since: str | None = None,
+        agent: str | None = None, room: str | None = None, model: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was used, summed by agent, room, model or day: `{by, rows, total, today, paused}`. `since`: a day."""
+        only = {name: value for name, value in (("agent", agent), ("room", room), ("model", model)) if value}
+        try:
+            return await asyncio.to_thread(self.purse.usage, by, since, only)
+        except ValueError as error:
+            raise Refused("BadRequest", str(error)) from None
+
+    async def paused(self, call: Call) -> dict[str, Any]:
+        """Who may not spend any more today: `{day, paused: {agent, or * for all: sentence}}`."""
+        return self.purse.told()
+
+    async def aclose(self) -> None:
+        await self.registry.aclose()
+
+    def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, tuple[Provider, str]]:
+        try:
+            parsed = request_from(request)
+            first = self.registry.resolve(parsed.model)
+            self.purse.check(spender := _spender(call))
+        except LlmError as error:
+            raise _refused(error) from None
+        # An agent may not spend, or be heard, in another's name; usage is counted by the name that the bus stamps.
+        if call.caller.startswith("agents/") and parsed.agent and parsed.agent != spender:
+            raise Refused("BadRequest", f"{call.caller!r} asked for a completion in the name of {parsed.agent!r}")
+        return parsed, first
+
+
+def _spender(call: Call) -> str:
+    """Whose account a call goes to: the name that the bus stamps, whatever the request says."""
+    return call.caller.removeprefix("agents/")
+
+
+class _Account:
+    """One call, counted once: with its usage when it ended well, as cut when it did not and had begun."""
+
+    def __init__(self, purse: Purse, call: Call, request: Request, model: Model) -> None:
+        self.model = model
+        self._purse = purse
+        self._id, self._agent, self._room = ulid(), _spender(call), request.room
+        self._begun = self._closed = False
+
+    def begin(self) -> None:
+        """Something of the answer has come: from now on it has used what nobody knows, until `close` does."""
+        if not self._begun and not self._closed:
+            self._begun = True
+            self._purse.begin(self._called(None))
+
+    def close(self, stop: Stop | None) -> None:
+        """The call is over. Without a `stop` and without anything begun nothing was used."""
+        if not self._closed and (stop is not None or self._begun):
+            self._closed = True
+            self._purse.add(self._called(stop))
+
+    def _called(self, stop: Stop | None) -> Called:
+        usage, cost = (stop.usage, stop.cost) if stop is not None else (Usage(), None)
+        used = (usage.input, usage.output, usage.cached_read, usage.cached_write, cost)
+        return Called(self._id, utc_now(), self._agent, self._room, self.model.name, *used, cut=stop is None)
+
+
+async def _events(provider: Provider, request: Request, model: str) -> AsyncGenerator[Event, None]:
+    """The provider's events, with the loop given to others now and then: the librarian never waits for anything."""
+    async with aclosing(provider.complete(request, model)) as events:
+        said = 0
+        async for event in events:
+            yield event
+            said += 1
+            if said % 8 == 0:
+                await asyncio.sleep(0)  # one turn of the loop for the others
+
+
+def _priced(stop: Stop, model: Model) -> Stop:
+    """What the agent needs to count its context and its money."""
+    return Stop(stop.reason, stop.usage, model.name, model.window, cost(model, stop.usage))
+
+
+def _all_said(told: list[LlmError]) -> str:
+    """The fault of the model that was asked for, then those of its fallbacks."""
+    first, *others = (str(error).rstrip(".") for error in told)
+    return f"{first}. Nor did a fallback answer: {'; '.join(others)}." if others else str(told[0])
+
+
+def _refused(error: LlmError) -> Refused:
+    return Refused(type(error).__name__, str(error))
+
+
+def _note(call: Call, request: Request, stop: Stop, seconds: float) -> None:
+    logger.info(
+        "%s turn %s: %s, %d tokens in, %d out, %.0f ms",
+        call.caller,
+        request.turn or "-",
+        stop.reason,
+        stop.usage.input,
+        stop.usage.output,
+        seconds * 1000,
+    )
