@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from egghead.processes.common import Service, run
 from egghead.rooms.entries import EntryError
 from egghead.rooms.gate import TurnClosed
-from egghead.rooms.keeper import Conflict, Keeper, Publish
+from egghead.rooms.keeper import Conflict, Keeper, NotYours, Publish
 from egghead.rooms.log import LogBroken, LogError, LogFull, RoomLog
 from egghead.rooms.names import check_room, file_name
 from ipc import Call, IpcError, Refused, shielded
@@ -108,13 +108,15 @@ class Room:
             return await self._end(broken)
 
     async def since(self, call: Call, seq: int = 0, limit: int = 500) -> dict[str, Any]:
-        """{entries, last, more, first} after `seq`."""
+        """{entries, last, more, first} after `seq`. Refuses with NotYours an agent that is not in a room of two."""
         if not isinstance(limit, int):
             raise Refused("BadRequest", f"'limit' is a number of entries, not {limit!r}")
         try:
             return self.keeper.since(seq, call.caller, limit)
         except LogBroken as broken:
             return await self._end(broken)
+        except NotYours as refusal:
+            raise Refused("NotYours", str(refusal)) from None
         except (EntryError, TypeError) as error:
             raise Refused("BadRequest", str(error)) from None
 

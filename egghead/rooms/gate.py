@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from egghead.rooms.entries import ENDING_ACTIONS, MAX_BATCH, Entry, EntryError, role_of, validate
-from egghead.rooms.names import agent_of, default_title
+from egghead.rooms.names import agent_of, agent_of_room, default_title
 
 # kinds that change what the gate knows; a log is replayed by looking at these alone
 HANDOFFS = ("handoff_started", "handoff", "handoff_ended")
 TITLED = ("joined", "reloaded")
-WATCHED = frozenset({"turn_started", "turn_ended", "message", "action", *HANDOFFS, *TITLED})
+CAME, WENT = ("joined", "invited"), ("left", "kicked")
+WATCHED = frozenset({"turn_started", "turn_ended", "message", "action", *HANDOFFS, *TITLED, *CAME, *WENT})
 
 Open = tuple[str, int, bool]  # agent, incarnation, has answered
 
@@ -29,12 +30,19 @@ class TurnClosed(EntryError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The open turns of a log: turn -> (agent, incarnation, answered), the handoffs: agent -> the life that has it, and what
-    the roster calls an agent where that is not its `default_title`."""
+    """The open turns of a log: turn -> (agent, incarnation, answered), the handoffs: agent -> the life that has it, what
+    the roster calls an agent where that is not its `default_title`, and the agents that have come and not gone."""
 
     turns: Mapping[str, Open] = field(default_factory=lambda: MappingProxyType({}))
     handoffs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     titles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    present: frozenset[str] = frozenset()
+
+    def may_read(self, room: str, reader: str) -> bool:
+        """Whether a process may read this room. What a person and one agent say to each other is for no other agent,
+        unless it was invited; everybody else sits where everybody sees everything."""
+        agent, owner = agent_of(reader), agent_of_room(room)
+        return agent is None or owner is None or agent == owner or agent in self.present
 
     def author(self, agent: str) -> str:
         """The name under which people are shown what this agent says, whatever it calls itself."""
@@ -46,6 +54,10 @@ class Gate:
         turn = entry.get("turn")
         if kind in HANDOFFS:
             return self._after_handoff(entry)
+        if kind in CAME or kind in WENT:
+            others = self.present - {entry["agent"]}
+            gate = replace(self, present=others | {entry["agent"]} if kind in CAME else others)
+            return gate._titled(entry["agent"], entry["title"]) if kind in TITLED else gate
         if kind in TITLED:
             return self._titled(entry["agent"], entry["title"])
         if kind not in WATCHED or not isinstance(turn, str):

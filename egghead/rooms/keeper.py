@@ -37,6 +37,10 @@ class Conflict(Exception):
         self.last = last
 
 
+class NotYours(Exception):
+    """A room of two, asked for by an agent that is neither of them."""
+
+
 @dataclass(slots=True)
 class _Request:
     entries: list[dict[str, Any]]
@@ -103,6 +107,8 @@ class Keeper:
         entry: a room that was dropped and opened again has another."""
         if not isinstance(seq, int) or seq < 0:
             raise EntryError(f"'seq' is a number from 0, not {seq!r}")
+        if not self.log.gate.may_read(self.room, reader):
+            raise NotYours(f"{self.room!r} is a room of two: {reader!r} is not in it, and was not invited")
         entries = self.log.read(seq, max(1, min(limit, MAX_PAGE)))
         last = self.log.last
         reached = entries[-1]["seq"] if entries else seq

@@ -118,6 +118,7 @@ class Process:
 
     async def die(self) -> None:
         """What SIGKILL does: nothing of it runs any more, nothing was finished."""
+        self.stage.bus.down(self.name)  # first: what a task says while it is cancelled is heard by nobody
         self.preparing.cancel()
         for task in list(self.service._tasks):
             task.cancel()
@@ -125,7 +126,6 @@ class Process:
         await self.service.peer.close()
         self.service.control.close()
         self.context.close()
-        self.stage.bus.down(self.name)
 
     @property
     def failure(self) -> BaseException | None:

@@ -14,7 +14,7 @@ import pytest
 
 from egghead.rooms.entries import EntryError
 from egghead.rooms.gate import TurnClosed
-from egghead.rooms.keeper import Conflict, Keeper
+from egghead.rooms.keeper import Conflict, Keeper, NotYours
 from egghead.rooms.log import LogBroken, LogFull, RoomLog
 
 ADA = "clients/ada-1"
@@ -39,11 +39,11 @@ def spoken(number: int = 1, **more: Any) -> dict[str, Any]:
 class Kept:
     """A keeper at work and what it published."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, room: str = "lab") -> None:
         self.published: list[dict[str, Any]] = []
         self.told: list[tuple[str, tuple[str, ...]]] = []  # kind, the agents that must hear of it
         self.log = RoomLog(path)
-        self.keeper = Keeper("lab", self.log, self._publish)
+        self.keeper = Keeper(room, self.log, self._publish)
         self.task = asyncio.create_task(self.keeper.run())
 
     async def _publish(self, entry: dict[str, Any], concerned: tuple[str, ...]) -> None:
@@ -52,9 +52,9 @@ class Kept:
 
 
 @contextlib.asynccontextmanager
-async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
-    """A keeper on an empty log."""
-    found = Kept(str(tmp_path / "lab.jsonl"))
+async def kept(tmp_path: Path, room: str = "lab") -> AsyncIterator[Kept]:
+    """A keeper on the log in this directory, which is empty at first."""
+    found = Kept(str(tmp_path / "lab.jsonl"), room)
     try:
         yield found
     finally:
@@ -306,6 +306,26 @@ async def test_readers_are_told_whether_there_is_more(tmp_path: Path) -> None:
         assert k.keeper.since(5, ADA) == {"entries": [], "last": 5, "more": False, "first": "m0"}
         with pytest.raises(EntryError):
             k.keeper.since(-1, ADA)
+
+
+async def test_a_room_of_two_is_read_by_no_third_agent(tmp_path: Path) -> None:
+    """Its own agent and people read it; another agent when it was invited, until it is kicked; also after a restart."""
+    judge, scout = "agents/judge", "agents/scout"
+    invited = {"kind": "invited", "author": "ada", "agent": "judge"}
+    async with kept(tmp_path, "dm/scout") as k:
+        await k.keeper.append([say("between us")], ADA)
+        assert k.keeper.since(0, ADA)["last"] == k.keeper.since(0, scout)["last"] == 1
+        with pytest.raises(NotYours, match="room of two"):
+            k.keeper.since(0, judge)
+        await k.keeper.append([invited], ADA)
+        assert k.keeper.since(0, judge)["last"] == 2
+    async with kept(tmp_path, "dm/scout") as k:
+        assert k.keeper.since(0, judge)["last"] == 2
+        await k.keeper.append([{**invited, "kind": "kicked"}], ADA)
+        with pytest.raises(NotYours):
+            k.keeper.since(0, judge)
+    async with kept(tmp_path) as k:
+        assert k.keeper.since(0, judge)["last"] == 3
 
 
 async def test_a_keeper_that_ends_leaves_nobody_waiting(tmp_path: Path) -> None:
