@@ -72,6 +72,25 @@ class Profile:
     name: str = ""  # as written in `profiles`, empty for one written in place
     fork: bool = False  # may make processes of its own; `exec` implies it. Threads are always allowed
 
+    @property
+    def own(self) -> bool:
+        """Whether a path of it has `{id}`: then each child of a template has a jail of its own."""
+        files = self.filesystem or Files()
+        return any("{id}" in path for path in (*self.sockets, *files.read, *files.write))
+
+    def of(self, id: str) -> Profile:
+        """The profile of the child `id`: `{id}` in its paths is that. An id has no `..` parts (`treefile`)."""
+        if not self.own:
+            return self
+        files = self.filesystem
+        if files is not None:
+            files = Files(_with_id(files.read, id), _with_id(files.write, id))
+        return replace(self, filesystem=files, sockets=_with_id(self.sockets, id))
+
+
+def _with_id(paths: tuple[str, ...], id: str) -> tuple[str, ...]:
+    return tuple(path.replace("{id}", id) for path in paths)
+
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
@@ -100,8 +119,10 @@ class ChildSpec:
     allow: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     def instance(self, id: str, args: Mapping[str, Any]) -> ChildSpec:
-        """The spec of a child made from this template: its `id`, and `args` laid over the template's."""
-        return replace(self, id=id, args=MappingProxyType({**self.args, **args}))
+        """The spec of a child made from this template: its `id`, also in the paths of its profile, and `args` laid over
+        the template's."""
+        confine = self.confine.of(id) if self.confine is not None else None
+        return replace(self, id=id, args=MappingProxyType({**self.args, **args}), confine=confine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -367,13 +367,21 @@ class _Builder:
         built = tuple(child for _, child in pairs if child is not None)
         if template is not None and dynamic:
             last = built[-1] if built else None
-            return SupervisorSpec(**{**values, "template": last if isinstance(last, ChildSpec) else None})
+            whole = SupervisorSpec(**{**values, "template": last if isinstance(last, ChildSpec) else None})
+            self._check_own_paths(node, whole)
+            return whole
         return SupervisorSpec(**{**values, "children": built})
 
     def _template(self, node: Node, id: str) -> ChildSpec | None:
         hints = {**_only(_SUPERVISOR, "a supervisor; a template is a worker"), "id": "whoever starts a child gives it"}
         values = self.reader.keys(node, _TEMPLATE, f"the template of {id!r}", hints)
         return self._child_spec(node, values)
+
+    def _check_own_paths(self, node: Node, spec: SupervisorSpec) -> None:
+        """`{id}` in a profile is the id of a child of a template; a spare has none yet."""
+        template = spec.template
+        if spec.spares and template is not None and template.confine is not None and template.confine.own:
+            self.reader.fault(_key(node, "spares"), "a profile with {id} in a path is of one child: set spares: 0")
 
     # ---- rules between parts -----------------------------------------------------------------------------------
 

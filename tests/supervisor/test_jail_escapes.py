@@ -217,6 +217,40 @@ def test_the_profile_gives_what_it_says(world: World, directory: Path, outside: 
 
 
 @worlds(ROOT, USER, NO_USERNS)
+def test_each_child_of_a_template_has_its_own_file(world: World, directory: Path) -> None:
+    """`{id}` in a template's profile is the child's own: it reads the file that its link leads to, and no sibling's."""
+    paths = []
+    for id in ("x", "y"):
+        (directory / f"{id}-far").mkdir()
+        (directory / f"{id}-far" / "file").write_text(id)
+        (directory / f"{id}.link").symlink_to(directory / f"{id}-far" / "file")
+        paths.append(str(directory / f"{id}.link"))
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, world.user, world.user)
+    confine = {"filesystem": {"read": [f"{directory}/{{id}}.link"]}}
+    template = {"start": "given:look", "args": {"paths": paths}, "confine": confine}
+    tree = {
+        "id": "t",
+        "strategy": "one_for_one",
+        "children": [
+            {"id": "pool", "strategy": "dynamic", "template": template},
+            {"id": "s", "start": "children:starter", "args": {"ids": ["x", "y", "z"]}, "control": ["pool"]},
+        ],
+    }
+    with running(tree, directory, world) as node:
+        node.ready()
+        node.until(lambda: "z.link" in node.output, "the third start to be refused")
+        told = [
+            node.until(lambda id=id: node.workers().get(f"pool/{id}", {}).get("info", {}).get("results"), id)
+            for id in ("x", "y")
+        ]
+        read = dict(zip(("x", "y"), told, strict=True))
+        assert {id: list(results.values()).count(id) for id, results in read.items()} == {"x": 1, "y": 1}
+        assert read["x"][paths[0]] == "x" and read["x"][paths[1]] in ("FileNotFoundError", "PermissionError")
+        assert read["y"][paths[1]] == "y" and read["y"][paths[0]] in ("FileNotFoundError", "PermissionError")
+
+
+@worlds(ROOT, USER, NO_USERNS)
 def test_exec_profile_runs_programs(world: World, directory: Path) -> None:
     """With `exec: true` a child may run programs and stop them."""
     child = {"id": "a", "start": "given:programs", "confine": {"exec": True}}

@@ -226,6 +226,10 @@ def test_fault_in_a_worker(lines: str, place: str, words: str) -> None:
         ("{id: d, strategy: dynamic, children: [{id: a, start: 'm:f'}], template: {start: 'm:f'}}", "not children"),
         ("{id: d, strategy: dynamic, template: {start: 'm:f', id: x}}", "whoever starts a child gives it"),
         ("{id: d, strategy: dynamic, template: {start: 'm:f', strategy: dynamic}}", "a template is a worker"),
+        (
+            "{id: d, strategy: dynamic, spares: 1, template: {start: 'm:f', confine: {sockets: ['/x/{id}']}}}",
+            "set spares: 0",
+        ),
         ("{id: d, strategy: one_for_one, children: {}}", "expected a list of children, not a mapping"),
         ("{id: d, strategy: one_for_one, children: [{id: a}]}", "neither 'start' (a worker) nor 'strategy'"),
         ("{id: d, strategy: one_for_one, children: [{id: d, strategy: one_for_all}]}", "'d' is there twice (first on"),

@@ -1,6 +1,7 @@
 """Confined children that use what their profile gives them, and tell what came of it. Standard library only."""
 
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -122,3 +123,16 @@ def network(context, port):
         addresses = socket.getaddrinfo("localhost", 80)
     context.ready(addresses=len(addresses))
     signal.pause()
+
+
+def look(context, paths):
+    """Read files, and write beside them; tell what came of each."""
+    results = {}
+    for path in paths:
+        try:
+            results[path] = Path(path).read_text()
+        except OSError as error:
+            results[path] = type(error).__name__
+    context.ready(results=results)
+    while not select.select([context], [], [])[0] or not any("stop" in message for message in context.receive()):
+        pass
