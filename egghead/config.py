@@ -49,6 +49,7 @@ class Provider(Section):
     api_key: str | None = Field(default=None, repr=False)
     base_url: str | None = None
     models: list[str] = []
+    api: Literal["chat", "responses"] | None = None
     limits: ProviderLimits = ProviderLimits()
 
 

@@ -122,7 +122,7 @@ class Turn:
 @dataclass
 class _Reply:
     uses: list[Mapping[str, Any]] = field(default_factory=list)
-    thoughts: list[dict[str, Any]] = field(default_factory=list)
+    blocks: list[dict[str, Any]] = field(default_factory=list)  # in the order in which they came
     text: str = ""
     reason: str = "end_turn"
 
@@ -210,11 +210,13 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
             kind = event.get("type")
             if kind == "text":
                 turn.saying += str(event["text"])
+                _heard(reply, str(event["text"]))
                 shown = await _show(turn, shown)
             elif kind == "tool_use":
                 reply.uses.append(event)
+                reply.blocks.append(dict(event))
             elif kind == "thinking":
-                reply.thoughts.append(dict(event))
+                reply.blocks.append(dict(event))
             elif kind == "stop":
                 reply.reason = str(event.get("reason", "end_turn"))
                 _count(turn, event.get("usage") or {})
@@ -226,6 +228,14 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
         turn.said.append(reply.text)
     turn.saying = ""
     return reply
+
+
+def _heard(reply: _Reply, text: str) -> None:
+    """A piece of what is said, joined to the piece before it when nothing came between."""
+    if reply.blocks and reply.blocks[-1]["type"] == "text":
+        reply.blocks[-1]["text"] += text
+    else:
+        reply.blocks.append({"type": "text", "text": text})
 
 
 def _answered(turn: Turn, history: list[dict[str, Any]], model: str) -> None:
@@ -267,11 +277,21 @@ def _count(turn: Turn, usage: Mapping[str, Any]) -> None:
 
 
 def _assistant(turn: Turn, number: int, reply: _Reply) -> list[dict[str, Any]]:
-    # Thoughts go back within the turn, as some providers demand; they are in no log.
-    blocks = [*reply.thoughts, *([{"type": "text", "text": reply.text}] if reply.text else [])]
-    for index, use in enumerate(reply.uses, start=1):
-        call = call_id(turn.given.turn, turn.given.attempt, number, index)
-        blocks.append({"type": "tool_use", "id": call, "name": use["name"], "input": use.get("input") or {}})
+    """What the model said, thought and asked for, as it came: some providers tie a thought to the call that follows it.
+    Thoughts go back within the turn, as they demand; they are in no log."""
+    blocks: list[dict[str, Any]] = []
+    index = 0
+    for block in reply.blocks:
+        match block["type"]:
+            case "tool_use":
+                index += 1
+                call = call_id(turn.given.turn, turn.given.attempt, number, index)
+                given = {"name": block["name"], "input": block.get("input") or {}}
+                blocks.append({"type": "tool_use", "id": call, **given})
+            case "text" if block["text"].strip():
+                blocks.append({"type": "text", "text": block["text"].strip()})
+            case "thinking":
+                blocks.append(block)
     return blocks
 
 

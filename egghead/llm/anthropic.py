@@ -7,6 +7,7 @@ here are read over, as that reference asks.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from egghead.llm.errors import (
 )
 from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
+    ROOM_TO_THINK,
     Block,
     Event,
     Message,
@@ -37,8 +39,9 @@ from egghead.llm.shapes import (
     call_names,
     effort_of,
 )
+from egghead.llm.sources import Sources
 from egghead.llm.sse import Sse
-from egghead.llm.wire import figure, read, tool_input, words
+from egghead.llm.wire import as_json, figure, read, tool_input, words
 
 if TYPE_CHECKING:
     from egghead.llm.registry import Entry
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 LEAST_THINKING = 1024  # tokens; the API refuses a smaller budget
-ROOM_TO_THINK = 8192  # tokens added for thinking, which counts as answer, when the note does not say how many
 
 # The API has had three ways to think. Models of the first take a budget of tokens; those of the second think as much as
 # they see fit, when asked to; all later ones (and, unknown, the next) think unless told otherwise, some always.
@@ -54,6 +56,7 @@ _BUDGETED = re.compile(r"claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\
 _OPTIONAL = re.compile(r"claude-(opus|sonnet|haiku)-4-[6-9]|(?!claude-)")
 _TEMPERATE = re.compile(r"claude-(opus|sonnet)-4-6|(?!claude-)")  # besides the budgeted; later models refuse the key
 _REDACTED = "redacted:"  # before the data of a thought that only the provider can read
+_BLOCK = "block:"  # before a block of the provider's own tools, as JSON: it goes back as it came
 
 _OVERFLOW = re.compile(
     r"prompt is too long|exceed(s|ed)? (the )?context (limit|window)|maximum context|too many tokens", re.I
@@ -137,6 +140,9 @@ def _block(block: Block, names: dict[str, str], sealed: bool) -> dict[str, Any] 
         case Text(text):
             return {"type": "text", "text": text} if text.strip() else None  # an empty one is refused
         case Thinking(text, signature):
+            if signature.startswith(_BLOCK):
+                given = as_json(signature.removeprefix(_BLOCK))
+                return given if isinstance(given, dict) else None
             if not sealed or not signature:
                 return None
             if signature.startswith(_REDACTED):
@@ -158,7 +164,9 @@ class Parser:
         self._provider = provider
         self._blocks: dict[int, dict[str, Any]] = {}  # open blocks; `parts` are what came of them so far
         self._usage: dict[str, int] = {}
+        self._thought = 0  # tokens
         self._reason: StopReason = "end_turn"
+        self._sources = Sources()
 
     def feed(self, event: Sse) -> Sequence[Event]:
         return read(event, self._provider, self._take)
@@ -167,8 +175,10 @@ class Parser:
         return self.ended
 
     def finish(self) -> Sequence[Event]:
-        usage = Usage(*(self._usage.get(key, 0) for key in _USAGE))
-        return [Stop(self._reason, usage)]
+        given, said, read_back, written = (self._usage.get(key, 0) for key in _USAGE)
+        usage = Usage(given, said, read_back, written, self._thought)
+        line = self._sources.line()
+        return [*([Text(line)] if line else []), Stop(self._reason, usage)]
 
     def _take(self, data: dict[str, Any]) -> Sequence[Event]:
         match data.get("type"):
@@ -196,18 +206,27 @@ class Parser:
         for key in _USAGE:
             if (value := (usage or {}).get(key)) is not None:
                 self._usage[key] = figure(value)
+        self._thought = (
+            figure(((usage or {}).get("output_tokens_details") or {}).get("thinking_tokens")) or self._thought
+        )
 
     def _begin(self, index: int, block: dict[str, Any]) -> Sequence[Event]:
         self._blocks[index] = {**block, "parts": []}
-        if block.get("type") == "text" and block.get("text"):
-            return [Text(str(block["text"]))]
-        return ()
+        return self._say(block.get("text")) if block.get("type") == "text" else ()
+
+    def _say(self, text: Any) -> Sequence[Event]:
+        if not text:
+            return ()
+        self._sources.heard(str(text))
+        return [Text(str(text))]
 
     def _more(self, index: int, delta: dict[str, Any]) -> Sequence[Event]:
         block = self._blocks.get(index)
         match delta.get("type"):
-            case "text_delta" if delta["text"]:
-                return [Text(str(delta["text"]))]
+            case "text_delta":
+                return self._say(delta["text"])
+            case "citations_delta":
+                self._sources.add(delta["citation"].get("url"), delta["citation"].get("title"))
             case "input_json_delta" if block is not None:
                 block["parts"].append(str(delta["partial_json"]))
             case "thinking_delta" if block is not None:
@@ -226,6 +245,11 @@ class Parser:
                 return [Thinking(str(block.get("thinking") or "") + text, str(block.get("signature") or ""))]
             case "redacted_thinking":
                 return [Thinking("", _REDACTED + str(block["data"]))]
+            case kind if kind == "server_tool_use" or str(kind).endswith("_tool_result"):
+                given = {key: value for key, value in block.items() if key != "parts"}
+                if kind == "server_tool_use":
+                    given["input"] = tool_input(text, block.get("input"))
+                return [Thinking("", _BLOCK + json.dumps(given, ensure_ascii=False, separators=(",", ":")))]
         return ()
 
 

@@ -1,17 +1,16 @@
 """Chat Completions of OpenAI and of all who speak it: neutral request → its body, its stream → neutral events.
 
-All pure; `remote` speaks it. How the servers differ is the table PRESETS and nothing
+All pure; `openai` and `remote` speak it. How the servers differ is the table PRESETS and nothing
 else. Sources, read 2026-11: the public API references of the providers (chat completions, streaming, errors).
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeGuard
 
 from egghead.llm.errors import (
     AuthFailed,
@@ -23,7 +22,6 @@ from egghead.llm.errors import (
     RequestRefused,
     UnknownModel,
 )
-from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
     Event,
     Message,
@@ -35,36 +33,37 @@ from egghead.llm.shapes import (
     ToolResult,
     ToolUse,
     Usage,
+    cache_key,
     call_names,
     effort_of,
 )
 from egghead.llm.sse import Sse
 from egghead.llm.wire import as_json, figure, read, tool_input, words
 
-if TYPE_CHECKING:
-    from egghead.llm.registry import Entry
-
 
 @dataclass(frozen=True)
 class Preset:
     """How a server differs. `max_tokens`: its key for the longest answer; `usage`: whether figures must be asked for;
     `effort`: whether it takes `reasoning_effort`; `thoughts_back`: whether it wants its thoughts back with the results of
-    the tools that they led to."""
+    the tools that they led to; `details_back`: the same in OpenRouter's way, sealed; `cache_key`: whether it takes a word
+    that sends calls with one prefix to one cache."""
 
     base_url: str
     max_tokens: str = "max_tokens"
     usage: bool = True
     effort: bool = False
     thoughts_back: bool = False
+    details_back: bool = False
+    cache_key: bool = False
 
 
 PRESETS: Mapping[str, Preset] = {
-    "openai": Preset("https://api.openai.com/v1", "max_completion_tokens", effort=True),
+    "openai": Preset("https://api.openai.com/v1", "max_completion_tokens", effort=True, cache_key=True),
     "ollama": Preset("http://127.0.0.1:11434/v1"),
     "lmstudio": Preset("http://127.0.0.1:1234/v1"),
     "llamacpp": Preset("http://127.0.0.1:8080/v1"),
     "vllm": Preset("http://127.0.0.1:8000/v1"),
-    "openrouter": Preset("https://openrouter.ai/api/v1", effort=True),
+    "openrouter": Preset("https://openrouter.ai/api/v1", effort=True, details_back=True),
     "groq": Preset("https://api.groq.com/openai/v1"),
     "mistral": Preset(
         "https://api.mistral.ai/v1", usage=False
@@ -75,8 +74,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 OTHER = Preset("")  # anybody else's server, by its base_url
 
-# OpenAI's reasoning models refuse a temperature.
-_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)")
+_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?![\d.]*-chat)")
 _NO_EFFORT_BESIDE_TOOLS = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
 _NONE_BESIDE_TOOLS = re.compile(r"gpt-(5\.[6-9]|6(?!\.))")
 _OVERFLOW = re.compile(
@@ -90,6 +88,7 @@ _NO_CREDIT = re.compile(
 _NO_MODEL = re.compile(
     r"model.{0,80}(not found|does not exist|not exist|is not available)|model_not_found|no such model", re.I
 )
+_DETAILS = "details:"  # before OpenRouter's reasoning_details, as JSON
 _TROUBLE = ("server_error", "overloaded_error", "api_error", "internal_server_error", "service_unavailable")
 _REASONS: dict[str, StopReason] = {
     "tool_calls": "tool_use",
@@ -97,6 +96,11 @@ _REASONS: dict[str, StopReason] = {
     "length": "max_tokens",
     "content_filter": "refusal",
 }
+
+
+def reasons(model: str) -> bool:
+    """Whether OpenAI's model of this name reasons: such models take an effort and refuse a temperature."""
+    return bool(_REASONING.match(model))
 
 
 def build(request: Request, model: str, preset: Preset = OTHER) -> dict[str, Any]:
@@ -122,8 +126,10 @@ def build(request: Request, model: str, preset: Preset = OTHER) -> dict[str, Any
             }
             for tool in request.tools
         ]
+    if preset.cache_key and (key := cache_key(request)):
+        body["prompt_cache_key"] = key
     name = model.rpartition("/")[2]
-    reasoning = bool(_REASONING.match(name))
+    reasoning = reasons(name)
     if preset.effort and reasoning and (effort := _effort(request, name)):
         body["reasoning_effort"] = effort
     if request.temperature is not None and not reasoning:
@@ -166,8 +172,20 @@ def _assistant(message: Message, names: dict[str, str], preset: Preset) -> list[
         found: dict[str, Any] = {"role": "assistant", "content": text or None, "tool_calls": calls}
         if preset.thoughts_back:
             found["reasoning_content"] = "".join(b.text for b in message.content if isinstance(b, Thinking))
+        if preset.details_back and (details := _details(message)):
+            found["reasoning_details"] = details
         return [found]
     return [{"role": "assistant", "content": text}] if text else []
+
+
+def _details(message: Message) -> list[Any]:
+    """The sealed thoughts of a message, as OpenRouter gave them."""
+    seals = [b.signature.removeprefix(_DETAILS) for b in message.content if _sealed(b)]
+    return [detail for seal in seals for detail in as_json(seal) or ()]
+
+
+def _sealed(block: Any) -> TypeGuard[Thinking]:
+    return isinstance(block, Thinking) and block.signature.startswith(_DETAILS)
 
 
 def _text(message: Message) -> str:
@@ -190,6 +208,7 @@ class Parser:
         self._provider = provider
         self._calls: dict[Any, _Call] = {}
         self._thought: list[str] = []
+        self._details: dict[Any, dict[str, Any]] = {}
         self._reason: StopReason | None = None
         self._usage = Usage()
 
@@ -205,8 +224,9 @@ class Parser:
 
     def finish(self) -> Sequence[Event]:
         found: list[Event] = []
-        if self._thought:
-            found.append(Thinking("".join(self._thought)))
+        if self._thought or self._details:
+            seal = list(self._details.values())
+            found.append(Thinking("".join(self._thought), _DETAILS + _compact(seal) if seal else ""))
         cut = self._reason == "max_tokens"
         for number, call in enumerate(self._calls.values()):
             text = "".join(call.arguments)
@@ -226,17 +246,29 @@ class Parser:
         delta = choice.get("delta") or {}
         found: list[Event] = []
         if content := delta.get("content"):
-            found.append(Text(_plain(content)))
+            said, inner = _plain(content)
+            found += [Text(said)] if said else []
+            self._thought += [inner] if inner else []
         if refusal := delta.get("refusal"):
             self._reason = "refusal"
             found.append(Text(str(refusal)))
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             self._thought.append(str(thought))
+        for detail in delta.get("reasoning_details") or ():
+            self._detail(detail)
         for position, part in enumerate(delta.get("tool_calls") or ()):
             self._call(position, part)
         if (reason := choice.get("finish_reason")) and self._reason != "refusal":
             self._reason = _REASONS.get(reason, "end_turn")
         return found
+
+    def _detail(self, part: dict[str, Any]) -> None:
+        """Pieces of one detail have its index; words are joined, what else they say is kept."""
+        kept = self._details.setdefault(part.get("index", len(self._details)), {})
+        for key, value in part.items():
+            joined = key in ("text", "summary", "data") and isinstance(value, str) and isinstance(kept.get(key), str)
+            if value is not None:
+                kept[key] = kept[key] + value if joined else value
 
     def _call(self, position: int, part: dict[str, Any]) -> None:
         index = part.get("index")
@@ -251,11 +283,17 @@ class Parser:
             call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
 
-def _plain(content: Any) -> str:
-    """Content as text; Mistral's reasoning models send a list of parts."""
+def _plain(content: Any) -> tuple[str, str]:
+    """What was said and what was thought; Mistral's reasoning models send a list of parts."""
     if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+        return content, ""
+    said = "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+    thoughts = [part.get("thinking") or () for part in content if part.get("type") == "thinking"]
+    return said, "".join(str(piece.get("text") or "") for thought in thoughts for piece in thought)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
@@ -264,7 +302,8 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     prompt = figure(usage.get("prompt_tokens"))
     cached = min(prompt, figure(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")))
     written = min(prompt - cached, figure(details.get("cache_write_tokens")))
-    return Usage(prompt - cached - written, figure(usage.get("completion_tokens")), cached, written)
+    thought = figure((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    return Usage(prompt - cached - written, figure(usage.get("completion_tokens")), cached, written, thought)
 
 
 def failure(provider: str, model: str, status: int, data: Any, after: float | None = None) -> LlmError:
@@ -285,12 +324,12 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
     if status == 429 or code == "rate_limit_exceeded":
         return RateLimited(f"{provider} takes no more requests for now: {said}", after)
-    if status >= 500 or status in (408, 409) or kind in _TROUBLE:
+    if status >= 500 or status in (408, 409) or kind in _TROUBLE or code in _TROUBLE:
         return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
     if "/v1/responses" in said:
         return RequestRefused(
-            f"{provider}/{model} takes tools only over the Responses API, which Egghead does not speak yet; "
-            f"`model:` in the agent's note names another, such as {provider}/gpt-5.4"
+            f"{provider}/{model} takes tools only over the Responses API: "
+            f"write `api: responses` in the entry of {provider} under `llm:` in the configuration"
         )
     return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
 
@@ -306,11 +345,3 @@ def _told(data: Any) -> tuple[str, Any, str]:
             words(said if isinstance(said, str) else json.dumps(said)),
         )
     return "", None, words(error or "no reason given")
-
-
-def provider(entry: Entry) -> Remote:
-    """The provider of one entry of the configuration, of any kind in PRESETS or with a `base_url`."""
-    preset = PRESETS.get(entry.kind, OTHER)
-    headers = {"authorization": f"Bearer {entry.api_key}"} if entry.api_key else {}
-    spoken = Format("chat/completions", functools.partial(build, preset=preset), Parser, failure)
-    return Remote(entry, preset.base_url, headers, spoken)

@@ -42,7 +42,7 @@ KNOWN = {
         Known("local"),
         Known("anthropic", ("ANTHROPIC_API_KEY",), r"claude-", "claude-sonnet-5-5"),
         Known("openai", ("OPENAI_API_KEY",), r"gpt-|o\d|chatgpt-", "gpt-5.4"),
-        Known("google", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), r"gemini-"),
+        Known("google", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), r"gemini-", "gemini-3.8-flash"),
         Known("xai", ("XAI_API_KEY",), default="grok-4.7"),
         Known("groq", ("GROQ_API_KEY",), default="openai/gpt-oss-120b"),
         Known("deepseek", ("DEEPSEEK_API_KEY",), default="deepseek-v4-flash"),
@@ -59,8 +59,9 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One configured provider: `kind` is a known provider, `name` what models are called by it. The key is left out of
-    the repr, so that a traceback cannot show it."""
+    """One configured provider: `kind` is a known provider, `name` what models are called by it, `api` which of OpenAI's two
+    ways it is spoken to ("chat" or "responses"; None: as fits). The key is left out of the repr, so that a traceback cannot
+    show it."""
 
     kind: str
     name: str
@@ -68,6 +69,7 @@ class Entry:
     base_url: str | None = None
     models: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    api: str | None = None
 
     def __post_init__(self) -> None:
         if self.base_url is not None and not self.base_url.strip():
@@ -83,11 +85,12 @@ def _late(module: str) -> Adapter:
     return lambda entry: importlib.import_module(f"egghead.llm.{module}").provider(entry)
 
 
-_CHAT = _late("openai_chat")
+_CHAT = _late("openai")
 
 ADAPTERS: Mapping[str, Adapter] = {
     "local": lambda entry: Librarian(),
     "anthropic": _late("anthropic"),
+    "google": _late("gemini"),
     **dict.fromkeys(
         (
             "openai",
@@ -163,7 +166,7 @@ class Registry:
         if entry is None:
             raise self._missing(prefix, wanted)
         if self._adapter(entry) is None:
-            raise _unsupported(entry.kind, wanted)
+            raise _unknown(entry.kind, KNOWN, wanted)
         if _keyless(entry):
             raise self._missing(entry.kind, wanted)
         provider = self._provider(entry)
@@ -195,7 +198,7 @@ class Registry:
     def _adapter(self, entry: Entry) -> Adapter | None:
         if entry.kind in self._adapters:
             return self._adapters[entry.kind]
-        # Anybody's server that speaks Chat Completions, by its address.
+        # Anybody's server that speaks Chat Completions or Responses, by its address.
         return _CHAT if entry.base_url and entry.kind not in KNOWN else None
 
     def _provider(self, entry: Entry) -> Provider:
@@ -222,11 +225,7 @@ class Registry:
     def _missing(self, prefix: str, wanted: str) -> UnknownProvider | ProviderMissing:
         known = KNOWN.get(prefix)
         if known is None:
-            names = sorted({*self._entries, *KNOWN})
-            near = _near(prefix, names) or f"; known: {_listing(names)}"
-            return UnknownProvider(f"unknown provider {prefix!r} in the model {wanted!r}{near}")
-        if prefix not in self._adapters:
-            return _unsupported(prefix, wanted)
+            return _unknown(prefix, {*self._entries, *KNOWN}, wanted)
         way = (
             f"set {known.keys[0]}, or add it under `llm:` in the configuration (`egghead config path`)"
             if known.keys
@@ -251,7 +250,9 @@ def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
         key = next((environ[name] for name in known.keys if environ.get(name)), None) if known else None
     limits = {name: value for name, value in (given.get("limits") or {}).items() if value is not None}
     models = tuple(given.get("models") or ())
-    return Entry(kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits)
+    return Entry(
+        kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits, given.get("api")
+    )
 
 
 def _keyless(entry: Entry) -> bool:
@@ -260,15 +261,10 @@ def _keyless(entry: Entry) -> bool:
     return known is not None and bool(known.keys) and not entry.api_key and not entry.base_url
 
 
-def _unsupported(kind: str, wanted: str) -> ProviderMissing | UnknownProvider:
-    if kind not in KNOWN:
-        names = sorted(KNOWN)
-        near = _near(kind, names) or f"; known: {_listing(names)}"
-        return UnknownProvider(f"unknown provider {kind!r} in the model {wanted!r}{near}")
-    return ProviderMissing(
-        f"the model {wanted!r} needs the provider {kind!r}, which this version of Egghead cannot speak to yet: "
-        f"set `model: {DEFAULT_MODEL}` in the agent's note, or leave `model` out"
-    )
+def _unknown(kind: str, known: Iterable[str], wanted: str) -> UnknownProvider:
+    names = sorted(known)
+    near = _near(kind, names) or f"; known: {_listing(names)}"
+    return UnknownProvider(f"unknown provider {kind!r} in the model {wanted!r}{near}")
 
 
 def _near(wanted: str, names: Sequence[str]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from egghead.llm import models
-from egghead.llm.errors import LlmError
+from egghead.llm.errors import LlmError, ProviderMissing
 from egghead.llm.limits import Limits
 from egghead.llm.provider import Model
 from egghead.llm.shapes import Event, Request
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """How one API is spoken: where to post, the body for (request, model), a parser for an answer of (model, provider),
-    and the error for (provider, model, HTTP status, body as JSON, seconds that it asks to wait)."""
+    """How one API is spoken: where to post (`{model}` is the model's name), the body for (request, model), a parser for
+    an answer of (model, provider), and the error for (provider, model, HTTP status, body as JSON, seconds that it asks to
+    wait)."""
 
     path: str
     build: Callable[[Request, str], Mapping[str, Any]]
@@ -30,9 +32,16 @@ class Format:
 
 
 class Remote:
-    """A provider. Raises ProviderMissing for a configuration that cannot be used."""
+    """A provider. `format` is how its models are asked, or which of two ways each is. Raises ProviderMissing for a
+    configuration that cannot be used."""
 
-    def __init__(self, entry: Entry, base_url: str, headers: Mapping[str, str], format: Format) -> None:
+    def __init__(
+        self, entry: Entry, base_url: str, headers: Mapping[str, str], format: Format | Callable[[str], Format]
+    ) -> None:
+        if entry.api is not None and isinstance(format, Format):
+            raise ProviderMissing(
+                f"{entry.name} has only one api: take `api: {entry.api}` out of its entry under `llm:`"
+            )
         self.name = entry.name
         self._format = format
         self._models = models.offered(entry)
@@ -43,11 +52,12 @@ class Remote:
         return self._models
 
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        spoken = self._format if isinstance(self._format, Format) else self._format(model)
         stream = self._wire.stream(
-            self._format.path,
-            self._format.build(request, model),
-            lambda: self._format.parser(model, self.name),
-            lambda status, body, after: self._format.failure(self.name, model, status, body, after),
+            spoken.path.replace("{model}", quote(model, safe="")),  # a name is no way to another address
+            spoken.build(request, model),
+            lambda: spoken.parser(model, self.name),
+            lambda status, body, after: spoken.failure(self.name, model, status, body, after),
         )
         async with aclosing(stream) as events:
             async for event in events:

@@ -7,6 +7,7 @@ here: an adapter turns these shapes into its own and back. `docs/interfaces.md`,
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -28,8 +29,8 @@ class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
 
 
 class Thinking(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
-    """What a model thought aloud; never an answer. `signature` is the provider's seal: with it the thought goes back in
-    the same turn, as some providers demand, also one whose text they keep to themselves."""
+    """What a model thought aloud; never an answer. `signature` is opaque: the provider's seal, or whatever else of the
+    answer must go back in the same turn as it came and where it stood. Only the adapter that wrote it reads it."""
 
     text: str
     signature: str = ""
@@ -85,12 +86,14 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one call. `input` does not include what was read from or written to a prompt cache."""
+    """Tokens of one call. `input` does not include what was read from or written to a prompt cache; `reasoning` is the
+    part of `output` that was thought and not said, where the provider tells."""
 
     input: int = 0
     output: int = 0
     cached_read: int = 0
     cached_write: int = 0
+    reasoning: int = 0
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="type"):
@@ -149,6 +152,17 @@ def call_names(request: Request) -> dict[str, str]:
                 case ToolUse(id) | ToolResult(id):
                     names.setdefault(id, f"call{len(names):05d}")
     return names
+
+
+ROOM_TO_THINK = 8192  # tokens added for thinking, which counts as answer, when the note does not say how many
+
+
+def cache_key(request: Request) -> str:
+    """The same for all calls of one agent in one room, which share a prefix: they are sent to the same cache. A hash, so
+    that no name goes out for it; "" when nobody says whose call it is."""
+    if not request.agent:
+        return ""
+    return hashlib.sha256(f"{request.agent}\0{request.room}".encode()).hexdigest()[:32]
 
 
 def effort_of(budget: int) -> str:

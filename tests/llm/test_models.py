@@ -86,7 +86,8 @@ def test_cost() -> None:
         ({"llm": [{"provider": "ollama"}]}, {"OPENAI_API_KEY": "k"}, "openai/gpt-5.4"),
         ({"llm": [{"provider": "anthropic"}]}, {}, "local/librarian"),
         ({"llm": [{"provider": "openai", "name": "work", "api_key": "k"}]}, {}, "work/gpt-5.4"),
-        ({"llm": [{"provider": "google", "api_key": "k"}]}, {}, "local/librarian"),
+        ({}, {"GEMINI_API_KEY": "k"}, "google/gemini-3.8-flash"),
+        ({"llm": [{"provider": "together", "api_key": "k"}]}, {}, "local/librarian"),
         ({"llm": [{"provider": "mine", "base_url": "http://127.0.0.1:1", "models": ["m"]}]}, {}, "mine/m"),
     ],
 )

@@ -92,7 +92,7 @@ async def test_an_agent_streams_a_completion() -> None:
         events = await stream(bus, "agents/scout", request(agent="scout"))
         assert {event["type"] for event in events[:-1]} == {"text"} and len(events) > 5
         assert events[-1]["type"] == "stop" and events[-1]["reason"] == "end_turn"
-        assert set(events[-1]["usage"]) == {"input", "output", "cached_read", "cached_write"}
+        assert set(events[-1]["usage"]) == {"input", "output", "cached_read", "cached_write", "reasoning"}
         assert served.running == {}
 
 
@@ -107,7 +107,7 @@ async def test_the_stop_says_what_answered_its_window_and_its_price() -> None:
     assert known == {
         "type": "stop",
         "reason": "end_turn",
-        "usage": {"input": 1000, "output": 100, "cached_read": 2000, "cached_write": 10},
+        "usage": {"input": 1000, "output": 100, "cached_read": 2000, "cached_write": 10, "reasoning": 0},
         "model": "work/claude-haiku-4-5",
         "window": 200_000,
         "cost": pytest.approx((1000 * 1.0 + 100 * 5.0 + 2000 * 0.1 + 10 * 1.25) / 1e6),
@@ -167,7 +167,7 @@ async def test_a_slow_reader_slows_the_provider() -> None:
     ("given", "type_", "words"),
     [
         ({"model": "anthropic/claude-x"}, "ProviderMissing", "set ANTHROPIC_API_KEY"),
-        ({"model": "google/gemini-x"}, "ProviderMissing", "cannot speak to yet"),
+        ({"model": "google/gemini-x"}, "ProviderMissing", "set GOOGLE_API_KEY"),
         ({"model": "antropic/claude-x"}, "UnknownProvider", "did you mean 'anthropic'?"),
         ({"model": "local/libarian"}, "UnknownModel", "did you mean 'librarian'?"),
         ({"modell": "x"}, "BadRequest", "did you mean 'model'?"),
@@ -203,13 +203,14 @@ async def test_the_process_serves_until_it_is_asked_to_stop(short_dir: Path, mon
     monkeypatch.setitem(stage.STARTS, "llm", "egghead.processes.llm:main")
     monkeypatch.setitem(os.environ, "GEMINI_API_KEY", "sk-very-secret")
     async with running_bus() as bus:
-        scene = stage.Stage(bus, short_dir, {"llm": [], "default_model": "local/librarian"})
+        google = {"provider": "google", "base_url": "http://127.0.0.1:9", "limits": {"retries": 0}}
+        scene = stage.Stage(bus, short_dir, {"llm": [google], "default_model": "local/librarian"})
         try:
             child = await scene.start("llm", "llm")
             assert "local/librarian" in json.dumps(child.ready.result())
             events = await stream(bus, "agents/scout", request())
             assert events[-1]["type"] == "stop"
-            with pytest.raises(RemoteError, match="cannot speak to yet"):
+            with pytest.raises(RemoteError, match="google cannot be reached"):
                 await stream(bus, "agents/other", request(model="google/gemini-x"))
             assert await scene.stop("llm") == 0
             assert "sk-very-secret" not in scene.stderr()
