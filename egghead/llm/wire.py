@@ -4,7 +4,8 @@ Here belong connections, time limits, retries and size limits. What is asked and
 the adapter's, given as data and as two functions. A failure before the first event of the answer is tried again when it
 is of a kind that passes (`Transient`); after it never, because half of the answer has been heard.
 
-httpx is imported here and nowhere else, and this module only by the process `llm` when a remote provider is configured.
+httpx is imported here and in `connection` and nowhere else, and both only by the process `llm` when a remote provider is
+configured.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
+from urllib.request import getproxies
 
 import httpx
 
+from egghead.llm.connection import Direct, Proxied
 from egghead.llm.errors import (
     LlmError,
     NotAnApi,
@@ -33,7 +36,7 @@ from egghead.llm.errors import (
     Unreachable,
 )
 from egghead.llm.limits import Limits
-from egghead.llm.shapes import Event
+from egghead.llm.shapes import Event, Text
 from egghead.llm.sse import Decoder, Sse
 
 logger = logging.getLogger("egghead.llm")
@@ -129,9 +132,11 @@ class Wire:
             async with aclosing(self._pieces(answer)) as pieces:
                 async for piece in pieces:
                     size += len(piece)
-                    for sse in decoder.feed(piece):
-                        for event in self._read(parser, sse):
-                            yield event
+                    found, fault = self._read(parser, decoder.feed(piece))
+                    for event in found:
+                        yield event
+                    if fault is not None:
+                        raise fault
                     if parser.ended:
                         break
                     if decoder.flooded or size > MAX_STREAM:
@@ -142,11 +147,20 @@ class Wire:
                     yield event
                 await _drain(pieces)
 
-    def _read(self, parser: Parser, sse: Sse) -> Sequence[Event]:
+    def _read(self, parser: Parser, events: Sequence[Sse]) -> tuple[list[Event], LlmError | None]:
+        """What came in one piece, and the fault that is behind it. Words that came together go on together: one message
+        to the agent instead of many, when we are behind, and never a wait when we are not."""
+        found: list[Event] = []
         try:
-            return parser.feed(sse)
+            for sse in events:
+                for event in parser.feed(sse):
+                    if type(event) is Text and found and type(found[-1]) is Text:
+                        found[-1] = Text(found[-1].text + event.text)
+                    else:
+                        found.append(event)
         except LlmError as error:
-            raise self._clean(error) from None
+            return found, self._clean(error)
+        return found, None
 
     @asynccontextmanager
     async def _answer(self, path: str, content: bytes) -> AsyncIterator[httpx.Response]:
@@ -173,15 +187,14 @@ class Wire:
     async def _pieces(self, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
         """The body as it comes, each piece timed. `_answer` closes what is left of it."""
         begun = False
-        pieces = answer.aiter_raw()
+        body = answer.extensions.get("body") or Proxied(answer)
         while True:
             limit = self.limits.idle_timeout if begun else self.limits.first_byte_timeout
             try:
-                async with asyncio.timeout(limit):
-                    piece = await anext(pieces, None)
+                piece = await body.read(limit)
             except TimeoutError:
                 raise self._silent(limit, "go on" if begun else "answer") from None
-            if piece is None:
+            if not piece:
                 return
             begun = True
             yield piece
@@ -235,7 +248,8 @@ class Wire:
                 timeout=httpx.Timeout(None, connect=self.limits.connect_timeout, write=self.limits.idle_timeout),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
                 follow_redirects=False,  # a redirect would carry the key to another host
-                trust_env=not is_near(self._host()),  # no proxy between us and a server on this machine
+                # With a proxy in the environment httpx finds the way. There is none to a server on this machine.
+                transport=None if getproxies() and not is_near(self._host()) else Direct(),
             )
         return self._client
 
