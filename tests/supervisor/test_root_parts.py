@@ -9,11 +9,11 @@ import socket
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervisor import channel as channel_module
-from supervisor.channel import Channel, ChannelFault, Output, visible
+from supervisor.channel import TAIL_LINES, Channel, ChannelFault, Output, visible
 from supervisor.context import EXIT_PLANNED, EXIT_SHUTDOWN, Context
 from supervisor.process import describe, spell, stop_schedule
 from supervisor.spec import ChildSpec, SupervisorSpec, Tree
@@ -139,10 +139,11 @@ def test_unread_is_known_from_the_kernel() -> None:
         assert not channel.unread()
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.binary(max_size=40), max_size=30))
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.binary(max_size=40) | st.integers(0, 2 * TAIL_LINES).map(lambda n: b"line\n" * n), max_size=30))
+@example([b"%d\n" % n for n in range(TAIL_LINES + 1)])
 def test_output_keeps_the_last_lines(chunks: list[bytes]) -> None:
-    """Lines come out whole whatever the chunks, undecodable bytes are replaced, and the last twenty are kept."""
+    """Lines come out whole whatever the chunks, undecodable bytes are replaced, and the last `TAIL_LINES` are kept."""
     read, write = os.pipe()
     output = Output(read)
     lines = []
@@ -156,7 +157,7 @@ def test_output_keeps_the_last_lines(chunks: list[bytes]) -> None:
     if not whole or whole.endswith(b"\n"):
         expected.pop()
     assert lines == expected
-    assert list(output.tail) == expected[-20:]
+    assert list(output.tail) == expected[-TAIL_LINES:]
     output.close()
 
 
