@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from egghead.client import Client
 from egghead.client.chat import converse
 from egghead.paths import RuntimeDir
+from tests.e2e.disks import entering, inside
 from tests.e2e.node import Home, Node, serving, until
 from tests.llm.double import Double
 
@@ -74,9 +75,11 @@ def cast(
     *arguments: str,
     config: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    wrap: Sequence[str] = (),
 ) -> Iterator[Play]:
     """A node in a new home below `base`, with these agents (id → model) over otherwise empty records, all present.
-    `config` is added to the double's own, `env` to the environment; `arguments` go to `egghead serve`."""
+    `config` is added to the double's own, `env` to the environment; `arguments` go to `egghead serve`, which
+    `wrap` may run in a world of its own (`disks`)."""
     home, records = Home(base / "home"), base / "notes"
     home.env |= env or {}
     records.mkdir(exist_ok=True)
@@ -84,7 +87,9 @@ def cast(
         if not (records / "agents" / f"{agent}.md").exists():  # the test may have written its own
             agent_note(records, agent, model)
     home.configure({**double.config(), **(config or {})})
-    with serving(home, records, *arguments) as node:
+    with serving(home, records, *arguments, wrap=wrap) as node:
+        if wrap:
+            home.within, records = entering(node), inside(node, records)
         play = Play(home, node, records, double)
         play.present(*agents)
         yield play

@@ -45,6 +45,7 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.within: Sequence[str] = ()  # what commands begin with, to see what a node in a world of its own sees
         path.mkdir(exist_ok=True)
         runtime = path / "run"
         runtime.mkdir(mode=0o700, exist_ok=True)
@@ -72,7 +73,7 @@ class Home:
     ) -> subprocess.CompletedProcess[str]:
         """Runs one command to its end, its output captured."""
         return subprocess.run(
-            COMMAND + list(arguments),
+            [*self.within, *COMMAND, *arguments],
             env=self.env | env,
             capture_output=True,
             text=True,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 
 from tests.chaos.audit import faults
 from tests.e2e.cast import Play, agent_note, cast
+from tests.e2e.disks import fill, own_disk
 from tests.e2e.node import Node, until
 from tests.e2e.weak_agents import tree
 from tests.llm.double import Double, Gate, Status, Use, Wait
@@ -249,29 +249,16 @@ def test_a_torn_tail_is_cut_and_said(short_dir: Path) -> None:
 @pytest.mark.kernel
 def test_a_room_whose_disk_is_full_refuses_and_goes_on(short_dir: Path) -> None:
     """On a full disk the message is refused in words, nothing half is in the log; with space the next one is answered."""
-    if os.geteuid() != 0:
-        pytest.skip("a disk of one's own needs root")
-    records = short_dir / "notes"
-    records.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "full", records], check=True)
-    try:
-        with Double({"scout": ["Yes."]}) as double, cast(short_dir, double, SCOUT) as play:
-            assert answers(play.say("@scout are you there?")) == ["Yes."]
-            before = play.log()
-            filler = records / ".filler"
-            with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x" * 65536)
-            with open(filler, "ab", buffering=0) as file, contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x")
-            refused = play.home.run("chat", "default", "@scout " + "and now? " * 2000)
-            assert refused.returncode != 0 and "full" in refused.stderr.lower() + refused.stdout.lower()
-            filler.unlink()
-            assert answers(play.say("@scout and now?")) == ["Yes."]
-            assert play.log()[: len(before)] == before and faults(play.log(), [], []) == []
-    finally:
-        subprocess.run(["umount", "-l", records], check=True)
+    wrap = own_disk(short_dir / "notes", "24m")
+    with Double({"scout": ["Yes."]}) as double, cast(short_dir, double, SCOUT, wrap=wrap) as play:
+        assert answers(play.say("@scout are you there?")) == ["Yes."]
+        before = play.log()
+        filler = fill(play.records)
+        refused = play.home.run("chat", "default", "@scout " + "and now? " * 2000)
+        assert refused.returncode != 0 and "full" in refused.stderr.lower() + refused.stdout.lower()
+        filler.unlink()
+        assert answers(play.say("@scout and now?")) == ["Yes."]
+        assert play.log()[: len(before)] == before and faults(play.log(), [], []) == []
 
 
 def test_three_live_rooms_outlive_the_node(short_dir: Path) -> None:
