@@ -16,9 +16,10 @@ from ipc import Call, IpcError, Peer, Refused, shielded
 
 logger = logging.getLogger("egghead.roster")
 
+# How long the roster waits, in all its parts.
 ASK = 10.0  # seconds for one call
-APPEND_DEADLINE = 30.0
-AGAIN = 3.0  # seconds until a room that took no entry is tried again
+APPEND_DEADLINE = 30.0  # seconds for one entry in a room's log
+AGAIN = 3.0  # seconds until a room that took no entry is tried again: its disk was full, it did not answer
 
 
 class Office(Protocol):

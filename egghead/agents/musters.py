@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from egghead.agents.desk import AGAIN, APPEND_DEADLINE, ASK
 from egghead.client.follow import AWAY, Backoff, RoomReplaced, Tail, append_reliably
 from egghead.llm.usage import EVERYBODY
 from egghead.rooms.fold import fold_all
@@ -21,9 +22,6 @@ logger = logging.getLogger("egghead.roster")
 
 PAGE = 500
 BATCH = 200  # entries of one append
-ASK = 10.0  # seconds for one call
-APPEND_DEADLINE = 30.0
-AGAIN = 3.0  # seconds until a room that took no entry is tried again: its disk was full, it did not answer
 
 Missing = Callable[[RoomState, Iterable[str] | None], list[dict[str, Any]]]
 Begin = Callable[[Coroutine[Any, Any, None], str], Any]

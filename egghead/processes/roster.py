@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.agents.cards import card
-from egghead.agents.desk import Desk, Notices, Pauses
+from egghead.agents.desk import ASK, Desk, Notices, Pauses
 from egghead.agents.musters import Musters
 from egghead.agents.reconcile import (
     FAILED,
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.roster")
 
 SUPERVISOR = "agents"
-ASK = 10.0  # seconds for one call
 FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
 RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
 SETTLE = 0.12  # seconds without a further save until an agent is swapped
