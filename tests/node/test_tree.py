@@ -22,7 +22,7 @@ def test_the_store_may_ask_the_index_what_it_asks_and_nothing_else() -> None:
                 func=ast.Attribute(attr="call"), args=[ast.Constant(value=str(target)), ast.Constant(value=str(method))]
             ):
                 called[target].add(method)
-    specs = dict(load_tree(node.default_tree(), VARIABLES).workers())
+    specs = {spec.id: spec for _, spec in load_tree(node.default_tree(), VARIABLES).workers()}
     allowed = specs["store"].allow["call"]
     assert {target: set(methods) for target, methods in allowed.items()} == called
     assert called["index"] >= {"apply", "backlinks"}
