@@ -72,7 +72,7 @@ class Writer:
             path = self._folder.path_of(id_) if path is None else path
             full = self._folder.target(path)
             for pause in _pauses():
-                time.sleep(pause)
+                time.sleep(pause)  # the other program says nothing when it is done; 0 before the first try
                 data, info = self._folder.read_bytes(path)
                 current = self._folder.parse(path, data, info)
                 if revision is not None and revision != current.revision:
@@ -93,7 +93,7 @@ class Writer:
         with self.changing():
             old = self.history.read(path, name)
             for pause in _pauses():
-                time.sleep(pause)
+                time.sleep(pause)  # the other program says nothing when it is done; 0 before the first try
                 data, info = self._folder.read_bytes(path)
                 if self._replace(self._folder.target(path), path, old, (data, info), "undo"):
                     self.history.forget(path, name)

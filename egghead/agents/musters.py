@@ -55,7 +55,7 @@ class Musters:
                 break
             except AWAY as error:
                 logger.info("waiting for the lobby: %s", error)
-                await asyncio.sleep(backoff.take())
+                await asyncio.sleep(backoff.take())  # the lobby is starting; absent and restarting look alike
         rooms = [str(row["room"]) for row in listed if "error" not in row]
         await asyncio.gather(*(self._muster(self._seats(room)) for room in rooms))
 

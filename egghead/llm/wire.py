@@ -117,7 +117,7 @@ class Wire:
                 if pause is None:
                     raise _last(error, tries) from None
                 logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # the provider asked for it, or a crowd of us would come back at once
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -202,8 +202,9 @@ class IndexServer:
                 size += len(group[-1].upserts)
             try:
                 counts = self.writer.apply_all((one.upserts, one.removals) for one in group)
-            except Exception as error:
-                # Whatever it is, each caller of the group is to hear it; `store` then tells again file by file.
+            except (
+                Exception
+            ) as error:  # whatever it is, each caller of the group hears it, and tells again file by file
                 for one in group:
                     one.error = error
             else:

@@ -288,10 +288,9 @@ class Stage:
         await roster.call(f"rooms/{room}", "append", entries=[entry])
         await roster.close()
 
-    async def until_note_written(self, agent: str = "scout") -> None:
+    async def until_note_written(self) -> None:
         """Wait until the record of a handoff stands."""
-        while not self.notes.notes.index.list("deliberation", None, None, "id", None):
-            await asyncio.sleep(0.01)
+        await until_true(lambda: self.notes.notes.index.list("deliberation", None, None, "id", None))
 
     async def until(self, kind: str, room: str = "default", after: int = 0, **fields: Any) -> dict[str, Any]:
         """The first entry of a kind with these fields behind the entry `after`, now or when it comes."""
@@ -316,7 +315,7 @@ class Stage:
 async def until_true(condition: Callable[[], Any]) -> None:
     """Wait for a change inside a process of this loop, or of the fake model: neither tells anybody."""
     while not condition():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # nothing to wait on: what changes is a plain value
 
 
 def _log_of(process: Process) -> int | None:

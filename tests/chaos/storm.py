@@ -83,7 +83,7 @@ class Storm:
         """SIGSTOP of any process of the tree, for up to three seconds."""
         name = self._signal(signal.SIGSTOP)
         if name is not None:
-            await asyncio.sleep(self.chance.uniform(0.2, 3.0))
+            await asyncio.sleep(self.chance.uniform(0.2, 3.0))  # the length of the fault
             with contextlib.suppress(OSError):
                 os.kill(int(name.rpartition(" ")[2]), signal.SIGCONT)
         return name
@@ -118,7 +118,7 @@ class Storm:
             return None
         path = self.records / ".filler"
         await asyncio.to_thread(_fill, path)
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(2.0)  # the length of the fault
         path.unlink()
         return "full"
 
@@ -126,7 +126,7 @@ class Storm:
         """Each fsync takes up to half a second longer, for three seconds."""
         late = self.chance.randint(50, 500)
         self.slow(late)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(3.0)  # the length of the fault
         self.slow(0)
         return f"{late} ms"
 
@@ -140,7 +140,7 @@ class Storm:
         """An agent's note goes, and comes back a second later."""
         agent = self.chance.choice(self.agents)
         (self.records / "agents" / f"{agent}.md").unlink(missing_ok=True)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)  # the length of the fault
         self._note(agent, 0)
         return agent
 

@@ -231,7 +231,7 @@ async def _until(s: Stage, asked: list[str]) -> None:
             with contextlib.suppress(PeerDown):
                 if await _search(s) == asked:
                     return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the tools tell nobody that they have heard; only their next search shows it
 
 
 async def test_a_change_that_is_told_and_one_that_is_lost_make_it_old() -> None:

@@ -137,7 +137,7 @@ async def publisher(directory: str, _readers: str) -> None:
         await peer.publish("t/", data)
     await asyncio.to_thread(sys.stdin.readline)
     for _ in range(PLAN.latency):
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # one at a time: the latency of an event, not of a queue
         await peer.publish("t/", struct.pack("d", time.monotonic()) + data[8:])
     await peer.wait_closed()
 
@@ -190,9 +190,11 @@ async def flock(directory: str, count: str, n: str) -> None:
     epoch = peers[0].epoch
     say("ready")
     while any(peer.epoch == epoch for peer in peers):
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(
+            0.002
+        )  # 100 peers in one loop: to watch each would be a task for each, and measured with it
     say(time.monotonic())
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()  # the peers stay until the benchmark ends this process
 
 
 def victims(directory: str) -> None:
@@ -383,9 +385,9 @@ def raw_publisher(directory: str, readers: str) -> None:
         pub.send_multipart([b"t/", data])
     sys.stdin.readline()
     for _ in range(PLAN.latency):
-        time.sleep(0.002)
+        time.sleep(0.002)  # as our publisher
         pub.send_multipart([b"t/", struct.pack("d", time.monotonic()) + data[8:]])
-    time.sleep(60)
+    signal.pause()  # what libzmq still holds is sent; the benchmark ends this process
 
 
 async def raw_reader(directory: str, count: str, _n: str) -> None:
@@ -417,7 +419,7 @@ async def raw_reader(directory: str, count: str, _n: str) -> None:
     for _ in range(int(count)):
         watch()
     say("ready")
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()  # the loop calls `readable`; the benchmark ends this process
 
 
 async def zmq_asyncio_reader(directory: str, count: str, _n: str) -> None:
@@ -457,7 +459,7 @@ def epmd(_directory: str, port: str) -> None:
                 connection.sendall(b"\0\1n")  # which names are there?
                 connection.recv(4)
         except ConnectionRefusedError:
-            time.sleep(0.01)
+            time.sleep(0.01)  # epmd does not say when it listens
         else:
             say("ready")
             os._exit(0)
