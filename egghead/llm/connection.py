@@ -10,15 +10,15 @@ means to people, belongs to `wire`; proxies belong to httpx's own transport.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import h11
 import httpx
+
+from egghead.llm import net
 
 MAX_HEAD = 100 * 1024  # bytes of an answer's head
 MAX_LINE = 16 * 1024  # bytes of a chunk's size with its extensions, and of all trailers
@@ -202,6 +202,7 @@ class Connection(asyncio.BufferedProtocol):
         self._body: Body | None = None
         self._paused = False
         self._once = False  # the other side will not, or must not, take another request
+        self.heard = False  # whether anything of the answer has come
 
     async def ask(self, request: httpx.Request, content: bytes) -> tuple[h11.Response, Body]:
         """Send a request; the head of its answer, and the body that follows. Raises httpx's errors."""
@@ -211,7 +212,7 @@ class Connection(asyncio.BufferedProtocol):
         parts = [talk.send(asked), talk.send(h11.Data(data=content)), talk.send(h11.EndOfMessage())]
         self._body = body = Body(self)
         self._head = asyncio.get_running_loop().create_future()
-        self._chunks, self._paused, self._once = None, False, False
+        self._chunks, self._paused, self._once, self.heard = None, False, False, False
         self._transport.write(b"".join(part for part in parts if part))
         try:
             return await self._head, body
@@ -239,6 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._view[:nbytes])
+        self.heard = True
         try:
             if self._chunks is not None:
                 self._chunk(self._chunks, data)
@@ -352,21 +354,29 @@ class Connection(asyncio.BufferedProtocol):
 class Direct(httpx.AsyncBaseTransport):
     """Connections to one server, without a proxy in between. Belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "the server") -> None:
+        """`name` is who is asked, for people."""
+        self._name = name
         self._buffer = bytearray(READ)
         self._waiting: dict[Connection, None] = {}  # for a request; who came last is asked first
         self._all: set[Connection] = set()
         self._origin: Origin | None = None
-        self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
-        connection = self._kept(request) or await self._connect(request)
-        try:
-            head, body = await connection.ask(request, content)
-        except BaseException:  # raised again: also who is cancelled leaves no answer behind that nobody reads
-            connection.cut()
-            raise
+        while True:
+            connection = (kept := self._kept(request)) or await self._connect(request)
+            try:
+                head, body = await connection.ask(request, content)
+                break
+            except httpx.TransportError:
+                connection.cut()
+                # A server may hang up on a quiet connection just when the next request is on its way: no fault of anybody.
+                if kept is None or connection.heard:
+                    raise
+            except BaseException:  # raised again: also who is cancelled leaves no answer behind that nobody reads
+                connection.cut()
+                raise
         headers = list(head.headers)
         return httpx.Response(head.status_code, headers=headers, stream=body, extensions={"body": body})
 
@@ -390,25 +400,28 @@ class Direct(httpx.AsyncBaseTransport):
         return None
 
     async def _connect(self, request: httpx.Request) -> Connection:
-        url = request.url
+        url, phase = request.url, net.Phase()
         secure = url.scheme == "https"
         host = url.raw_host.decode("ascii")
+        tls = net.trust(self._name) if secure else None
         try:
-            if secure and self._tls is None:
-                self._tls = httpx.create_ssl_context()
-                self._tls.set_alpn_protocols(["http/1.1"])
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._buffer, self._idle, self._forget),
-                    host,
-                    url.port or (443 if secure else 80),
-                    ssl=self._tls if secure else None,
-                    happy_eyeballs_delay=0.25,  # seconds, as RFC 8305 has it
-                )
+                made = await net.connect(host, url.port or (443 if secure else 80), phase)
+                try:
+                    phase.now = net.SHAKING_HANDS
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        lambda: Connection(self._buffer, self._idle, self._forget),
+                        sock=made,
+                        ssl=tls,
+                        server_hostname=host if secure else None,
+                    )
+                except BaseException:  # raised again
+                    made.close()
+                    raise
         except TimeoutError:
-            raise httpx.ConnectTimeout("no connection in time") from None
+            raise httpx.ConnectTimeout(phase.now) from None
         except OSError as error:  # also no such host, and all that TLS finds fault with
-            raise httpx.ConnectError(_why(error)) from None
+            raise httpx.ConnectError(error.strerror or str(error) or type(error).__name__) from error
         self._all.add(connection)
         return connection
 
@@ -425,9 +438,3 @@ class Direct(httpx.AsyncBaseTransport):
         """It is over."""
         self._waiting.pop(connection, None)
         self._all.discard(connection)
-
-
-def _why(error: OSError) -> str:
-    """Why there is no connection, in the system's words; asyncio's name every address that was tried."""
-    tried = re.search(r"Errno (\d+)\] Connect call failed", str(error))
-    return os.strerror(int(tried[1])) if tried else error.strerror or str(error) or type(error).__name__

@@ -53,6 +53,14 @@ class NotAnApi(LlmError):
     """Something answers at the address that does not speak the provider's format."""
 
 
+class Untrusted(LlmError):
+    """The server's certificate does not prove that it is the provider; nothing was sent."""
+
+
+class ProxyRefused(LlmError):
+    """The proxy on the way does not let us through."""
+
+
 class StreamBroken(LlmError):
     """The answer broke off after it had begun. It is not asked for again: half of it has been heard."""
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from egghead.clock import utc_now
-from egghead.llm.errors import LlmError, OutOfCredit, ProviderTimeout, Transient
+from egghead.llm.errors import LlmError, OutOfCredit, ProviderTimeout, ProxyRefused, Transient, Untrusted
 from egghead.llm.ledger import Ledger
 from egghead.llm.models import cost
 from egghead.llm.provider import Model, Provider
@@ -28,7 +28,8 @@ from ipc import Call, Refused
 
 logger = logging.getLogger("egghead.llm")
 
-DOWN = (Transient, ProviderTimeout, OutOfCredit)  # of the provider, not of the request or the configuration
+# Of the provider or the way to it, not of the request or the configuration.
+DOWN = (Transient, ProviderTimeout, OutOfCredit, Untrusted, ProxyRefused)
 
 
 class Gateway:
@@ -70,11 +71,11 @@ class Gateway:
                     if heard or not (told or isinstance(error, DOWN)):
                         raise
                     told.append(error)
-                    logger.warning(
-                        "%s turn %s: %s/%s: %s", call.caller, parsed.turn or "-", provider.name, model, error
-                    )
+                    kind = f"{provider.name}/{model}: {type(error).__name__}"
+                    logger.warning("%s turn %s: %s: %s", call.caller, parsed.turn or "-", kind, error)
             raise Refused(type(told[0]).__name__, _all_said(told))
         except LlmError as error:
+            logger.warning("%s turn %s: %s: %s", call.caller, parsed.turn or "-", type(error).__name__, error)
             raise _refused(error) from None
         finally:
             self.running[call.caller] -= 1

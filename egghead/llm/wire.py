@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import ipaddress
 import json
 import logging
 import random
 import re
 import time
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
-from urllib.request import getproxies
 
 import httpx
 
+from egghead.llm import net, reasons, surroundings
 from egghead.llm.connection import Direct, Proxied
 from egghead.llm.errors import (
     LlmError,
@@ -36,8 +36,10 @@ from egghead.llm.errors import (
     Unreachable,
 )
 from egghead.llm.limits import Limits
+from egghead.llm.reasons import words as words
 from egghead.llm.shapes import Event, Text
 from egghead.llm.sse import Decoder, Sse
+from egghead.llm.surroundings import is_near
 
 logger = logging.getLogger("egghead.llm")
 # httpx writes the whole address of each request to the log, and in an address there may be a password.
@@ -46,10 +48,11 @@ for _noisy in ("httpx", "httpcore"):
 
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is whole
 MAX_ERROR = 64 * 1024  # bytes read of an error's body
+ERROR_TIME = 5.0  # seconds to read it in; its status says enough
 MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
 MAX_DEPTH = 64  # of the arguments of a tool call
 MAX_FIGURE = 2**53  # tokens
-MAX_SHOWN = 300  # characters of a provider's own words in a sentence of ours
+LEAST_KEY = 4  # letters of a key that are not shown, should a sentence end within it
 
 
 class Parser(Protocol):
@@ -93,6 +96,7 @@ class Wire:
         self._secret = secret
         self._given = base_url
         self._client: httpx.AsyncClient | None = None
+        self._address: reasons.Address | None = None
         self._random = random.Random()
 
     async def stream(
@@ -110,13 +114,17 @@ class Wire:
                         yield event
                 return
             except Transient as error:
+                self._clean(error)
                 if begun and isinstance(error, Unreachable):
+                    logger.warning("%s: the answer broke off: %s", self.name, error)
                     raise StreamBroken(f"the answer of {self.name} broke off before its end; ask again") from None
                 tries += 1
                 pause = None if begun else self.limits.pause(tries, error.after, self._random.random())
                 if pause is None:
                     raise _last(error, tries) from None
                 logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
+            except LlmError as error:
+                raise self._clean(error) from None
             await asyncio.sleep(pause)  # the provider asked for it, or a crowd of us would come back at once
 
     async def aclose(self) -> None:
@@ -127,12 +135,18 @@ class Wire:
         async with self._answer(path, content) as answer:
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status_code != 200 or kind != "text/event-stream":
-                raise self._clean(await self._not_a_stream(answer, kind, failure))
+                raise await self._not_a_stream(answer, kind, failure)
+            if (packed := answer.headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
+                raise self._no_api(f"answered with a stream packed as {words(packed)!r}, which nobody asked for")
             decoder, size = Decoder(), 0
+            clock = asyncio.get_running_loop().time
+            patience = max(self.limits.first_byte_timeout, self.limits.idle_timeout)
+            alive = clock()
             async with aclosing(self._pieces(answer)) as pieces:
                 async for piece in pieces:
                     size += len(piece)
-                    found, fault = self._read(parser, decoder.feed(piece))
+                    told = decoder.feed(piece)
+                    found, fault = self._read(parser, told)
                     for event in found:
                         yield event
                     if fault is not None:
@@ -141,8 +155,13 @@ class Wire:
                         break
                     if decoder.flooded or size > MAX_STREAM:
                         raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
+                    # Signs of life come as long as a proxy stands on the way, model or no model.
+                    if any(sse.event != "ping" for sse in told):
+                        alive = clock()
+                    elif clock() - alive > patience:
+                        raise self._silent(patience, "say anything")
                 if not (parser.ended or parser.at_end()):
-                    raise self._unreachable("the connection was closed before the answer was whole")
+                    raise reasons.unreachable(self._at(), "the connection was closed before the answer was whole")
                 for event in parser.finish():
                     yield event
                 await _drain(pieces)
@@ -159,7 +178,7 @@ class Wire:
                     else:
                         found.append(event)
         except LlmError as error:
-            return found, self._clean(error)
+            return found, error
         return found, None
 
     @asynccontextmanager
@@ -177,10 +196,8 @@ class Wire:
                 yield answer
             finally:
                 await answer.aclose()
-        except httpx.ConnectTimeout:
-            raise self._unreachable(f"no connection within {self.limits.connect_timeout:g} s") from None
         except httpx.HTTPError as error:
-            raise self._unreachable(_reason(error)) from None
+            raise reasons.of(error, self._at(), self.limits) from None
         except httpx.InvalidURL as error:
             raise ProviderMissing(f"the base_url of {self.name} cannot be used: {error}") from None
 
@@ -200,56 +217,79 @@ class Wire:
             yield piece
 
     async def _not_a_stream(self, answer: httpx.Response, kind: str, failure: Failure) -> LlmError:
-        body = b""
-        async with aclosing(self._pieces(answer)) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > MAX_ERROR:
-                    break
-        data = as_json(body[:MAX_ERROR])
-        status = answer.status_code
-        if 300 <= status < 400 or (status == 200 and not (isinstance(data, dict) and data.get("error"))):
-            return NotAnApi(
-                f"{self._place()} answered with {kind or 'nothing'} ({status}) instead of a stream of events: "
-                f"is the base_url of {self.name} right?"
-            )
+        body = await self._body(answer)
+        data, status = as_json(body), answer.status_code
+        if 300 <= status < 400:
+            return self._no_api(f"sends us elsewhere ({status}{_elsewhere(answer)}), where the key must not go")
+        if status < 300 and not (isinstance(data, dict) and data.get("error")):
+            page = ", or does the log-in page of a network stand in the way" if kind == "text/html" else ""
+            return self._no_api(f"answered with {kind or 'nothing'} ({status}) instead of a stream of events", page)
+        if (proxy := self._at().proxy) and (status == 407 or (data is None and self._is_plain())):
+            said = words(f"{status} {answer.reason_phrase}")
+            if status in (502, 503, 504):
+                return reasons.unreachable(
+                    self._at(), f"the proxy {proxy.place} answered in its place ({said})", "ask again"
+                )
+            return reasons.proxy_refused(self.name, proxy.place, proxy.variable, said)
         if data is None and status in (404, 405):
-            return NotAnApi(f"{self._place()} has no model API ({status}): is the base_url of {self.name} right?")
+            return self._no_api(f"has no model API ({status})")
         return failure(status, data, retry_after(answer.headers, time.time()))
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        """The beginning of an error's body. It may be without end, slow, or break off: what came of it will do."""
+        body = b""
+        with suppress(TimeoutError, LlmError, httpx.HTTPError):
+            async with asyncio.timeout(ERROR_TIME), aclosing(self._pieces(answer)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > MAX_ERROR:
+                        break
+        if answer.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
+            with suppress(zlib.error):
+                body = zlib.decompressobj(wbits=47).decompress(body, MAX_ERROR)  # no more, whatever it unfolds to
+        return body[:MAX_ERROR]
+
+    def _no_api(self, what: str, more: str = "") -> NotAnApi:
+        return NotAnApi(f"{self._place()} {what}: is the base_url of {self.name} right{more}?")
 
     def _clean(self, error: LlmError) -> LlmError:
         """The same error without the key, should the provider have repeated it."""
-        if self._secret and self._secret in str(error):
-            error.args = (str(error).replace(self._secret, "…"), *error.args[1:])
+        if self._secret:
+            error.args = (without(str(error), self._secret), *error.args[1:])
         return error
-
-    def _unreachable(self, reason: str) -> Unreachable:
-        hint = "is it running?" if is_near(self._host()) else "is the network up?"
-        return Unreachable(f"{self.name} cannot be reached at {self._place()}: {reason}; {hint}")
 
     def _silent(self, seconds: float, verb: str) -> ProviderTimeout:
         return ProviderTimeout(f"{self.name} did not {verb} within {seconds:g} s; ask again, or try another model")
 
-    def _host(self) -> str:
-        return httpx.URL(self._given).host
+    def _is_plain(self) -> bool:
+        return httpx.URL(self._given).scheme == "http"
 
     def _place(self) -> str:
         """The address without user, password, path or query: these may hold a secret."""
         url = httpx.URL(self._given)
         return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
 
+    def _at(self) -> reasons.Address:
+        if self._address is None:
+            url = httpx.URL(self._given)
+            proxy = surroundings.current().proxy(url.scheme, url.host, url.port)
+            self._address = reasons.Address(self.name, self._place(), is_near(url.host), proxy)
+        return self._address
+
     def _ready(self) -> httpx.AsyncClient:
         if self._client is None:
             check_url(self.name, self._given)
+            proxy = self._at().proxy
+            # Without a proxy there is one server, and our own way to it.
+            way = net.by_proxy(self.name, proxy, secure=not self._is_plain()) if proxy else Direct(self.name)
             self._client = httpx.AsyncClient(
                 base_url=self._given.rstrip("/") + "/",
                 headers={**self._headers, "content-type": "application/json"},
                 # Reading is timed by us: before the first byte and after it the limits differ.
                 timeout=httpx.Timeout(None, connect=self.limits.connect_timeout, write=self.limits.idle_timeout),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
                 follow_redirects=False,  # a redirect would carry the key to another host
-                # With a proxy in the environment httpx finds the way. There is none to a server on this machine.
-                transport=None if getproxies() and not is_near(self._host()) else Direct(),
+                trust_env=False,  # what the environment says is in the surroundings
+                transport=way,
             )
         return self._client
 
@@ -277,14 +317,21 @@ def check_url(name: str, url: str) -> None:
         raise ProviderMissing(f"the base_url of {name} must begin with https:// or http:// and name a host")
 
 
-def is_near(host: str) -> bool:
-    """Whether a host is this machine."""
-    if host == "localhost":
-        return True
+def without(text: str, secret: str) -> str:
+    """The text without the secret, also where the text was cut off in the middle of it."""
+    text = text.replace(secret, "…")
+    for length in range(len(secret) - 1, LEAST_KEY - 1, -1):
+        text = text.replace(f"{secret[:length]}…", "…")
+    return text
+
+
+def _elsewhere(answer: httpx.Response) -> str:
+    """Where a redirect goes, without what may be a secret in it."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+        url = httpx.URL(answer.headers.get("location", ""))
+    except httpx.InvalidURL:
+        return ""
+    return f" to {url.scheme}://{url.host}" if url.host and url.scheme else ""
 
 
 def _last(error: Transient, tries: int) -> Transient:
@@ -297,13 +344,19 @@ def _last(error: Transient, tries: int) -> Transient:
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that an answer asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date (RFC 9110, 10.2.3);
-    None when it does not say. `now` is the wall clock."""
+    None when it does not say. `now` is the wall clock, for an answer that does not say what time it was there: our clock
+    and theirs may be hours apart."""
     for key, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(key, "").strip()
-        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        if re.fullmatch(r"\d{1,30}(\.\d{1,9})?", value):
             return float(value) * scale
+    until, sent = _moment(headers.get("retry-after", "")), _moment(headers.get("date", ""))
+    return None if until is None else max(0.0, until - (now if sent is None else sent))
+
+
+def _moment(text: str) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now)
+        return email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -363,13 +416,3 @@ def _sane(value: Any, depth: int) -> bool:
     if not isinstance(value, dict | list):
         return True
     return depth > 0 and all(_sane(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
-
-
-def words(text: Any) -> str:
-    """A provider's own words, fit for a sentence of ours: one line, not long, nothing that moves a cursor."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    return words(error) or type(error).__name__

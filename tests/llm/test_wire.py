@@ -260,7 +260,7 @@ async def test_silence_has_a_limit(wire: str) -> None:
         (Status(404, {}, "<html>nginx"), NotAnApi, "base_url"),
         (Status(302, {"location": "https://elsewhere.example/"}, "moved"), NotAnApi, "302"),
         (Status(500, {}, "x" * 10_000_000), Overloaded, "500"),
-        (Raw(b"\x00\xff garbage\r\n\r\n" * 10), Unreachable, "cannot be reached"),
+        (Raw(b"\x00\xff garbage\r\n\r\n" * 10), NotAnApi, "does not speak HTTP"),
         (Raw(b"220 mail.example.com ESMTP\r\n"), Unreachable, "cannot be reached"),
         (Raw(EVENT_STREAM + b"data: " + b"x" * 9_000_000), StreamBroken, "larger"),
         (
@@ -384,7 +384,7 @@ async def test_tls_with_somebody_who_does_not_speak_it(wire: str) -> None:
     """`https://` to a plain server is a sentence, not a traceback."""
     with Double(["x"]) as double:
         error = await refused(wire, double.url.replace("http", "https"), retries=0)
-    assert isinstance(error, Unreachable) and "SSL" in str(error)
+    assert isinstance(error, NotAnApi) and "does not speak TLS" in str(error)
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nonsense", "http://", "http://[::1", "https://a b/"])
