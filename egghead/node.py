@@ -177,6 +177,7 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
 def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tuple[int, str]:
     from egghead import lan, nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
+    from egghead.llm.surroundings import Surroundings
     from supervisor import Root, TreeError, load_again, load_tree
 
     began = time.monotonic()
@@ -210,6 +211,7 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 secret={
                     "llm": [p.model_dump(mode="json") for p in settings.config.llm],
                     "environ": {k: v for k, v in os.environ.items() if k.endswith("_API_KEY")},
+                    "network": Surroundings.of(os.environ).data(),
                 },
                 door=door,
                 authorized=str(paths.authorized_keys()),

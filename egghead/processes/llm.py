@@ -19,6 +19,7 @@ from egghead.llm.ledger import Ledger
 from egghead.llm.librarian import warm_up
 from egghead.llm.purse import Purse
 from egghead.llm.registry import Registry
+from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
 from ipc import Event, IpcError
 
@@ -38,6 +39,7 @@ async def setup(service: Service) -> None:
     warm_up()  # the first person to ask does not wait for our tables
     # The settings that every process gets have stars for keys; the keys themselves come to this process alone.
     secret = service.context.handover.get("secret") or {}
+    settle(Surroundings.from_data(secret.get("network") or {}))
     environ = {**os.environ, **secret.get("environ", {})}
     kept = service.context.handover.get("usage")
     gateway = Gateway(
