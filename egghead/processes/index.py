@@ -202,9 +202,7 @@ class IndexServer:
                 size += len(group[-1].upserts)
             try:
                 counts = self.writer.apply_all((one.upserts, one.removals) for one in group)
-            except (
-                Exception
-            ) as error:  # whatever it is, each caller of the group hears it, and tells again file by file
+            except Exception as error:  # each caller of the group hears it, whatever it is, and tells file by file
                 for one in group:
                     one.error = error
             else:

@@ -190,9 +190,7 @@ async def flock(directory: str, count: str, n: str) -> None:
     epoch = peers[0].epoch
     say("ready")
     while any(peer.epoch == epoch for peer in peers):
-        await asyncio.sleep(
-            0.002
-        )  # 100 peers in one loop: to watch each would be a task for each, and measured with it
+        await asyncio.sleep(0.002)  # a task for each peer that waits for its own would be measured with it
     say(time.monotonic())
     await asyncio.Event().wait()  # the peers stay until the benchmark ends this process
 
