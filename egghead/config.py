@@ -41,6 +41,11 @@ class ProviderLimits(Section):
     connect_timeout: float = Field(default=TryLimits.connect_timeout, gt=0, le=3600)
     first_byte_timeout: float = Field(default=TryLimits.first_byte_timeout, gt=0, le=3600)
     idle_timeout: float = Field(default=TryLimits.idle_timeout, gt=0, le=3600)
+    concurrent: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    waiting: int = Field(default=TryLimits.waiting, ge=1, le=100_000)
+    waiting_each: int = Field(default=TryLimits.waiting_each, ge=1, le=100_000)
 
 
 class Provider(Section):

@@ -21,6 +21,7 @@ from egghead.llm.errors import (
     RateLimited,
     RequestRefused,
     UnknownModel,
+    key_refused,
 )
 from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
@@ -266,7 +267,7 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
     if _NO_CREDIT.search(said) or kind == "billing_error" or status == 402:
         return OutOfCredit(f"the account of {provider} cannot pay: {said}")
     if kind == "authentication_error" or status == 401:
-        return AuthFailed(f"{provider} does not take the key: put a valid `api_key` under `llm:` in the configuration")
+        return key_refused(provider)
     if kind == "permission_error" or status == 403:
         return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
     if kind == "not_found_error" or status == 404:

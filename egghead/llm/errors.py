@@ -38,7 +38,16 @@ class ContextOverflow(LlmError):
 
 
 class AuthFailed(LlmError):
-    """The provider does not take the key, or the key may not use this model."""
+    """The provider does not take the key (`key`), or the key may not use this model."""
+
+    def __init__(self, message: str, key: bool = False) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def key_refused(provider: str) -> AuthFailed:
+    """The provider does not take the key: no call will go well until there is another."""
+    return AuthFailed(f"{provider} does not take the key; give it a new one: egghead llm add {provider}", key=True)
 
 
 class OutOfCredit(LlmError):

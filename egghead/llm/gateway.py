@@ -14,22 +14,22 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from egghead.clock import utc_now
-from egghead.llm.errors import LlmError, OutOfCredit, ProviderTimeout, ProxyRefused, Transient, Untrusted
+from egghead.llm.errors import LlmError
+from egghead.llm.lane import DOWN, Lane
 from egghead.llm.ledger import Ledger
 from egghead.llm.models import cost
-from egghead.llm.provider import Model, Provider
+from egghead.llm.provider import Model
 from egghead.llm.purse import Purse
 from egghead.llm.registry import Registry
-from egghead.llm.shapes import Event, Request, Stop, Usage, event_data, request_from, without_thoughts
+from egghead.llm.shapes import Event, Request, Stop, Usage, Waiting, event_data, request_from, without_thoughts
 from egghead.llm.usage import Called
 from egghead.rooms.ulid import ulid
 from ipc import Call, Refused
 
 logger = logging.getLogger("egghead.llm")
-
-# Of the provider or the way to it, not of the request or the configuration.
-DOWN = (Transient, ProviderTimeout, OutOfCredit, Untrusted, ProxyRefused)
 
 
 class Gateway:
@@ -64,7 +64,7 @@ class Gateway:
                     # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
                     async with aclosing(self._answer(call, asked, provider, model)) as events:
                         async for event in events:
-                            heard = True
+                            heard = heard or not isinstance(event, Waiting)
                             yield event_data(event)
                     return
                 except LlmError as error:
@@ -82,15 +82,16 @@ class Gateway:
             if not self.running[call.caller]:
                 del self.running[call.caller]
 
-    async def _answer(
-        self, call: Call, request: Request, provider: Provider, model: str
-    ) -> AsyncGenerator[Event, None]:
+    async def _answer(self, call: Call, request: Request, provider: Lane, model: str) -> AsyncGenerator[Event, None]:
         """One model's answer, counted."""
         account = _Account(self.purse, call, request, self.registry.model(provider, model))
         started = asyncio.get_running_loop().time()
         try:
-            async with aclosing(_events(provider, request, model)) as events:
+            async with aclosing(_events(provider, request, model, call.until)) as events:
                 async for event in events:
+                    if isinstance(event, Waiting):
+                        yield event
+                        continue
                     if isinstance(event, Stop):
                         event = _priced(event, account.model)
                         # Before the agent hears that it is over: then it is counted, whatever dies.
@@ -102,9 +103,7 @@ class Gateway:
         finally:
             account.close(None)
 
-    def _ways(
-        self, request: Request, first: tuple[Provider, str], told: list[LlmError]
-    ) -> Iterator[tuple[Provider, str]]:
+    def _ways(self, request: Request, first: tuple[Lane, str], told: list[LlmError]) -> Iterator[tuple[Lane, str]]:
         """The model that was asked for, then each fallback once; one that cannot be asked says why among `told`."""
         seen = [first]
         yield first
@@ -140,7 +139,7 @@ class Gateway:
     async def aclose(self) -> None:
         await self.registry.aclose()
 
-    def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, tuple[Provider, str]]:
+    def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, tuple[Lane, str]]:
         try:
             parsed = request_from(request)
             first = self.registry.resolve(parsed.model)
@@ -150,7 +149,8 @@ class Gateway:
         # An agent may not spend, or be heard, in another's name; usage is counted by the name that the bus stamps.
         if call.caller.startswith("agents/") and parsed.agent and parsed.agent != spender:
             raise Refused("BadRequest", f"{call.caller!r} asked for a completion in the name of {parsed.agent!r}")
-        return parsed, first
+        # Turns are given by the name that the bus stamps, too: nobody gets two of them by leaving the name out.
+        return msgspec.structs.replace(parsed, agent=spender), first
 
 
 def _spender(call: Call) -> str:
@@ -185,9 +185,9 @@ class _Account:
         return Called(self._id, utc_now(), self._agent, self._room, self.model.name, *used, cut=stop is None)
 
 
-async def _events(provider: Provider, request: Request, model: str) -> AsyncGenerator[Event, None]:
+async def _events(provider: Lane, request: Request, model: str, until: float) -> AsyncGenerator[Event, None]:
     """The provider's events, with the loop given to others now and then: the librarian never waits for anything."""
-    async with aclosing(provider.complete(request, model)) as events:
+    async with aclosing(provider.complete(request, model, until)) as events:
         said = 0
         async for event in events:
             yield event

@@ -21,6 +21,7 @@ from egghead.llm.errors import (
     RateLimited,
     RequestRefused,
     UnknownModel,
+    key_refused,
 )
 from egghead.llm.shapes import (
     Event,
@@ -317,7 +318,7 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
     if _NO_CREDIT.search(every) or status == 402:
         return OutOfCredit(f"the account of {provider} cannot pay: {said}")
     if status == 401 or code == "invalid_api_key" or kind == "authentication_error":
-        return AuthFailed(f"{provider} does not take the key: put a valid `api_key` under `llm:` in the configuration")
+        return key_refused(provider)
     if _NO_MODEL.search(every) or status == 404:
         return UnknownModel(f"{provider} has no model {model!r}: {said}; `model:` in the agent's note names another")
     if status == 403:

@@ -17,7 +17,9 @@ from typing import Any
 
 from egghead.llm import models as table
 from egghead.llm.errors import LlmError, ProviderMissing, UnknownModel, UnknownProvider
+from egghead.llm.lane import Lane
 from egghead.llm.librarian import Librarian
+from egghead.llm.limits import Limits
 from egghead.llm.provider import Model, Provider
 
 logger = logging.getLogger("egghead.llm")
@@ -124,7 +126,7 @@ class Registry:
         self._entries: dict[str, Entry] = {"local": Entry("local", "local")}
         self._entries.update({entry.name: entry for entry in entries})
         self.default = default or self._default()
-        self._providers: dict[str, Provider] = {}
+        self._lanes: dict[str, Lane] = {}
 
     @classmethod
     def from_config(
@@ -153,8 +155,8 @@ class Registry:
                 logger.warning("%s", error)
         return sorted(found, key=lambda model: (model.name != self.default, model.name))
 
-    def resolve(self, name: str | None) -> tuple[Provider, str]:
-        """The provider of a model's name, and the name that the provider knows it by. None or "" is the default.
+    def resolve(self, name: str | None) -> tuple[Lane, str]:
+        """The way to the provider of a model's name, and the name that the provider knows it by. None or "" is the default.
 
         Raises UnknownProvider, UnknownModel or ProviderMissing, with the nearest names or the remedy.
         """
@@ -174,10 +176,10 @@ class Registry:
         return provider, model
 
     async def aclose(self) -> None:
-        for provider in self._providers.values():
-            await provider.aclose()
+        for lane in self._lanes.values():
+            await lane.aclose()
 
-    def model(self, provider: Provider, model: str) -> Model:
+    def model(self, provider: Lane, model: str) -> Model:
         """What is known of a model that `resolve` gave."""
         name = f"{provider.name}/{model}"
         entry = self._entries.get(provider.name)
@@ -201,12 +203,12 @@ class Registry:
         # Anybody's server that speaks Chat Completions or Responses, by its address.
         return _CHAT if entry.base_url and entry.kind not in KNOWN else None
 
-    def _provider(self, entry: Entry) -> Provider:
-        if entry.name not in self._providers:
+    def _provider(self, entry: Entry) -> Lane:
+        if entry.name not in self._lanes:
             adapter = self._adapter(entry)
             assert adapter is not None
-            self._providers[entry.name] = adapter(entry)
-        return self._providers[entry.name]
+            self._lanes[entry.name] = Lane(adapter(entry), Limits.of(entry.limits, entry.name))
+        return self._lanes[entry.name]
 
     def _bare(self, wanted: str) -> str:
         for known in KNOWN.values():

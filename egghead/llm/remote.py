@@ -48,6 +48,15 @@ class Remote:
         limits = Limits.of(entry.limits, entry.name)
         self._wire = Wire(entry.name, entry.base_url or base_url, headers, entry.api_key, limits)
 
+    @property
+    def told(self) -> Callable[[Mapping[str, str]], None] | None:
+        """Called with the headers of each answer."""
+        return self._wire.told
+
+    @told.setter
+    def told(self, hear: Callable[[Mapping[str, str]], None] | None) -> None:
+        self._wire.told = hear
+
     def models(self) -> Sequence[Model]:
         return self._models
 

@@ -107,7 +107,14 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="type"):
     cost: float | None = None
 
 
-Event = Text | Thinking | ToolUse | Stop
+class Waiting(msgspec.Struct, frozen=True, tag="waiting", tag_field="type"):
+    """Nothing of the answer yet: the call is the `place`th in the line in front of `provider`."""
+
+    provider: str
+    place: int
+
+
+Event = Text | Thinking | ToolUse | Waiting | Stop
 
 
 def request_from(data: Any) -> Request:

@@ -1,8 +1,8 @@
-"""The HTTP side that all remote providers share: one POST, a stream of events back, tried again while that is safe.
+"""The HTTP side that all remote providers share: one POST, a stream of events back.
 
-Here belong connections, time limits, retries and size limits. What is asked and what an event means does not: that is
-the adapter's, given as data and as two functions. A failure before the first event of the answer is tried again when it
-is of a kind that passes (`Transient`); after it never, because half of the answer has been heard.
+Here belong connections, time limits and size limits. What is asked and what an event means does not: that is the
+adapter's, given as data and as two functions. Trying again is `lane`'s: a failure before the first event of the answer
+is `Transient` when it passes; after it never, because half of the answer has been heard.
 
 httpx is imported here and in `connection` and nowhere else, and both only by the process `llm` when a remote provider is
 configured.
@@ -14,7 +14,6 @@ import asyncio
 import email.utils
 import json
 import logging
-import random
 import re
 import time
 import zlib
@@ -32,7 +31,6 @@ from egghead.llm.errors import (
     ProviderMissing,
     ProviderTimeout,
     StreamBroken,
-    Transient,
     Unreachable,
 )
 from egghead.llm.limits import Limits
@@ -97,35 +95,26 @@ class Wire:
         self._given = base_url
         self._client: httpx.AsyncClient | None = None
         self._address: reasons.Address | None = None
-        self._random = random.Random()
+        self.told: Callable[[Mapping[str, str]], None] | None = None  # hears the headers of each answer
 
     async def stream(
         self, path: str, body: Mapping[str, Any], parser: Callable[[], Parser], failure: Failure
     ) -> AsyncGenerator[Event, None]:
-        """One completion. Closing the generator closes the connection at once."""
+        """One try at one completion. Closing the generator closes the connection at once."""
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        tries = 0
-        while True:
-            begun = False
-            try:
-                async with aclosing(self._once(path, content, parser(), failure)) as events:
-                    async for event in events:
-                        begun = True
-                        yield event
-                return
-            except Transient as error:
-                self._clean(error)
-                if begun and isinstance(error, Unreachable):
-                    logger.warning("%s: the answer broke off: %s", self.name, error)
-                    raise StreamBroken(f"the answer of {self.name} broke off before its end; ask again") from None
-                tries += 1
-                pause = None if begun else self.limits.pause(tries, error.after, self._random.random())
-                if pause is None:
-                    raise _last(error, tries) from None
-                logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
-            except LlmError as error:
+        begun = False
+        try:
+            async with aclosing(self._once(path, content, parser(), failure)) as events:
+                async for event in events:
+                    begun = True
+                    yield event
+        except Unreachable as error:
+            if not begun:
                 raise self._clean(error) from None
-            await asyncio.sleep(pause)  # the provider asked for it, or a crowd of us would come back at once
+            logger.warning("%s: the answer broke off: %s", self.name, self._clean(error))
+            raise StreamBroken(f"the answer of {self.name} broke off before its end; ask again") from None
+        except LlmError as error:
+            raise self._clean(error) from None
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -133,6 +122,8 @@ class Wire:
 
     async def _once(self, path: str, content: bytes, parser: Parser, failure: Failure) -> AsyncGenerator[Event, None]:
         async with self._answer(path, content) as answer:
+            if self.told is not None:
+                self.told(answer.headers)
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status_code != 200 or kind != "text/event-stream":
                 raise await self._not_a_stream(answer, kind, failure)
@@ -332,14 +323,6 @@ def _elsewhere(answer: httpx.Response) -> str:
     except httpx.InvalidURL:
         return ""
     return f" to {url.scheme}://{url.host}" if url.host and url.scheme else ""
-
-
-def _last(error: Transient, tries: int) -> Transient:
-    """The error that is told: how often it was tried, and how long the provider wants us to wait."""
-    facts = [f"tried {tries} times"] if tries > 1 else []
-    if error.after is not None and error.after >= 1:
-        facts.append(f"it asks to wait {error.after:.0f} s")
-    return type(error)(f"{error} ({', '.join(facts)})", error.after) if facts else error
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -117,10 +117,10 @@ async def test_the_stop_says_what_answered_its_window_and_its_price() -> None:
 
 async def test_a_providers_fault_keeps_its_kind_on_the_bus() -> None:
     """An agent tells a full context, which is no failure, from one that is; the text is for people, without the key."""
-    with Double([Overflow(), Status(401), ["Half", Close()]]) as double:
+    with Double([Overflow(), ["Half", Close()], Status(401)]) as double:
         entry = Entry("openai", "openai", KEY, f"{double.url}/v1", ("double",))
         async with gateway(Registry([entry])) as (bus, served):
-            for number, kind in enumerate(("ContextOverflow", "AuthFailed", "StreamBroken")):
+            for number, kind in enumerate(("ContextOverflow", "StreamBroken", "AuthFailed")):
                 with pytest.raises(RemoteError) as caught:
                     await stream(bus, f"agents/a{number}", request(model="openai/double"))
                 assert caught.value.type == kind and KEY not in str(caught.value)

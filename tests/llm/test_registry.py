@@ -38,9 +38,9 @@ WITH = {**ADAPTERS, "anthropic": Held, "openai": Held}
 
 
 def key_of(registry: Registry, model: str) -> Any:
-    provider, _ = registry.resolve(model)
-    assert isinstance(provider, Held)
-    return provider.entry.api_key
+    lane, _ = registry.resolve(model)
+    assert isinstance(lane.provider, Held)
+    return lane.provider.entry.api_key
 
 
 def test_without_configuration_the_librarian_is_the_default() -> None:
@@ -167,8 +167,8 @@ def test_no_key_is_shown() -> None:
     """Neither the repr of an entry nor an error has it."""
     config = {"llm": [{"provider": "anthropic", "api_key": "sk-secret"}]}
     registry = Registry.from_config(config, {"OPENAI_API_KEY": "sk-secret"}, adapters=WITH)
-    provider, _ = registry.resolve("claude-x")
-    assert isinstance(provider, Held) and "sk-secret" not in repr(provider.entry)
+    lane, _ = registry.resolve("claude-x")
+    assert isinstance(lane.provider, Held) and "sk-secret" not in repr(lane.provider.entry)
     for name in ("google/x", "claud/x", "nope"):
         with pytest.raises(LlmError) as caught:
             registry.resolve(name)
@@ -180,7 +180,7 @@ async def test_closing_closes_the_providers_that_were_used() -> None:
     registry = Registry.from_config({}, {"OPENAI_API_KEY": "k"}, adapters=WITH)
     provider, _ = registry.resolve("gpt-x")
     await registry.aclose()
-    assert isinstance(provider, Held) and provider.closed
+    assert isinstance(provider.provider, Held) and provider.provider.closed
 
 
 def test_every_known_provider_has_an_adapter() -> None:
