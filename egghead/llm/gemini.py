@@ -21,6 +21,7 @@ from egghead.llm.errors import (
     RateLimited,
     RequestRefused,
     UnknownModel,
+    key_refused,
 )
 from egghead.llm.remote import Format, Remote
 from egghead.llm.shapes import (
@@ -273,7 +274,7 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
     if _OVERFLOW.search(said) or status == 413:
         return ContextOverflow(f"the conversation is too long for {provider}/{model}: {said}")
     if status == 401 or _NO_KEY.search(every):
-        return AuthFailed(f"{provider} does not take the key: put a valid `api_key` under `llm:` in the configuration")
+        return key_refused(provider)
     if status == 402 or _NO_CREDIT.search(said):
         return OutOfCredit(f"the account of {provider} cannot pay: {said}")
     if status == 404:
