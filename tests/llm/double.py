@@ -1,7 +1,9 @@
 """A model that says what a test wants, behind the wire of a real provider: a local HTTP server, no mock of anything.
 
-It speaks Anthropic Messages (`anthropic/double`) and OpenAI Chat Completions (`openai/double`) as streams of events, on
-127.0.0.1 and a free port, in a thread of its own. Any model name is answered. A *script* decides what is said.
+It speaks Anthropic Messages (`anthropic/double`), OpenAI Chat Completions (`openai/double`), OpenAI Responses
+(`responses/double`) and Gemini (`google/double`) as streams of events, on 127.0.0.1 and a free port, in a thread of its own.
+Any model name is answered. A *script* decides what is said. What the real API would refuse is refused (`refusals`) and
+noted in `faults`. `base_url(kind)` is the address of one of them in its own way of speaking: the first part of its path.
 
 1. A real node whose agents talk to it (`tests/e2e/cast.py`), and what each agent says, reply by reply:
 
@@ -32,7 +34,7 @@ It speaks Anthropic Messages (`anthropic/double`) and OpenAI Chat Completions (`
         assert double.asked[0].gone.wait(10)                   # the other side closed the connection
 
 Steps: text (`str` or `Say`, which cuts it into pieces) · `Use` (several in one reply are parallel calls) · `Think` ·
-`PASS` · `Wait(gate)` · `Tokens` (usage figures; else a quarter of the characters) · `Stop(reason)` · `Overflow` ·
+`Search` (the provider's own) · `PASS` · `Wait(gate)` · `Tokens` (usage figures; else a quarter of the characters) · `Stop(reason)` · `Overflow` ·
 `Status(code, headers, body)` · `Error(type)` (in mid-stream) · `Break` (the connection is reset) · `Close` (it ends too
 early, politely) · `Hang` (nothing more until the other side leaves) · `Raw(bytes)` (instead of an answer; first) ·
 `Send(bytes)` (bytes within a stream) · `Ping`.
@@ -49,7 +51,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from tests.llm.steps import (
@@ -67,6 +69,7 @@ from tests.llm.steps import (
     Reply,
     Say,
     Script,
+    Search,
     Send,
     Status,
     Step,
@@ -76,7 +79,11 @@ from tests.llm.steps import (
     Use,
     Wait,
 )
-from tests.llm.wires import Anthropic, OpenAi, Wire
+from tests.llm.wire_gemini import Gemini
+from tests.llm.wire_responses import Responses
+from tests.llm.wires import Anthropic, OpenAi
+
+Wire = Anthropic | OpenAi | Responses | Gemini
 
 __all__ = [
     "KEY",
@@ -94,6 +101,7 @@ __all__ = [
     "Reply",
     "Say",
     "Script",
+    "Search",
     "Send",
     "Status",
     "Step",
@@ -108,7 +116,8 @@ __all__ = [
 class Double:
     """The server. A context manager; ends with its connections when it is left."""
 
-    def __init__(self, script: Script, *, window: int | None = None) -> None:
+    def __init__(self, script: Script, *, window: int | None = None, issued: Iterable[tuple[str, str]] = ()) -> None:
+        """`issued`: (seal, thought) of an earlier life, which are taken back like those of this one."""
         self.asked: list[Asked] = []
         self.faults: list[str] = []  # what a client did that no provider would take, and what a script did wrong
         self.open = 0  # requests that are being answered
@@ -116,6 +125,7 @@ class Double:
         self._script = script
         self._window = window
         self._said: dict[str, int] = {}
+        self._issued: set[tuple[str, str]] = set(issued)  # seals, each with the thought that it was given for
         self._connections = 0
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -139,17 +149,18 @@ class Double:
         return f"http://127.0.0.1:{self.port}"
 
     def config(self, **limits: float) -> dict[str, Any]:
-        """Configuration of a node whose providers `anthropic` and `openai` are this server. New tries come at once. The
-        built-in agents keep the librarian."""
+        """Configuration of a node whose providers `anthropic`, `openai`, `responses` and `google` are this server. New
+        tries come at once. The built-in agents keep the librarian."""
         limits = {"backoff": 0.01, **limits}
-        both = (("anthropic", self.url), ("openai", f"{self.url}/v1"))
-        return {
-            "default_model": "local/librarian",
-            "llm": [
-                {"provider": name, "api_key": KEY, "base_url": url, "models": ["double"], "limits": limits}
-                for name, url in both
-            ],
-        }
+        same = {"api_key": KEY, "models": ["double"], "limits": limits}
+        ways: list[dict[str, Any]] = [{"provider": kind} for kind in ("anthropic", "openai", "google")]
+        ways.append({"provider": "openai", "name": "responses", "api": "responses"})
+        entries = [{**way, **same, "base_url": self.base_url(way["provider"])} for way in ways]
+        return {"default_model": "local/librarian", "llm": entries}
+
+    def base_url(self, kind: str) -> str:
+        """The address at which this server is a provider of that kind."""
+        return self.url if kind == "anthropic" else f"{self.url}/{kind}/{'v1beta' if kind == 'google' else 'v1'}"
 
     def wait(self, count: int, timeout: float = 20.0) -> list[Asked]:
         """The first `count` requests, waited for."""
@@ -216,14 +227,16 @@ class Double:
         _, path, _ = head[0].split(" ")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
-        wire = Anthropic() if path.endswith("/messages") else OpenAi()
+        wire = _wire(path)
         asked = self._note(wire.name, path, headers, body, connection)
-        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-        fault = "no key" if key != KEY else wire.fault(body)
+        fault = "no key" if wire.keyless(headers) != KEY else wire.fault(body, self._issued)
+        if KEY in path:
+            fault = "the key stands in the address"
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
             steps = self._steps(asked)
+            self._issued |= {(step.signature, step.text) for step in steps if isinstance(step, Think)}
             if fault:
                 self.faults.append(fault)
                 steps = [Status(401 if fault == "no key" else 400, {}, wire.error("invalid_request_error", fault))]
@@ -255,6 +268,20 @@ class Double:
         else:
             reply = self._script[min(asked.number, len(self._script)) - 1]
         return list(reply) if isinstance(reply, Sequence) and not isinstance(reply, str) else [reply]
+
+
+def _wire(path: str) -> Wire:
+    """Who is asked, by the address."""
+    first = path.split("/")[1]
+    dialect = "openai" if first == "v1" else first
+    bare = path.partition("?")[0]
+    if bare.endswith("/messages"):
+        return Anthropic()
+    if bare.endswith("/responses"):
+        return Responses(dialect)
+    if bare.endswith(":streamGenerateContent"):
+        return Gemini(bare.rpartition("/models/")[2].partition(":")[0])
+    return OpenAi(dialect)
 
 
 class _Gone(Exception):
@@ -325,6 +352,8 @@ async def _say(wire: Wire, asked: Asked, steps: list[Step], writer: asyncio.Stre
                 await _send(writer, wire.use(step))
             case Think():
                 await _send(writer, wire.think(step))
+            case Search():
+                await _send(writer, wire.search(step))
             case Wait(gate):
                 await gate.passed()
             case Stop(reason):

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 PASS = "/pass"
 KEY = "sk-double-0123456789"  # what clients must send; it must be seen nowhere else
@@ -72,6 +73,15 @@ class Use:
 class Think:
     text: str
     signature: str = "sealed"
+
+
+@dataclass(frozen=True)
+class Search:
+    """The provider's own web search, which found this page; what is said next cites it."""
+
+    query: str = "ferns"
+    url: str = "https://example.org/ferns"
+    title: str = "Ferns"
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,7 @@ Step = (
     | Say
     | Use
     | Think
+    | Search
     | Wait
     | Tokens
     | Stop
@@ -174,7 +185,7 @@ Script = Callable[["Asked"], Reply] | Mapping[str, Sequence[Reply]] | Sequence[R
 class Asked:
     """One request as it came over the wire."""
 
-    wire: str  # "anthropic" or "openai"
+    wire: str  # "anthropic", "openai", "responses" or "google"
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
@@ -188,12 +199,18 @@ class Asked:
 
     @property
     def model(self) -> str:
-        return str(self.body.get("model", ""))
+        found = re.search(r"/models/([^:/]+):", self.path)
+        return unquote(found[1]) if found else str(self.body.get("model", ""))
 
     @property
     def system(self) -> str:
-        if self.wire == "anthropic":
-            return _joined(self.body.get("system"))
+        match self.wire:
+            case "anthropic":
+                return _joined(self.body.get("system"))
+            case "responses":
+                return str(self.body.get("instructions") or "")
+            case "google":
+                return _joined((self.body.get("systemInstruction") or {}).get("parts"))
         return "\n\n".join(_joined(m["content"]) for m in self.body["messages"] if m["role"] == "system")
 
     @property
@@ -209,14 +226,28 @@ class Asked:
 
     @property
     def tools(self) -> list[str]:
+        """The names of our own tools, not those of the provider."""
         tools = self.body.get("tools", [])
-        return [tool["name"] if self.wire == "anthropic" else tool["function"]["name"] for tool in tools]
+        if self.wire == "google":
+            return [found["name"] for tool in tools for found in tool.get("functionDeclarations") or ()]
+        if self.wire == "openai":
+            return [tool["function"]["name"] for tool in tools]
+        return [tool["name"] for tool in tools if tool.get("type") in (None, "function")]
+
+    @property
+    def turns(self) -> list[tuple[str, str, list[str]]]:
+        """(role, text, results of tools) of the conversation, oldest first; tools' results are the user's."""
+        match self.wire:
+            case "responses":
+                return [_turn_of_item(item) for item in self.body["input"]]
+            case "google":
+                return [_turn_of_content(content) for content in self.body["contents"]]
+        return [(m["role"], _joined(m.get("content")), _results(m)) for m in self.body["messages"]]
 
     @property
     def messages(self) -> list[tuple[str, str]]:
         """(role, text) of the conversation, tools left out."""
-        kept = [(m["role"], _joined(m.get("content"))) for m in self.body["messages"]]
-        return [(role, text) for role, text in kept if role in ("user", "assistant") and text]
+        return [(role, text) for role, text, _ in self.turns if role in ("user", "assistant") and text]
 
     @property
     def last(self) -> str:
@@ -227,9 +258,8 @@ class Asked:
     def results(self) -> list[str]:
         """What the tools answered that the agent used since somebody else last said something."""
         found: list[str] = []
-        for message in reversed(self.body["messages"]):
-            here = _results(message)
-            if message["role"] == "user" and not here:
+        for role, _, here in reversed(self.turns):
+            if role == "user" and not here:
                 break
             found[:0] = here
         return found
@@ -237,13 +267,31 @@ class Asked:
     @property
     def tokens(self) -> int:
         """A quarter of the characters of the whole request: the server's own count."""
-        return len(json.dumps([self.body.get("system"), self.body["messages"], self.body.get("tools")])) // 4
+        keys = ("system", "instructions", "systemInstruction", "messages", "input", "contents", "tools")
+        return len(json.dumps([self.body[key] for key in keys if key in self.body])) // 4
+
+
+def _turn_of_item(item: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    match item["type"]:
+        case "message":
+            return item["role"], "\n\n".join(part["text"] for part in item["content"]), []
+        case "function_call_output":
+            return "user", "", [item["output"]]
+    return "assistant", "", []
+
+
+def _turn_of_content(content: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    answers = [part["functionResponse"]["response"] for part in content["parts"] if "functionResponse" in part]
+    results = [str(answer.get("output", answer.get("error"))) for answer in answers]
+    return "assistant" if content["role"] == "model" else "user", _joined(content["parts"]), results
 
 
 def _joined(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return "\n\n".join(block["text"] for block in content or () if block.get("type") == "text")
+    return "\n\n".join(
+        block["text"] for block in content or () if block.get("type", "text") == "text" and "text" in block
+    )
 
 
 def _results(message: Mapping[str, Any]) -> list[str]:

@@ -294,7 +294,7 @@ async def test_a_fallback_gets_no_thoughts_of_another() -> None:
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "there"}]},
     ]
     asked = {"model": "openai/double", "fallback": ["anthropic/double"], "thinking": True, "messages": turn}
-    with Double([[Status(503)], "Ok.", "Ok."]) as double:
+    with Double([[Status(503)], "Ok.", "Ok."], issued=[("sealed", "hm")]) as double:
         async with gateway(_two(double)) as (bus, served):
             await stream(bus, "agents/scout", request(**asked))
             assert double.asked[1].wire == "anthropic" and "sealed" not in json.dumps(double.asked[1].body)

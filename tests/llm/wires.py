@@ -1,4 +1,4 @@
-"""The two wire formats of the model double, from the provider's side: events out of steps, and what no provider would take.
+"""Anthropic Messages and Chat Completions from the provider's side: events out of steps. What they refuse is in `refusals`.
 
 Written from the public references, not from our adapters. No sockets here.
 """
@@ -9,7 +9,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.llm.steps import Asked, Think, Tokens, Use
+from tests.llm import refusals
+from tests.llm.steps import Asked, Search, Think, Tokens, Use
+
+WHOLE_CALLS = ("ollama", "mistral")  # say each call in one piece
+PLAIN_REASONING = ("groq", "ollama", "vllm", "together")  # call thoughts `reasoning`
+FIGURES_IN_THE_LAST_CHUNK = ("mistral", "deepseek")  # and not in one of their own
 
 
 class Anthropic:
@@ -24,22 +29,11 @@ class Anthropic:
         self.used = False
         self.said = 0
 
-    def fault(self, body: Mapping[str, Any]) -> str | None:
-        """What the real API would refuse, or None."""
-        messages = body.get("messages") or []
-        if not messages or messages[0]["role"] != "user" or messages[-1]["role"] != "user":
-            return "messages must begin and end with a user message"
-        uses: list[str] = []
-        for message in messages:
-            blocks = message["content"]
-            if any(block["type"] == "text" and not block["text"].strip() for block in blocks):
-                return "text content blocks must be non-empty"
-            results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
-            if sorted(results) != sorted(uses):
-                return f"tool_use ids {uses} were answered by {results}"
-            uses = [block["id"] for block in blocks if block["type"] == "tool_use"]
-        marks = json.dumps(body).count('"cache_control"')
-        return f"{marks} cache breakpoints, at most 4" if marks > 4 else None
+    def fault(self, body: Mapping[str, Any], issued: refusals.Issued = ()) -> str | None:
+        return refusals.messages(body, issued)
+
+    def keyless(self, headers: Mapping[str, str]) -> str | None:
+        return headers.get("x-api-key") if headers.get("anthropic-version") else None
 
     def error(self, kind: str, message: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": kind, "message": message}}
@@ -108,6 +102,21 @@ class Anthropic:
         data += self._delta({"type": "thinking_delta", "thinking": think.text})
         return data + self._delta({"type": "signature_delta", "signature": think.signature}) + self._stop()
 
+    def search(self, search: Search) -> bytes:
+        data = self._close()
+        id = f"srvtoolu_{self.index}"
+        page = {"type": "web_search_result", "title": search.title, "url": search.url, "encrypted_content": "EqgfCio="}
+        found = {"type": "web_search_tool_result", "tool_use_id": id, "content": [page]}
+        for block in ({"type": "server_tool_use", "id": id, "name": "web_search", "input": {}}, found):
+            self.index += 1
+            data += self._start(block)
+            if block["type"] == "server_tool_use":
+                data += self._delta({"type": "input_json_delta", "partial_json": json.dumps({"query": search.query})})
+            data += self._stop()
+        data += self.text("")
+        cited = {"type": "web_search_result_location", "url": search.url, "title": search.title}
+        return data + self._delta({"type": "citations_delta", "citation": cited})
+
     def failed(self, kind: str, message: str) -> bytes:
         return _event("error", {"error": {"type": kind, "message": message}})
 
@@ -132,27 +141,22 @@ class Anthropic:
 
 
 class OpenAi:
-    """Chat Completions: https://platform.openai.com/docs/api-reference/chat-streaming."""
+    """Chat Completions: https://platform.openai.com/docs/api-reference/chat-streaming, and how others speak it."""
 
     name = "openai"
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: str = "openai") -> None:
+        self.dialect = dialect
         self.reason: str | None = None
         self.calls = 0
         self.said = 0
         self.asked: Asked | None = None
 
-    def fault(self, body: Mapping[str, Any]) -> str | None:
-        waiting: set[str] = set()
-        for message in body.get("messages") or []:
-            if message["role"] == "tool":
-                if message["tool_call_id"] not in waiting:
-                    return f"a tool message answers {message['tool_call_id']!r}, which nobody called"
-                waiting.discard(message["tool_call_id"])
-            elif waiting:
-                return f"tool calls {sorted(waiting)} have no answer"
-            waiting |= {call["id"] for call in message.get("tool_calls") or ()}
-        return f"tool calls {sorted(waiting)} have no answer" if waiting else None
+    def fault(self, body: Mapping[str, Any], issued: refusals.Issued = ()) -> str | None:
+        return refusals.chat(body, self.dialect, issued)
+
+    def keyless(self, headers: Mapping[str, str]) -> str | None:
+        return headers.get("authorization", "").removeprefix("Bearer ")
 
     def error(self, kind: str, message: str) -> dict[str, Any]:
         return {"error": {"message": message, "type": kind, "param": None, "code": None}}
@@ -190,6 +194,9 @@ class OpenAi:
         index, self.calls = self.calls, self.calls + 1
         arguments = json.dumps(use.input) if use.raw is None else use.raw
         self.said += len(arguments)
+        if self.dialect in WHOLE_CALLS:
+            whole = {"id": f"call_{index}", "index": index, "type": "function"}
+            return self._chunk({"tool_calls": [{**whole, "function": {"name": use.name, "arguments": arguments}}]})
         call = {
             "index": index,
             "id": f"call_{index}",
@@ -203,34 +210,45 @@ class OpenAi:
 
     def think(self, think: Think) -> bytes:
         self.said += len(think.text)
-        return self._chunk({"reasoning_content": think.text})
+        if self.dialect == "openrouter":
+            detail = {"type": "reasoning.text", "text": think.text, "signature": think.signature, "index": 0}
+            return self._chunk({"content": "", "reasoning": think.text, "reasoning_details": [detail]})
+        if self.dialect == "mistral":
+            return self._chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": think.text}]}]})
+        return self._chunk({"reasoning" if self.dialect in PLAIN_REASONING else "reasoning_content": think.text})
+
+    def search(self, search: Search) -> bytes:
+        raise AssertionError("Chat Completions has no web search of its own")
 
     def failed(self, kind: str, message: str) -> bytes:
         return b"data: " + json.dumps({"error": {"type": kind, "message": message, "code": None}}).encode() + b"\n\n"
 
     def end(self, asked: Asked, figures: Tokens) -> bytes:
         words = {"end_turn": "stop", "tool_use": "tool_calls", "max_tokens": "length", "refusal": "content_filter"}
-        data = self._chunk({}, words[self.reason or ("tool_use" if self.calls else "end_turn")])
+        reason = words[self.reason or ("tool_use" if self.calls else "end_turn")]
+        fresh = asked.tokens if figures.input is None else figures.input
+        usage: dict[str, Any] = {
+            "prompt_tokens": fresh + figures.cached_read,
+            "completion_tokens": max(1, self.said // 4) if figures.output is None else figures.output,
+        }
+        if self.dialect == "deepseek":
+            usage |= {"prompt_cache_hit_tokens": figures.cached_read, "prompt_cache_miss_tokens": fresh}
+        else:
+            usage["prompt_tokens_details"] = {"cached_tokens": figures.cached_read}
+        if self.dialect in FIGURES_IN_THE_LAST_CHUNK:
+            return self._chunk({}, reason, usage=usage) + b"data: [DONE]\n\n"
+        data = self._chunk({}, reason)
         if (asked.body.get("stream_options") or {}).get("include_usage"):
-            fresh = asked.tokens if figures.input is None else figures.input
-            usage = {
-                "prompt_tokens": fresh + figures.cached_read,
-                "completion_tokens": max(1, self.said // 4) if figures.output is None else figures.output,
-                "prompt_tokens_details": {"cached_tokens": figures.cached_read},
-            }
             data += self._line({"choices": [], "usage": usage})
         return data + b"data: [DONE]\n\n"
 
-    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
-        return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
+        return self._line({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], **more})
 
     def _line(self, data: dict[str, Any]) -> bytes:
         assert self.asked is not None
         head = {"id": f"chatcmpl-{self.asked.number}", "object": "chat.completion.chunk", "model": self.asked.model}
         return b"data: " + json.dumps({**head, **data}).encode() + b"\n\n"
-
-
-Wire = Anthropic | OpenAi
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
