@@ -268,7 +268,7 @@ class IndexFile:
 _TABLES = set(re.findall(r"CREATE (?:VIRTUAL )?TABLE (\w+)", index_sql.SCHEMA))
 _PROBES = (
     f"SELECT {', '.join(index_sql.COLUMNS)} FROM notes LIMIT 1",
-    "SELECT note, size, cut, body FROM texts LIMIT 1",
+    "SELECT note, size, heads, cut, body FROM texts LIMIT 1",
     "SELECT source, kind, target, key, last, fragment, display, position FROM links LIMIT 1",
     "SELECT key, rank, note FROM names LIMIT 1",
     "SELECT rowid FROM fts WHERE fts MATCH '{title names headings tags body} : a' LIMIT 1",

@@ -93,7 +93,7 @@ def _write(db: sqlite3.Connection, new: Iterable[Row], numbers: Mapping[str, int
     # Table by table: one statement for all of a chunk, and neighbouring keys while their pages are at hand.
     many = db.executemany
     many(index_sql.INSERT_NOTE, [(note, *row.note) for note, row in rows])
-    many(index_sql.INSERT_TEXT, [(note, row.size, row.cut, row.body) for note, row in rows])
+    many(index_sql.INSERT_TEXT, [(note, row.size, row.heads, row.cut, row.body) for note, row in rows])
     many(index_sql.INSERT_FTS, [(note, *row.labels, row.cut) for note, row in rows])
     many(index_sql.INSERT_TAG, sorted([(tag, note, spelled) for note, row in rows for tag, spelled in row.tags]))
     many(index_sql.INSERT_NAME, sorted([(*key, note) for note, row in rows for key in row.names]))
@@ -126,7 +126,8 @@ def delete(db: sqlite3.Connection, path: str, stems: set[str]) -> int | None:
     names, marks = json.loads(aliases), json.loads(tags)
     stem = id_of(path)
     # A contentless table is told the old terms again to take them out.
-    db.execute(index_sql.DELETE_FTS, (note, *labels(title, names, stem, wanted, json.loads(outline), marks), cut))
+    headings = [text for _, text, _ in json.loads(outline)]
+    db.execute(index_sql.DELETE_FTS, (note, *labels(title, names, path, wanted, headings, marks), cut))
     for table, column in (("notes", "note"), ("texts", "note"), ("links", "source")):
         db.execute(f"DELETE FROM {table} WHERE {column} = ?", (note,))
     # By their keys, which follow from the row: an index on `note` would cost every insert.

@@ -1,7 +1,7 @@
 """The index's schema, and SQL as text. Nothing here executes.
 
-Tables: `notes` one row a file, `texts` its terms by section (for ranking), its body (for snippets) and the size of that
-in characters, `fts` contentless full text over the terms of `records.text`, `names` every key a link may use, `words` the
+Tables: `notes` one row a file, `texts` the terms of its names and headings and those of its body by section (for ranking), its
+body (for snippets) and the size of that in characters, `fts` contentless full text over the terms of `records.text`, `names` every key a link may use, `words` the
 words of names (for typos), `tags`, `links`, `skipped` files that are no text.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"14/{VERSION}"
+SCHEMA_VERSION = f"15/{VERSION}"
 
 # `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
 # first index is written as many small pieces, and merging those costs as much as all the rest of writing.
@@ -27,7 +27,7 @@ CREATE INDEX notes_wanted ON notes(wanted) WHERE wanted <> stem;
 CREATE INDEX notes_updated ON notes(updated, id);
 CREATE INDEX notes_created ON notes(created, id);
 CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
-CREATE TABLE texts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, cut TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE texts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, heads TEXT NOT NULL, cut TEXT NOT NULL, body TEXT NOT NULL);
 CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
 INSERT INTO fts(fts, rank) VALUES('hashsize', 8388608);
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
@@ -58,7 +58,7 @@ SUMMARY = "n.id, n.title, n.class, n.tags, n.created, n.updated"
 INSERT_NOTE = f"INSERT INTO notes({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
 INSERT_FTS = "INSERT INTO fts(rowid, title, names, headings, tags, body) VALUES(?, ?, ?, ?, ?, ?)"
 DELETE_FTS = "INSERT INTO fts(fts, rowid, title, names, headings, tags, body) VALUES('delete', ?, ?, ?, ?, ?, ?)"
-INSERT_TEXT = "INSERT INTO texts VALUES(?, ?, ?, ?)"
+INSERT_TEXT = "INSERT INTO texts VALUES(?, ?, ?, ?, ?)"
 INSERT_TAG = "INSERT OR IGNORE INTO tags VALUES(?, ?, ?)"
 INSERT_NAME = "INSERT OR IGNORE INTO names VALUES(?, ?, ?)"
 INSERT_WORD = "INSERT INTO words VALUES(?, ?)"

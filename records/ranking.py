@@ -2,20 +2,24 @@
 
 FTS5 alone ranks long notes with common words high. Here a note is judged by how much of the query's weight (rare
 words weigh more) it has at all, in its names, and together in one passage. A note that cannot be among the best,
-whatever its passages say, is not looked at closely.
+whatever its passages say, is not looked at closely. What is only needed of a hit, or of a note whose names say
+something, is taken apart when it is: most of a search is many small looks, and few of them find anything.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from records.text import analyse, in_place, may_hold, root, terms
+from records.text import analyse
 
 MAX_SECTIONS = 400
 SEPARATOR = "\x1e"  # no term contains it
+PART = "\x1d"  # nor this
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
 _ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.2  # what a word in a passage counts: there, said again and again, in its heading
@@ -34,51 +38,52 @@ class Term:
 
 
 class Section(NamedTuple):
-    """`low` and `high`: where its terms lie in the text of the cut. `start` and `end`: where it lies in the body."""
+    """`start` and `end`: where it lies in the body. `level` 0: before the first heading."""
 
     start: int
     end: int
     level: int
     heading: str
-    low: int
-    high: int
-
-
-class Heads(NamedTuple):
-    """What stands above the text of a note, as terms."""
-
-    names: tuple[tuple[str, ...], ...]  # of title, last part of the path, aliases; each once
-    labels: frozenset[str]  # of tags and folders
-    headings: frozenset[str]
 
 
 @dataclass(slots=True)
 class Cut:
-    """A note cut into terms, as ranking reads it. Names, tags and headings, which seldom have what is asked for, are cut when
-    they may: see `heading`."""
+    """A note cut into terms, as the index keeps it and ranking reads it. `tags` and `outline` as JSON, `length` in characters."""
 
     title: str
-    tags: tuple[str, ...]
-    path: str
-    aliases: tuple[str, ...]
-    sections: tuple[Section, ...]
-    text: str  # the terms of all sections, a space before and after each: a tenth of the memory of lists
-    heading: str  # title, path, aliases, tags and headings, folded in place (`records.text.in_place`)
-    size: int
+    tags: str
+    outline: str
+    length: int  # of the body
+    heads: str  # see `cut_heads`
+    text: str  # see `cut_text`
     marks: bytes = b""  # see `_mark`
-    heads: Heads | None = None
+    _ends: list[int] | None = None
+    _sections: list[Section] | None = None
 
-    def cut_heads(self) -> Heads:
-        """The terms of what stands above the text; found once."""
-        if self.heads is None:
-            folder, _, last = self.path.rpartition("/")
-            names = (self.title, last.rpartition(".")[0], *self.aliases)
-            self.heads = Heads(
-                tuple([tuple(dict.fromkeys(terms(name))) for name in names]),
-                frozenset(terms(" ".join((*self.tags, folder)))),
-                frozenset(terms(" ".join([section.heading for section in self.sections]))),
-            )
-        return self.heads
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in bytes."""
+        return 900 + 2 * len(self.text) + 2 * len(self.heads) + 3 * len(self.outline)
+
+    def ends(self) -> list[int]:
+        """Where in `text` each section ends; the next begins one character later."""
+        if self._ends is None:
+            ends = []
+            text = self.text
+            at = text.find(SEPARATOR)
+            while at >= 0:
+                ends.append(at)
+                at = text.find(SEPARATOR, at + 1)
+            ends.append(len(text))
+            self._ends = ends
+        return self._ends
+
+    def sections(self) -> list[Section]:
+        """Where the sections lie in the body, as many as `ends`."""
+        if self._sections is None:
+            found = sections(json.loads(self.outline), self.length)
+            self._sections = [Section(*section) for section in found][: len(self.ends())]
+        return self._sections
 
 
 @dataclass(slots=True)
@@ -99,73 +104,112 @@ class Candidate:
 
 
 Meanings = list[tuple[int, float]]  # (which term, how well)
-Lookup = dict[str, Meanings]
-Hits = list[tuple[int, Meanings]]  # (offset, what stands there)
+Found = dict[int, float]  # which term -> how well
+Hits = list[tuple[int, int]]  # (offset, which index term)
+Said = tuple[int, ...]  # which index terms, in their order, as often as they stand
+_NOTHING: Found = {}  # not to be changed
 
 
-@dataclass(slots=True)
 class _Query:
-    weights: list[float]
-    weight: float
-    lookup: Lookup
-    needles: list[tuple[int, str, Meanings]]  # hash of an index term, the term between spaces, what it stands for
-    roots: list[str]  # where none of these stands, no term does
+    """What is asked, and what was found out of it so far: notes have the same few terms in many places."""
+
+    def __init__(self, planned: Sequence[Term]) -> None:
+        meanings: dict[str, Meanings] = {}
+        for place, term in enumerate(planned):
+            for form, quality in term.forms.items():
+                meanings.setdefault(form, []).append((place, quality))
+        self.weights = [term.weight for term in planned]
+        self.weight = sum(self.weights) or 1.0
+        self.meanings = list(meanings.values())
+        self.lookup = meanings
+        self.needles = [(which, f" {form} ") for which, form in enumerate(meanings)]
+        self.hashes = [hash(form) for form in meanings]
+        self._counted: dict[Said, tuple[Found, Found]] = {}
+        self._plain: dict[Said, tuple[float, float]] = {}
+
+    def counted(self, said: Said) -> tuple[Found, Found]:
+        """Of some index terms: the best quality of each query term; how often each is said."""
+        known = self._counted.get(said)
+        if known is None:
+            qualities: Found = {}
+            counts: Found = {}
+            for which in said:
+                for place, quality in self.meanings[which]:
+                    counts[place] = counts.get(place, 0.0) + quality
+                    if quality > qualities.get(place, 0.0):
+                        qualities[place] = quality
+            known = self._counted[said] = qualities, counts
+        return known
+
+    def passage(self, said: Said, known: Mapping[int, float], head: Mapping[int, float]) -> float:
+        """The weight that a passage with some index terms says. `head`: what its headings say, `known`: and the names."""
+        qualities, counts = self.counted(said)
+        found = {**known, **{place: max(quality, known.get(place, 0.0)) for place, quality in qualities.items()}}
+        value = 0.0
+        for place, quality in found.items():
+            often = counts.get(place, 0.0)
+            lift = _ONCE + _OFTEN * often / (often + 1.0) + (_HEADED if place in head else 0.0)
+            value += self.weights[place] * quality * lift
+        return value
+
+    def plain(self, said: Said) -> tuple[float, float]:
+        """(`share`, `passage`) of some index terms where names and headings say nothing."""
+        known = self._plain.get(said)
+        if known is None:
+            known = self._plain[said] = self.share(self.counted(said)[0]), self.passage(said, {}, {})
+        return known
+
+    def share(self, found: Found) -> float:
+        """How much of the weight of the query is found."""
+        return min(1.0, sum([self.weights[place] * quality for place, quality in found.items()]) / self.weight)
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(NamedTuple):
     """A first look at a candidate: all that is known without its passages, and the most that it can score."""
 
+    most: float
     note: Candidate
     hits: Hits
-    named: dict[int, float]
-    tagged: dict[int, float]
-    headed: bool
+    named: Found
+    headed: dict[int, Found]  # what each heading says that has anything
     outside: float  # the part of the score that passages and coverage do not touch
-    most: float
+    coverage: float
 
 
 def best(notes: Sequence[Candidate], planned: Sequence[Term], limit: int) -> list[Candidate]:
     """The `limit` best, best first, ties by id. The others are left unjudged."""
-    lookup: Lookup = {}
-    for place, term in enumerate(planned):
-        for form, quality in term.forms.items():
-            lookup.setdefault(form, []).append((place, quality))
-    weights = [term.weight for term in planned]
-    needles = [(hash(form), f" {form} ", found) for form, found in lookup.items()]
-    query = _Query(weights, sum(weights) or 1.0, lookup, needles, list(dict.fromkeys(map(root, lookup))))
+    query = _Query(planned)
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     looks = [_look(note, query, note.bm25 / top) for note in notes]
-    looks.sort(key=lambda look: -look.most)
-    judged: list[Candidate] = []
+    looks.sort(key=_most, reverse=True)
+    judged: list[tuple[float, str, Candidate, int, int]] = []
     scores: list[float] = []
     for look in looks:
         if len(scores) == limit and look.most < scores[0] - 1e-5:
             break  # nor can any of those that follow
-        _judge(look, query)
-        judged.append(look.note)
+        note = look.note
+        passage, section, low = _best_passage(look, query)
+        note.coverage = round(look.coverage, 4)
+        note.score = _score(look.outside, note.coverage, passage / query.weight)
+        judged.append((-round(note.score, 6), note.id, note, section, low))
         if len(scores) < limit:
-            heapq.heappush(scores, look.note.score)
+            heapq.heappush(scores, note.score)
         else:
-            heapq.heappushpop(scores, look.note.score)
-    judged.sort(key=lambda note: (-round(note.score, 6), note.id))
-    return judged[:limit]
-
-
-def _found(tokens: Iterable[str], lookup: Lookup) -> dict[int, float]:
-    """Query terms that stand among tokens, with the quality of the best form."""
-    found: dict[int, float] = {}
-    for token in tokens:
-        if token in lookup:
-            for place, quality in lookup[token]:
-                if quality > found.get(place, 0.0):
-                    found[place] = quality
+            heapq.heappushpop(scores, note.score)
+    judged.sort(key=_order)
+    found = []
+    for _, _, note, section, low in judged[:limit]:
+        _place(note, section, low)
+        found.append(note)
     return found
 
 
-def _share(found: dict[int, float], query: _Query) -> float:
-    weights = query.weights
-    return sum([weights[place] * quality for place, quality in found.items()]) / query.weight
+def _most(look: _Look) -> float:
+    return look.most
+
+
+def _order(judged: tuple[float, str, Candidate, int, int]) -> tuple[float, str]:
+    return judged[:2]
 
 
 # Weights found on two judged sets (tests/librarian); flat around these values.
@@ -174,78 +218,108 @@ def _score(outside: float, coverage: float, passage: float) -> float:
 
 
 def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
-    cut, lookup, weights = note.cut, query.lookup, query.weights
+    cut = note.cut
+    hits, said = _hits(cut, query)
+    above = cut.heads
+    for _, needle in query.needles:
+        if needle in above:
+            break
+    else:
+        share, passage = query.plain(said)
+        outside = 0.14 * bm25
+        return _Look(_score(outside, share + 1e-4, passage / query.weight), note, hits, {}, {}, outside, share)
+    return _look_above(note, query, bm25, hits, said)
+
+
+def _look_above(note: Candidate, query: _Query, bm25: float, hits: Hits, said: Said) -> _Look:
+    """A look at a candidate whose title, path, aliases, tags or headings have what is asked for."""
+    above = _Above(note.cut.heads, query)
     best_name = 0.0
     exact = False
-    named: dict[int, float] = {}
-    tagged: dict[int, float] = {}
-    headed: dict[int, float] = {}
-    if may_hold(cut.heading, query.roots):
-        heads = cut.cut_heads()
-        for name in heads.names:
-            said = [token for token in name if token in lookup]
-            if not said:
-                continue
-            found = _found(said, lookup)
-            for place, quality in found.items():
-                if quality > named.get(place, 0.0):
-                    named[place] = quality
-            part = len(said) / len(name)
-            share = _share(found, query)
-            best_name = max(best_name, share * (0.55 + 0.45 * part))
-            # Somebody typed this very name: a long note that says its words often is not what is looked for.
-            exact = exact or (part == 1.0 and share > 0.97)
-        tagged = _found(lookup.keys() & heads.labels, lookup)
-        headed = _found(lookup.keys() & heads.headings, lookup)
-    hits, body, counts = _hits(cut, query.needles)
-    outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * _share(tagged, query)
+    named: Found = {}
+    for size, has in above.names:
+        found = query.counted(tuple(has))[0]
+        for place, quality in found.items():
+            if quality > named.get(place, 0.0):
+                named[place] = quality
+        part = len(set(has)) / size
+        share = query.share(found)
+        best_name = max(best_name, share * (0.55 + 0.45 * part))
+        # Somebody typed this very name: a long note that says its words often is not what is looked for.
+        exact = exact or (part == 1.0 and share > 0.97)
+    tagged = query.counted(tuple(above.labels))[0]
+    headed = {heading: query.counted(tuple(has))[0] for heading, has in above.headings.items()}
+    under = _together(*headed.values())
+    outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * query.share(tagged)
     # No passage says more than all of them together.
-    passage = 0.0
-    for place in body.keys() | headed.keys() | named.keys():
-        quality = max(body.get(place, 0.0), headed.get(place, 0.0), 0.5 * named.get(place, 0.0))
-        often = counts.get(place, 0.0)
-        lift = _ONCE + _OFTEN * often / (often + 1.0) + (_HEADED if place in headed else 0.0)
-        passage += weights[place] * quality * lift
-    coverage = min(1.0, _share(_everywhere(body, named, tagged), query))
+    passage = query.passage(said, _together(under, _times(0.5, named)), under)
+    coverage = query.share(_together(query.counted(said)[0], named, _times(0.9, tagged)))
     most = _score(outside, coverage + 1e-4, passage / query.weight)
-    return _Look(note, hits, named, tagged, bool(headed), outside, most)
+    return _Look(most, note, hits, named, headed, outside, coverage)
 
 
-def _everywhere(body: dict[int, float], named: dict[int, float], tagged: dict[int, float]) -> dict[int, float]:
-    everywhere = dict(body)
-    for extra, value in ((named, 1.0), (tagged, 0.9)):
-        for place, quality in extra.items():
-            everywhere[place] = max(everywhere.get(place, 0.0), quality * value)
-    return everywhere
+def _together(first: Found = _NOTHING, *others: Found) -> Found:
+    """The best of several for each term."""
+    found = dict(first)
+    for other in others:
+        for place, quality in other.items():
+            if quality > found.get(place, 0.0):
+                found[place] = quality
+    return found
 
 
-def _hits(cut: Cut, needles: list[tuple[int, str, Meanings]]) -> tuple[Hits, dict[int, float], dict[int, float]]:
-    """Where wanted terms stand in joined terms, in order; the best quality of each query term; how often each is said.
-    `str.find` runs in C: ten times faster than a look at every term."""
+def _times(factor: float, found: Found) -> Found:
+    return {place: factor * quality for place, quality in found.items()}
+
+
+class _Above:
+    """Which index terms stand in each of the names, in the labels, and in each of the headings of `cut_heads`."""
+
+    def __init__(self, heads: str, query: _Query) -> None:
+        self.names: list[tuple[int, list[int]]] = []  # (different terms of the name, those that are asked for)
+        self.labels: list[int] = []
+        self.headings: dict[int, list[int]] = {}
+        names = heads.index(PART)
+        labels = heads.index(PART, names + 1)
+        in_names: dict[int, list[int]] = {}
+        for which, needle in query.needles:
+            at = heads.find(needle)
+            step = len(needle) - 1
+            while at >= 0:
+                if at > labels:
+                    self.headings.setdefault(heads.count(SEPARATOR, labels, at), []).append(which)
+                elif at > names:
+                    self.labels.append(which)
+                else:
+                    in_names.setdefault(heads.count(SEPARATOR, 0, at), []).append(which)
+                at = heads.find(needle, at + step)
+        if in_names:
+            some = heads[:names].split(SEPARATOR)
+            self.names = [(len(set(some[name].split())), has) for name, has in in_names.items()]
+
+
+def _hits(cut: Cut, query: _Query) -> tuple[Hits, Said]:
+    """Where wanted terms stand in joined terms, in order; and which. `str.find` runs in C: ten times faster than a look at
+    every term."""
+    needles = query.needles
     marks = cut.marks
     if marks:
         mask = len(marks) - 1
-        needles = [needle for needle in needles if marks[needle[0] & mask]]
+        needles = [needle for needle, value in zip(needles, query.hashes, strict=True) if marks[value & mask]]
     hits: Hits = []
-    qualities: dict[int, float] = {}
-    counts: dict[int, float] = {}
+    said: list[int] = []
     find = cut.text.find
-    for _, needle, meanings in needles:
+    for which, needle in needles:
         at = find(needle)
         if at < 0:
             continue
-        before = len(hits)
         step = len(needle) - 1
         while at >= 0:
-            hits.append((at, meanings))
+            hits.append((at, which))
+            said.append(which)
             at = find(needle, at + step)
-        times = len(hits) - before
-        for place, quality in meanings:
-            counts[place] = counts.get(place, 0.0) + times * quality
-            if quality > qualities.get(place, 0.0):
-                qualities[place] = quality
-    hits.sort(key=_offset)
-    return hits, qualities, counts
+    hits.sort()
+    return hits, tuple(said)
 
 
 def _mark(text: str) -> bytes:
@@ -259,82 +333,79 @@ def _mark(text: str) -> bytes:
     return bytes(marks)
 
 
-def _offset(hit: tuple[int, Meanings]) -> int:
-    return hit[0]
-
-
-def _judge(look: _Look, query: _Query) -> None:
-    """Set score, coverage and best passage of a candidate."""
-    note = look.note
-    passage, body = _best_passage(look, query)
-    note.coverage = round(min(1.0, _share(_everywhere(body, look.named, look.tagged), query)), 4)
-    note.score = _score(look.outside, note.coverage, passage / query.weight)
-
-
-def _best_passage(look: _Look, query: _Query) -> tuple[float, dict[int, float]]:
-    """Weight of the query that one passage says (its headings and, at a discount, names count), and what the body says."""
-    note, hits, weights, lookup = look.note, look.hits, query.weights, query.lookup
-    everywhere: dict[int, float] = {}
+def _best_passage(look: _Look, query: _Query) -> tuple[float, int, int]:
+    """Weight of the query that one passage says (its headings and, at a discount, names count); its section, and where in the
+    terms of that it begins."""
+    if look.headed:
+        return _best_below(look, query)
+    hits = look.hits
+    half = _times(0.5, look.named)
+    ends = look.note.cut.ends()
     most = -1.0
-    half = {place: 0.5 * quality for place, quality in look.named.items()}
-    head: dict[int, float] = {}
-    first = last = 0
-    above: list[tuple[int, dict[int, float]]] = []  # what the headings say that a section is under, with their levels
-    for section in note.cut.sections:
+    section = begin = first = 0
+    count = len(hits)
+    if not hits or hits[0][0] >= ends[0]:
+        most = query.passage((), half, {}) if half else 0.0
+    while first < count:
+        place = bisect_right(ends, hits[first][0])
+        high = ends[place]
+        last = first + 1
+        while last < count and hits[last][0] < high:
+            last += 1
+        base = ends[place - 1] + 1 if place else 0
+        for low, one, other in _windows(hits, first, last, base, high):
+            said = _said(hits, one, other)
+            value = query.passage(said, half, {}) if half else query.plain(said)[1]
+            if value > most + 1e-9:
+                most, section, begin = value, place, low
         first = last
-        high = section.high
+    return most, section, begin
+
+
+def _best_below(look: _Look, query: _Query) -> tuple[float, int, int]:
+    """As `_best_passage`, where headings have what is asked for: every section counts, also one whose text has nothing."""
+    cut, hits = look.note.cut, look.hits
+    heading = -1
+    half = _times(0.5, look.named)
+    most = -1.0
+    section = begin = first = last = base = 0
+    above: list[tuple[int, Found]] = []  # what the headings say that a section is under, with their levels
+    for place, (high, (_, _, level, _)) in enumerate(zip(cut.ends(), cut.sections(), strict=False)):
+        first = last
         while last < len(hits) and hits[last][0] < high:
             last += 1
-        if look.headed:
-            head = _headings(section, above, lookup)
-        if first == last and not head and most >= 0.0:
-            continue  # says what an earlier empty section said
-        known = half
-        if head:
-            known = {place: max(head.get(place, 0.0), half.get(place, 0.0)) for place in head.keys() | half.keys()}
-        for low, begin, end in _windows(hits, first, last, section):
-            counts: dict[int, float] = {}
-            found = known.copy()
-            for _, meanings in hits[begin:end]:
-                for place, quality in meanings:
-                    counts[place] = counts.get(place, 0.0) + quality
-                    if quality > found.get(place, 0.0):
-                        found[place] = quality
-                    if quality > everywhere.get(place, 0.0):
-                        everywhere[place] = quality
-            value = 0.0
-            for place, quality in found.items():
-                often = counts.get(place, 0.0)
-                lift = _ONCE + _OFTEN * often / (often + 1.0) + (_HEADED if place in head else 0.0)
-                value += weights[place] * quality * lift
-            if value > most + 1e-9:
-                most = value
-                note.section = section.heading
-                note.span = _window_span(section, low)
-    return max(0.0, most), everywhere
+        if level:
+            while above and above[-1][0] >= level:
+                above.pop()
+            heading += 1
+            above.append((level, look.headed.get(heading, _NOTHING)))
+        head = _together(*[found for _, found in above if found])
+        if first < last or head or most < 0.0:
+            known = _together(head, half)
+            for low, one, other in _windows(hits, first, last, base, high):
+                value = query.passage(_said(hits, one, other), known, head)
+                if value > most + 1e-9:
+                    most, section, begin = value, place, low
+        base = high + 1
+    return max(0.0, most), section, begin
 
 
-def _headings(section: Section, above: list[tuple[int, dict[int, float]]], lookup: Lookup) -> dict[int, float]:
-    """What the heading of a section and those above it say; `above` is kept for the next section."""
-    if section.level:
-        while above and above[-1][0] >= section.level:
-            above.pop()
-        above.append((section.level, _found(terms(section.heading), lookup)))
-    head: dict[int, float] = {}
-    for _, found in above:
-        for place, quality in found.items():
-            if quality > head.get(place, 0.0):
-                head[place] = quality
-    return head
+def _said(hits: Hits, first: int, last: int) -> Said:
+    if last - first == 1:
+        return (hits[first][1],)
+    return tuple(sorted([which for _, which in hits[first:last]]))
 
 
-def _windows(hits: Hits, first: int, last: int, section: Section) -> Iterator[tuple[int, int, int]]:
+def _windows(hits: Hits, first: int, last: int, base: int, high: int) -> Iterator[tuple[int, int, int]]:
     """(offset in the section, first and last hit inside) of each window that has any; one without, for what the headings
     say, when none has. A window whose hits are all in the one before says nothing new and is left out."""
-    base, size = section.low, section.high - section.low
+    size = high - base
     if size <= WINDOW or first == last:
-        yield 0, first, last
-        return
+        return iter(((0, first, last),))
+    return _long_windows(hits, first, last, base, size)
+
+
+def _long_windows(hits: Hits, first: int, last: int, base: int, size: int) -> Iterator[tuple[int, int, int]]:
     step = WINDOW // 2
     end = first
     start = (hits[first][0] - base) // step * step
@@ -350,13 +421,17 @@ def _windows(hits: Hits, first: int, last: int, section: Section) -> Iterator[tu
             yield low, first, end
 
 
-def _window_span(section: Section, low: int) -> tuple[int, int]:
-    """Roughly where a window of terms lies in the body."""
-    start, end, count = section.start, section.end, section.high - section.low
-    if count <= WINDOW:
-        return start, end
-    size = end - start
-    return start + size * low // count, min(end, start + size * (low + WINDOW) // count + 20)
+def _place(note: Candidate, place: int, low: int) -> None:
+    """Say where in the body the passage lies that begins at an offset in the terms of a section; of a long one roughly."""
+    ends, some = note.cut.ends(), note.cut.sections()
+    if place >= len(some):
+        return
+    start, end, _, note.section = some[place]
+    count = ends[place] - (ends[place - 1] + 1 if place else 0)
+    if count > WINDOW:
+        size = end - start
+        start, end = start + size * low // count, min(end, start + size * (low + WINDOW) // count + 20)
+    note.span = start, end
 
 
 # --- notes as terms ---
@@ -371,7 +446,7 @@ class Memory:
         self.total = -1
         self._limit = limit
         self._size = 0
-        self._cuts: dict[tuple[str, str], Cut] = {}
+        self._cuts: dict[tuple[str, str], tuple[int, Cut]] = {}
 
     def forget(self) -> None:
         """The index has changed."""
@@ -380,41 +455,27 @@ class Memory:
 
     def recall(self, path: str, revision: str, *, marked: bool = False) -> Cut | None:
         """The note's terms, if they are remembered. `marked`: with marks, which pay when many terms are looked for."""
-        cut = self._cuts.pop((path, revision), None)
-        if cut is not None:
-            self._cuts[path, revision] = cut  # at the end: the first is the one not used for longest
-            if marked and not cut.marks:
-                cut.marks = _mark(cut.text)
-                cut.size += len(cut.marks)
-                self._size += len(cut.marks)
+        kept = self._cuts.pop((path, revision), None)
+        if kept is None:
+            return None
+        size, cut = kept
+        if marked and not cut.marks:
+            cut.marks = _mark(cut.text)
+            self._size += len(cut.marks)
+            kept = size + len(cut.marks), cut
+        self._cuts[path, revision] = kept  # at the end: the first is the one not used for longest
         return cut
 
     def keep(self, path: str, revision: str, cut: Cut) -> None:
         """Remember a note's terms; those not used for longest go when it is too much."""
-        self._size += cut.size
-        self._cuts[path, revision] = cut
+        size = cut.size
+        self._size += size
+        self._cuts[path, revision] = size, cut
         while self._size > self._limit and len(self._cuts) > 1:
-            self._size -= self._cuts.pop(next(iter(self._cuts))).size
+            self._size -= self._cuts.pop(next(iter(self._cuts)))[0]
 
 
-def cut_note(
-    path: str, title: str, tags: Sequence[str], aliases: Sequence[str], outline: list[Any], size: int, text: str
-) -> Cut:
-    """A note as ranking reads it. `size`: characters of its body; `text`: its terms as `cut_text` made them."""
-    found = []
-    parts = text.split(SEPARATOR)
-    low = 0
-    for (start, end, level, heading), part in zip(sections(outline, min(size, READ)), parts, strict=False):
-        high = low + len(part) + 2
-        found.append(Section(start, end, level, heading, low, high))
-        low = high + 1
-    joined = " " + f" {SEPARATOR} ".join(parts[: len(found)]) + " "
-    heading = in_place("\n".join((title, path, *aliases, *tags, *[section.heading for section in found])))
-    size = 700 + len(joined) + 3 * len(heading) + 200 * len(found)
-    return Cut(title, tuple(tags), path, tuple(aliases), tuple(found), joined, heading, size)
-
-
-def sections(outline: list[Any], size: int) -> list[tuple[int, int, int, str]]:
+def sections(outline: Sequence[Sequence[Any]], size: int) -> list[tuple[int, int, int, str]]:
     """(start, end, level, heading) of each section of a body of `size` characters; level 0 before the first heading."""
     marks = [(int(position), int(level), str(text)) for level, text, position in outline if position < size]
     marks = marks[:MAX_SECTIONS]
@@ -427,6 +488,15 @@ def sections(outline: list[Any], size: int) -> list[tuple[int, int, int, str]]:
     return out
 
 
-def cut_text(outline: list[Any], body: str) -> str:
-    """The terms of a body, section by section: what is indexed, and what ranking reads instead of the text."""
-    return SEPARATOR.join(analyse(body[start:end]) for start, end, _, _ in sections(outline, len(body)))
+def cut_text(outline: Sequence[Sequence[Any]], body: str) -> str:
+    """The terms of a body, section by section: what is indexed, and what ranking reads instead of the text. A space before and
+    after each term, so that it can be found as it stands."""
+    parts = [analyse(body[start:end]) for start, end, _, _ in sections(outline, len(body))]
+    return " " + f" {SEPARATOR} ".join(parts) + " "
+
+
+def cut_heads(names: Sequence[str], labels: Sequence[str], headings: Sequence[str]) -> str:
+    """What stands above the text of a note, each already as terms: title, last part of the path and aliases; tags and folder;
+    headings in their order. A space before and after each term."""
+    above = f" {SEPARATOR} ".join(headings[:MAX_SECTIONS])
+    return f" {f' {SEPARATOR} '.join(names)} {PART} {' '.join(labels)} {PART} {above} "

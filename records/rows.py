@@ -21,7 +21,8 @@ MAX_BODY = 8 * 2**20  # characters of one note that are searched
 
 class Row(NamedTuple):
     """A note as its tables have it, all but its number. `note`, `tags`, `links`: what follows the number there; `names`: what
-    stands before it. `cut`: the terms of the body, None: still to be found. `labels`: terms of title, names, headings, tags."""
+    stands before it. `cut`: the terms of the body, None: still to be found. `heads`: those of what stands above it; `labels`: of
+    title, names, headings, tags."""
 
     path: str
     stem: str
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     size: int
     cut: str | None
     body: str
+    heads: str
     labels: Sequence[str]
     names: Sequence[Sequence[Any]]
     words: Sequence[str]
@@ -44,6 +46,7 @@ def row_of(record: Record, *, most: int = MAX_BODY, cut: bool = True) -> Row:
     stem = id_of(path)
     tags, aliases = record.tags, record.aliases
     outline = [(heading.level, heading.text, heading.position) for heading in record.outline]
+    terms = _Above(title, aliases, path, [heading.text for heading in record.outline], tags)
     note = (
         path, stem, wanted, wanted, title, record.class_, _json(tags), _json(record.links), _json(aliases),
         record.created, record.updated, record.author, record.format, _json(outline), _json(record.meta),
@@ -60,7 +63,7 @@ def row_of(record: Record, *, most: int = MAX_BODY, cut: bool = True) -> Row:
         ]
     return Row(
         path, stem, wanted, note, len(body), ranking.cut_text(outline, body) if cut else None, body,
-        labels(title, aliases, stem, wanted, outline, tags), graph.name_keys(path, stem, wanted, title, aliases),
+        terms.heads(), terms.labels(stem, wanted), graph.name_keys(path, stem, wanted, title, aliases),
         name_words(title, aliases, tags, stem), [(fold(tag), tag) for tag in tags], links,
     )  # fmt: skip
 
@@ -75,13 +78,43 @@ def with_terms(row: Row) -> Row:
 _OUTLINE = 13  # its place in `Row.note`
 
 
+class _Above:
+    """The terms of what stands above the text of a note, each part cut once."""
+
+    def __init__(
+        self, title: str, aliases: Iterable[str], path: str, headings: Iterable[str], tags: Iterable[str]
+    ) -> None:
+        folder, _, last = path.rpartition("/")
+        self._path = path
+        self._title = analyse(title)
+        self._aliases = [analyse(alias) for alias in aliases]
+        self._folder = analyse(folder)
+        self._last = analyse(last.rpartition(".")[0])
+        self._headings = [analyse(heading) for heading in headings]
+        self._tags = analyse(" ".join(tags))
+
+    def heads(self) -> str:
+        """As ranking reads them, see `ranking.cut_heads`."""
+        return ranking.cut_heads((self._title, self._last, *self._aliases), (self._tags, self._folder), self._headings)
+
+    def labels(self, stem: str, wanted: str) -> tuple[str, str, str, str]:
+        """The columns of the full-text table before the body: title, names, headings, tags."""
+        names = [*self._aliases]
+        names += (self._folder, self._last) if self._path.startswith(stem + ".") else (analyse(stem),)
+        if wanted != stem:
+            names.append(analyse(wanted))
+        return self._title, _joined(names), _joined(self._headings), self._tags
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " ".join([part for part in parts if part])
+
+
 def labels(
-    title: str, aliases: Iterable[str], stem: str, wanted: str, outline: Iterable[Sequence[Any]], tags: Iterable[str]
+    title: str, aliases: Iterable[str], path: str, wanted: str, headings: Iterable[str], tags: Iterable[str]
 ) -> tuple[str, str, str, str]:
-    """The columns of the full-text table before the body: title, names, headings, tags."""
-    names = " ".join((*aliases, stem, "" if wanted == stem else wanted))
-    headings = " ".join([str(heading[1]) for heading in outline])
-    return analyse(title), analyse(names), analyse(headings), analyse(" ".join(tags))
+    """What `row_of` gave to the full-text table for a note of these."""
+    return _Above(title, aliases, path, headings, tags).labels(id_of(path), wanted)
 
 
 def name_words(title: str, aliases: Iterable[str], tags: Iterable[str], stem: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from records import index_sql, synonyms
 from records.model import Hit
 from records.query import Query
-from records.ranking import READ, Candidate, Memory, Term, best, cut_note
+from records.ranking import READ, Candidate, Cut, Memory, Term, best
 from records.snippets import excerpt
 from records.stopwords import PHRASES, ignorable
 from records.text import Wanted, distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, terms, word_terms
@@ -384,29 +384,23 @@ def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) ->
     """Rows (note, bm25, id, class, updated, path, revision) as candidates with their terms, in one look at the tables."""
     cuts = {row[0]: memory.recall(row[5], row[6], marked=many) for row in rows}
     missing = {row[0]: row for row in rows if cuts[row[0]] is None}
-    some = ", ".join("?" * len(missing))
     bodies: dict[int, str] = {}
-    for note, title, tags, aliases, outline, size, text, body in db.execute(
-        "SELECT n.note, n.title, n.tags, n.aliases, n.outline, t.size, "
-        f"substr(t.cut, 1, {2 * READ}), CASE WHEN t.size <= {SHORT} THEN t.body ELSE '' END "
-        f"FROM notes n JOIN texts t USING(note) WHERE n.note IN ({some})",
-        tuple(missing),
-    ):
-        path, revision = missing[note][5:7]
-        made = cut_note(path, title, _list(tags), _list(aliases), _list(outline), size, text)
-        memory.keep(path, revision, made)
-        cuts[note] = made
-        bodies[note] = body
+    if missing:
+        some = ", ".join("?" * len(missing))
+        for note, title, tags, outline, size, heads, text, body in db.execute(
+            f"SELECT n.note, n.title, n.tags, n.outline, t.size, t.heads, substr(t.cut, 1, {2 * READ}), "
+            f"CASE WHEN t.size <= {SHORT} THEN t.body ELSE '' END "
+            f"FROM notes n JOIN texts t USING(note) WHERE n.note IN ({some})",
+            tuple(missing),
+        ):
+            made = cuts[note] = Cut(title, tags, outline, size, heads, text)
+            memory.keep(missing[note][5], missing[note][6], made)
+            bodies[note] = body
     return [
         Candidate(note, id_, kind, updated, cut, -float(value), bodies.get(note, ""))
         for note, value, id_, kind, updated, _, _ in rows
         if (cut := cuts[note]) is not None
     ]
-
-
-def _list(text: str) -> list[Any]:
-    found: list[Any] = json.loads(text) if text != "[]" else []
-    return found
 
 
 def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -> list[Hit]:
@@ -444,7 +438,7 @@ def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -
         snippet, marks = excerpt(texts[note.note], wanted)
         hits.append(
             Hit(
-                note.id, note.cut.title, note.kind, note.cut.tags, snippet, round(min(1.0, note.score), 4), note.updated,
+                note.id, note.cut.title, note.kind, tuple(json.loads(note.cut.tags)), snippet, round(min(1.0, note.score), 4), note.updated,
                 note.coverage, note.section, marks,
             )
         )  # fmt: skip

@@ -179,11 +179,6 @@ def root(term: str) -> str:
     return term[:-1] if 3 <= len(term) <= 4 and term[-1] == "e" else term
 
 
-def may_hold(folded: str, roots: Iterable[str]) -> bool:
-    """Whether a text that was folded in place may have a term of one of these roots."""
-    return any(root in folded for root in roots) or "\0" in folded
-
-
 class Wanted:
     """Index terms with what each is worth, to be looked for in many texts as they stand.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records.ranking import Candidate, Cut, Memory, Term, best, cut_note, cut_text, sections
+from records.ranking import Candidate, Cut, Memory, Term, best, cut_heads, cut_text, sections
+from records.text import analyse
 
 WORDS = ["roof", "leak", "pump", "garden", "solar", "tile", "beam", "door", "lamp", "sink"]
 PLANNED = [
@@ -25,7 +27,10 @@ class _Made:
     outline: list[tuple[int, str, int]] = field(default_factory=list)
 
     def cut(self, path: str, title: str, tags: list[str]) -> Cut:
-        return cut_note(path, title, tags, [], self.outline, len(self.body), cut_text(self.outline, self.body))
+        headings = [analyse(text) for _, text, _ in self.outline]
+        heads = cut_heads([analyse(title), analyse(path)], [analyse(" ".join(tags))], headings)
+        text = cut_text(self.outline, self.body)
+        return Cut(title, json.dumps(tags), json.dumps(self.outline), len(self.body), heads, text)
 
 
 def made(parts: list[tuple[str, int, list[str]]]) -> _Made:
@@ -84,13 +89,15 @@ def test_a_remembered_note_is_judged_as_a_new_one(some: list[tuple[_Made, str, l
 @given(bodies)
 @settings(max_examples=30, deadline=None)
 def test_sections_lie_where_they_say(note: _Made) -> None:
-    """The terms between `low` and `high` are those of the body between `start` and `end`."""
+    """The terms up to the end of each section are those of the body between `start` and `end`."""
     cut = note.cut("a.md", "A", [])
-    assert len(cut.sections) == len(sections(note.outline, len(note.body)))
-    for section in cut.sections:
-        text = cut.text[section.low : section.high]
+    assert len(cut.sections()) == len(cut.ends()) == len(sections(note.outline, len(note.body)))
+    low = 0
+    for section, high in zip(cut.sections(), cut.ends(), strict=True):
+        text = cut.text[low:high]
         assert text.split() == cut_text([], note.body[section.start : section.end]).split()
         assert text[0] == text[-1] == " "
+        low = high + 1
 
 
 def test_the_passage_is_the_section_that_says_it() -> None:
