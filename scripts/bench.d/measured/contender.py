@@ -47,6 +47,10 @@ class Contender:
         self._hello: dict[str, Any] | None = None
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def hello(self) -> dict[str, Any]:
         if self._hello is None:
             self._hello = self._answer("start")
