@@ -17,23 +17,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from records import filenames, frontmatter, properties
+from records.code import mask_code
 from records.ids import id_of
 from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
 
 MAX_LINKS = 20_000  # of one note; a million links in a file are an attack, not a note
 MAX_HEADINGS = 20_000
 
-_FENCE = re.compile(r"(```+|~~~+)([^\n]*)$", re.M)  # not `{3,}: `re` looks for a literal far faster than for a repeat
-# Before a fence: quotation marks, list markers and indents, in any order.
-_BEFORE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))*")
-_OUTSIDE = re.compile(r"\n(?=[^\s>])")  # a line that no list item goes on in
-_SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
-_REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
-_ESCAPED = re.compile(r"\\[\\\[]")
-_INDENTED, _CHUNK = re.compile(r"\n(?: {4}| {0,3}\t)[^\n]*\["), re.compile(r"\n[ \t]*\n(?: {4}| {0,3}\t)[ \t]*\S")
-_HEADING = re.compile(r"#{1,6}[ \t]")
-_LISTED = re.compile(r"(?!(?:[-*][ \t]*){3,}$)(?:(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)|\[\^[^\[\]]*\]:)")
 _ATX = re.compile(
     r"\n {0,3}(#{1,6})([ \t][^\n]*)?(?=\n|\Z)"
 )  # begins with a literal: `re` then jumps from line to line
@@ -156,99 +146,6 @@ def names(value: Any) -> list[str]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return words(value)
-
-
-def _blank(match: re.Match[str]) -> str:
-    return _spaces(match.group())
-
-
-def _spaces(text: str) -> str:
-    return "\n".join(" " * len(line) for line in text.split("\n")) if "\n" in text else " " * len(text)
-
-
-def mask_code(text: str) -> str:
-    """The text with code and comments as spaces; every other character keeps its position."""
-    # One character is found far faster than several, and most notes have none of these.
-    if ("`" in text and "```" in text) or ("~" in text and "~~~" in text):
-        text = _mask_fences(text)
-    # Before anything within lines becomes spaces, which would look like an indent.
-    if text.startswith(("    ", "\t")) or (
-        ("\n    " in text or "\t" in text) and _INDENTED.search(text) and _CHUNK.search(text)
-    ):
-        text = _mask_indented(text)
-    if "<" in text and "<!--" in text:
-        text = _COMMENT.sub(_blank, text)
-    if "`" in text:
-        text = _SPAN.sub(_blank, text)
-    if "%" in text and "%%" in text:
-        text = _REMARK.sub(_blank, text)
-    if "\\" in text and "\\[" in text:
-        text = _ESCAPED.sub(lambda match: "\\ " if match.group().endswith("[") else "  ", text)
-    return text
-
-
-def _mask_indented(text: str) -> str:
-    """Code that is marked by its indent alone: four columns more than the text around it has, which in a list item, or a
-    footnote, begins where the item's own text does (CommonMark 0.31, 4.4 and 5.2)."""
-    out: list[str] = []
-    items: list[int] = []  # the columns in which the text of the open items begins
-    after_blank, code = True, False
-    for line in text.split("\n"):
-        bare = line.lstrip(" \t")
-        if bare:
-            indent = len(line[: len(line) - len(bare)].expandtabs(4))
-            mark = _LISTED.match(bare)
-            # Any other line goes on with the paragraph of an item, wherever it begins.
-            while items and indent < items[-1] and (after_blank or mark or _HEADING.match(bare)):
-                items.pop()
-            base = items[-1] if items else 0
-            code = indent >= base + 4 and (code or after_blank)
-            rest = bare
-            while mark and not code and indent < base + 4:
-                rest = rest[mark.end() :]
-                base = indent + 4  # of a footnote
-                if not mark.group().startswith("["):
-                    gap = len(rest) - len(rest.lstrip(" \t"))
-                    base = indent + len(mark.group().rstrip()) + 1 + (gap if gap < 4 and rest.strip() else 0)
-                    rest = rest.lstrip(" \t")
-                items.append(base)
-                indent, mark = base, _LISTED.match(rest)  # `- - x` is an item in an item
-        out.append(" " * len(line) if code else line)
-        after_blank = not bare
-    return "\n".join(out)
-
-
-def _mask_fences(text: str) -> str:
-    """Fenced code blanked out. By lines, because one pattern for a whole block backtracks over long runs of backticks."""
-    out = []
-    done = 0
-    opened: tuple[int, str, bool] | None = None  # where, by which marks, whether in a list item or deep
-    for match in _FENCE.finditer(text):
-        marks, rest = match.groups()
-        begin = text.rfind("\n", 0, match.start()) + 1
-        prefix = text[begin : match.start()]
-        if prefix and not _BEFORE.fullmatch(prefix):
-            continue
-        if opened is not None and opened[2]:
-            outside = _OUTSIDE.search(text, text.find("\n", opened[0]), begin + 1)
-            if outside is not None:  # the item has ended, and its code with it
-                out += [text[done : opened[0]], _spaces(text[opened[0] : outside.start()])]
-                done, opened = outside.start(), None
-        if opened is None:
-            if marks[0] == "~" or "`" not in rest:
-                opened = (begin, marks, len(prefix.expandtabs(4)) > 3 or bool(prefix.strip(" \t>")))
-        elif (
-            marks[0] == opened[1][0] and len(marks) >= len(opened[1]) and not rest.strip()
-            and not prefix.strip(" \t>")
-        ):  # fmt: skip
-            out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
-            done, opened = match.end(), None
-    if opened is not None:
-        outside = _OUTSIDE.search(text, max(0, text.find("\n", opened[0]))) if opened[2] else None
-        end = outside.start() if outside is not None else len(text)
-        out += [text[done : opened[0]], _spaces(text[opened[0] : end])]
-        done = end
-    return "".join([*out, text[done:]])
 
 
 def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:

@@ -7,8 +7,9 @@ import posixpath
 from collections.abc import Callable, Collection
 from urllib.parse import quote
 
+from records.code import mask_code
 from records.ids import key_of
-from records.markdown import DEFINITION, DENOTE, INLINE, WIKI, clean, local_target, mask_code, wiki_parts
+from records.markdown import DEFINITION, DENOTE, INLINE, WIKI, clean, local_target, wiki_parts
 
 
 def retarget(

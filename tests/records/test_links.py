@@ -90,6 +90,16 @@ CASES: list[tuple[str, str, list[str | None], str]] = [
     ("a\n\n    code\n    [[note]]\n\n    [[note]]\n", "x.md", [], CM + ", 4.4: a chunk of several lines"),
     ("- a\n\n\t- b\n\n\t\t- [[todo]]\n\n\t\t  [[todo]]\n\n\t\t\t  [[note]]\nb\n", "x.md", ["todo", "todo"], CM + ", 5.2: tabs"),
     ("- - a\n\n      [[todo]]\nlazy\n\n    [[todo]]\n\n# H\n\n    [[note]]\n", "x.md", ["todo", "todo"], CM + ", 5.2: an item in an item"),
+    ("- ```js\n  [[note]]\n  ```\n  [[todo]]\n1. ~~~ x [[note]]\n   [n](note.md)\n   ~~~\n", "x.md", ["todo"], CM + ", 5.2: a fence on the line of the marker"),
+    ("-     [[note]]\n-    [[todo]]\n\n1.      [n](note.md)\n\n   [[todo]]\n", "x.md", ["todo", "todo"], CM + ", 5.2: code on the line of the marker"),
+    ("- -     [[note]]\n\n-\t\t[[note]]\n- a\n-     [[note]]\n-\n      [[note]]\n\n[[todo]]", "x.md", ["todo"], CM + ", 5.2: the same, deeper, by tabs, behind another item"),
+    ("text\n2.      [[todo]]\n-     [[note]]\n", "x.md", ["todo"], CM + ", 5.2: a number does not end a paragraph"),
+    ("-\n\n  [[todo]]\n\n-\n\n    [[note]]\n", "x.md", ["todo"], CM + ", 5.2: an item begins with one empty line at most"),
+    ("- ```\n [[todo]]\n\n- ~~~\n  [[note]]\n- [[todo]]\n", "x.md", ["todo", "todo"], CM + ", 5.2: the code ends with its item"),
+    (">     [[note]]\n> - ~~~\n>   [[note]]\n> [[todo]]\n>\n>\t\t[[note]]\n> -     [[note]]\n", "x.md", ["todo"], CM + ", 5.1: code in a quotation"),
+    ("- > ```\n  > [[note]]\n  [[todo]]\n", "x.md", ["todo"], CM + ", 5.1: and in one in a list"),
+    ("Head\n-\n    [[note]]\n# Head\n    [[note]]\n* * *\n    [[note]]\ntext\n    [[todo]]\n", "x.md", ["todo"], CM + ", 4.4: code right below a heading"),
+    ("[^1]:     [[todo]]\n\n    ```\n    [[note]]\n    ```\n\n        [[note]]\n", "x.md", ["todo"], "obsidian-help: Basic formatting syntax, Footnotes"),
     ("`code` [[todo]]\n\n<!-- c --> [[todo]]", "x.md", ["todo"], CM),
     ("%% [[note]] %% [[todo]]\n\n%%\n[[note]]\n%%\n", "x.md", ["todo"], "obsidian-help: Basic formatting syntax, Comments"),
     ("\\[[note]] \\[n](note.md) \\\\[[todo]]", "x.md", ["todo"], CM + ", 2.4: escapes"),
@@ -194,7 +204,8 @@ FORMS = [
     "[[The Title]]", "[[An Alias|x]]", "[[{upper}]]",
 ]  # fmt: skip
 NOT = [
-    "`[[{last}]]`", "```\n[[{id}]]\n[x]({href})\n```", "<!-- [[{last}]] -->", "[[{last}ish]]", "[[x{last}]]", "[[other]]", "[w](https://x.org/{last}.md)",
+    "`[[{last}]]`", "```\n[[{id}]]\n[x]({href})\n```", "- ```js\n  [[{id}]]\n  [x]({href})\n  ```", "-     [[{last}]]\n      [x]({href})",
+    "<!-- [[{last}]] -->", "[[{last}ish]]", "[[x{last}]]", "[[other]]", "[w](https://x.org/{last}.md)",
     "{last}.md", "[{last}](other.md)", "\\[[{last}", "[[other|{last}]]", "[[other#{last}]]",
 ]  # fmt: skip
 STEMS = ["old", "sub/old", "a b/ö ld", "x/index", "v1.2", "sub/o'd (1)"]
