@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from egghead.llm import listing
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -287,4 +288,4 @@ FORMAT = Format("v1/messages", build, Parser, failure)
 def provider(entry: Entry) -> Remote:
     """The provider of one entry of the configuration."""
     headers = {"x-api-key": entry.api_key or "", "anthropic-version": VERSION}
-    return Remote(entry, BASE_URL, headers, FORMAT)
+    return Remote(entry, BASE_URL, headers, FORMAT, listing.ANTHROPIC)

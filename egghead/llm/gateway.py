@@ -93,6 +93,8 @@ class Gateway:
                         yield event
                         continue
                     if isinstance(event, Stop):
+                        if account.model.window is None:
+                            provider.catalog.refresh()  # the next call of this model may know how much it holds
                         event = _priced(event, account.model)
                         # Before the agent hears that it is over: then it is counted, whatever dies.
                         account.close(event)

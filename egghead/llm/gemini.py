@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from egghead.llm import listing
 from egghead.llm.errors import (
     AuthFailed,
     ContextOverflow,
@@ -306,4 +307,4 @@ FORMAT = Format(PATH, build, Parser, failure)
 
 def provider(entry: Entry) -> Remote:
     """The provider of one entry of the configuration."""
-    return Remote(entry, BASE_URL, {"x-goog-api-key": entry.api_key or ""}, FORMAT)
+    return Remote(entry, BASE_URL, {"x-goog-api-key": entry.api_key or ""}, FORMAT, listing.GOOGLE)

@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from egghead.llm import breaker as fuse
 from egghead.llm import queueing
+from egghead.llm.catalog import Catalog
 from egghead.llm.errors import (
     AuthFailed,
     LlmError,
@@ -79,6 +80,7 @@ class Lane:
         self._old: dict[int, Provider] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.fault: _Fault | None = None
+        self.catalog = Catalog(lambda: self.provider.list_models())
         self._set(provider, limits or Limits())
         self._queue = queueing.Queue(self.limits.bounds())
         self._fuse = fuse.Breaker(self.limits.patience())
@@ -90,6 +92,10 @@ class Lane:
     def models(self) -> Sequence[Model]:
         return self.provider.models()
 
+    async def list_models(self) -> Sequence[Model]:
+        """What the provider says of its models, some hours old at most. Raises LlmError."""
+        return await self.catalog.list_models()
+
     def renew(self, provider: Provider, limits: Limits | None = None) -> None:
         """Take another adapter, made of a changed configuration. Who waits goes to it; who runs ends with the old one."""
         old = self.provider
@@ -97,6 +103,7 @@ class Lane:
         self._queue = queueing.Queue(self.limits.bounds(), self._queue.waiting, self._queue.running, self._queue.begun)
         self._fuse = fuse.Breaker(self.limits.patience())
         self.fault = None
+        self.catalog.forget()
         if self._users[id(old)]:
             self._old[id(old)] = old
         else:
@@ -153,6 +160,7 @@ class Lane:
     async def aclose(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        await self.catalog.aclose()
         for provider in (self.provider, *self._old.values()):
             await provider.aclose()
         await asyncio.gather(*self._closing)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from egghead.llm import openai_responses
+from egghead.llm import listing, openai_responses
 from egghead.llm.errors import ProviderMissing
 from egghead.llm.openai_chat import OTHER, PRESETS, Parser, build, failure, reasons
 from egghead.llm.remote import Format, Remote
@@ -42,4 +42,4 @@ def provider(entry: Entry) -> Remote:
     def spoken(model: str) -> Format:
         return openai_responses.FORMAT if over_responses(entry, model) else chat
 
-    return Remote(entry, preset.base_url, headers, spoken)
+    return Remote(entry, preset.base_url, headers, spoken, listing.OPENAI)

@@ -32,6 +32,9 @@ class Model:
     tools: bool | None = None
     vision: bool | None = None
     thinking: bool | None = None
+    told: tuple[
+        str, ...
+    ] = ()  # the fields that the provider itself said, when it was asked; others are the shipped table's
 
 
 class Provider(Protocol):
@@ -44,6 +47,10 @@ class Provider(Protocol):
 
     def models(self) -> Sequence[Model]:
         """The models it offers, without asking anybody."""
+        ...
+
+    async def list_models(self) -> Sequence[Model]:
+        """The models that the provider says it has, and what it says of them; it is asked each time. Raises LlmError."""
         ...
 
     def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:

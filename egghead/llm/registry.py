@@ -150,7 +150,8 @@ class Registry:
             if (self._adapter(entry)) is None or _keyless(entry):
                 continue
             try:
-                found += self._provider(entry).models()
+                lane = self._provider(entry)
+                found += [lane.catalog.known.get(model.name, model) for model in lane.models()]
             except LlmError as error:  # a bad entry must not hide the others; whoever asks for it is told
                 logger.warning("%s", error)
         return sorted(found, key=lambda model: (model.name != self.default, model.name))
@@ -182,6 +183,8 @@ class Registry:
     def model(self, provider: Lane, model: str) -> Model:
         """What is known of a model that `resolve` gave."""
         name = f"{provider.name}/{model}"
+        if (said := provider.catalog.known.get(name)) is not None:
+            return said
         entry = self._entries.get(provider.name)
         offered = next((offer for offer in provider.models() if offer.name == name), None)
         return offered or (table.known(entry.kind, provider.name, model) if entry else Model(name, provider.name))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from egghead.llm import models
-from egghead.llm.errors import LlmError, ProviderMissing
+from egghead.llm.errors import LlmError, ProviderMissing, RequestRefused, UnknownModel
 from egghead.llm.limits import Limits
+from egghead.llm.listing import MOST, PAGES, Listing, models_of
 from egghead.llm.provider import Model
 from egghead.llm.shapes import Event, Request
 from egghead.llm.wire import Parser, Wire
@@ -36,7 +37,12 @@ class Remote:
     configuration that cannot be used."""
 
     def __init__(
-        self, entry: Entry, base_url: str, headers: Mapping[str, str], format: Format | Callable[[str], Format]
+        self,
+        entry: Entry,
+        base_url: str,
+        headers: Mapping[str, str],
+        format: Format | Callable[[str], Format],
+        listing: Listing,
     ) -> None:
         if entry.api is not None and isinstance(format, Format):
             raise ProviderMissing(
@@ -45,6 +51,8 @@ class Remote:
         self.name = entry.name
         self._format = format
         self._models = models.offered(entry)
+        self._listing = listing
+        self._kind = entry.kind
         limits = Limits.of(entry.limits, entry.name)
         self._wire = Wire(entry.name, entry.base_url or base_url, headers, entry.api_key, limits)
 
@@ -59,6 +67,22 @@ class Remote:
 
     def models(self) -> Sequence[Model]:
         return self._models
+
+    async def list_models(self) -> Sequence[Model]:
+        rows: list[Any] = []
+        path = self._listing.path
+        for _ in range(PAGES):
+            data = await self._wire.get(path, self._not_listed)
+            page, path = self._listing.read(data)
+            rows += page
+            if not path or not page or len(rows) >= MOST:
+                break
+        return models_of(self._kind, self.name, rows)
+
+    def _not_listed(self, status: int, body: Any, after: float | None) -> LlmError:
+        spoken = self._format if isinstance(self._format, Format) else self._format("")
+        error = spoken.failure(self.name, "", status, body, after)
+        return RequestRefused(f"{self.name} does not list its models") if isinstance(error, UnknownModel) else error
 
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         spoken = self._format if isinstance(self._format, Format) else self._format(model)

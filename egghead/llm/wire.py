@@ -46,6 +46,8 @@ for _noisy in ("httpx", "httpcore"):
 
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is whole
 MAX_ERROR = 64 * 1024  # bytes read of an error's body
+MAX_LISTING = 16 * 1024 * 1024  # bytes of a list of models; OpenRouter's has a megabyte
+LISTING_TIME = 20.0  # seconds to read it in
 ERROR_TIME = 5.0  # seconds to read it in; its status says enough
 MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
 MAX_DEPTH = 64  # of the arguments of a tool call
@@ -116,6 +118,28 @@ class Wire:
         except LlmError as error:
             raise self._clean(error) from None
 
+    async def get(self, path: str, failure: Failure) -> Any:
+        """One JSON document, small and soon. Raises LlmError."""
+        try:
+            async with asyncio.timeout(LISTING_TIME), self._answer(path) as answer:
+                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if answer.status_code != 200:
+                    raise await self._not_a_stream(answer, kind, failure)
+                body = bytearray()
+                async with aclosing(self._pieces(answer)) as pieces:
+                    async for piece in pieces:
+                        body += piece
+                        if len(body) > MAX_LISTING:
+                            raise self._no_api("answered with more than a list of models can be")
+                data = as_json(bytes(body))
+                if data is None:
+                    raise self._no_api(f"answered with {kind or 'nothing'} instead of a list of models")
+                return data
+        except TimeoutError:
+            raise self._silent(LISTING_TIME, "list its models") from None
+        except LlmError as error:
+            raise self._clean(error) from None
+
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.aclose()
@@ -173,10 +197,13 @@ class Wire:
         return found, None
 
     @asynccontextmanager
-    async def _answer(self, path: str, content: bytes) -> AsyncIterator[httpx.Response]:
-        """The answer's head. All that httpx may raise becomes an error of ours, also while the body is read."""
+    async def _answer(self, path: str, content: bytes | None = None) -> AsyncIterator[httpx.Response]:
+        """The answer's head, to a POST of `content` or to a GET. All that httpx may raise becomes an error of ours, also while the body is read."""
         client = self._ready()
-        request = client.build_request("POST", path.lstrip("/"), content=content)
+        if content is None:
+            request = client.build_request("GET", path.lstrip("/"), headers={"accept": "application/json"})
+        else:
+            request = client.build_request("POST", path.lstrip("/"), content=content)
         try:
             try:
                 async with asyncio.timeout(self.limits.first_byte_timeout):

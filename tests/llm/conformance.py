@@ -180,6 +180,14 @@ async def check_key(target: Target) -> None:
         raise AssertionError("an answer came, though the key was wrong")
 
 
+async def check_models(target: Target) -> None:
+    """The provider's own list has the model that we ask, under our name for the provider."""
+    async with target.opened() as (provider, model):
+        listed = {found.name: found for found in await provider.list_models()}
+        assert f"{target.name}/{model}" in listed, sorted(listed)
+        assert all(found.provider == target.name for found in listed.values())
+
+
 CHECKS: dict[Check, frozenset[str]] = {
     check_text: frozenset(),
     check_stream: frozenset({"stream"}),
@@ -188,5 +196,6 @@ CHECKS: dict[Check, frozenset[str]] = {
     check_tools: frozenset({"tools"}),
     check_overflow: frozenset({"overflow"}),
     check_key: frozenset({"key"}),
+    check_models: frozenset({"models"}),
 }
 """Each check, and what a target must be able to do for it."""

@@ -54,6 +54,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from tests.llm import catalogs
 from tests.llm.steps import (
     KEY,
     PASS,
@@ -120,6 +121,8 @@ class Double:
         """`issued`: (seal, thought) of an earlier life, which are taken back like those of this one."""
         self.asked: list[Asked] = []
         self.faults: list[str] = []  # what a client did that no provider would take, and what a script did wrong
+        self.listed: list[str] = []  # the paths at which the models were asked for
+        self.listing: Status | None = None  # what is answered there, in place of the list
         self.open = 0  # requests that are being answered
         self.most_open = 0
         self._script = script
@@ -226,8 +229,10 @@ class Double:
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         _, path, _ = head[0].split(" ")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
-        body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
+        body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
         wire = _wire(path)
+        if head[0].startswith("GET "):
+            return await self._list(wire, path, headers, reader, writer)
         asked = self._note(wire.name, path, headers, body, connection)
         fault = "no key" if wire.keyless(headers) != KEY else wire.fault(body, self._issued)
         if KEY in path:
@@ -247,6 +252,22 @@ class Double:
             self.open -= 1
             asked.done.set()
         return b"" if ahead is None else await ahead
+
+    async def _list(
+        self,
+        wire: Wire,
+        path: str,
+        headers: Mapping[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bytes:
+        """The list of models, to who has the key."""
+        self.listed.append(path)
+        if wire.keyless(headers) != KEY:
+            await _refuse(writer, wire, Status(401))
+        else:
+            await _refuse(writer, wire, self.listing if self.listing else Status(200, {}, catalogs.page(path)))
+        return await reader.read(1)
 
     def _note(
         self, wire: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any], connection: int
@@ -275,11 +296,11 @@ def _wire(path: str) -> Wire:
     first = path.split("/")[1]
     dialect = "openai" if first == "v1" else first
     bare = path.partition("?")[0]
-    if bare.endswith("/messages"):
+    if bare.endswith("/messages") or bare == "/v1/models":
         return Anthropic()
     if bare.endswith("/responses"):
         return Responses(dialect)
-    if bare.endswith(":streamGenerateContent"):
+    if bare.endswith(":streamGenerateContent") or dialect == "google":
         return Gemini(bare.rpartition("/models/")[2].partition(":")[0])
     return OpenAi(dialect)
 

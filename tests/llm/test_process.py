@@ -35,6 +35,9 @@ class Endless:
     def models(self) -> tuple[Model, ...]:
         return (Model("endless/one", "endless"),)
 
+    async def list_models(self) -> tuple[Model, ...]:
+        return self.models()
+
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         try:
             while True:
@@ -58,6 +61,9 @@ class Told:
 
     def models(self) -> tuple[Model, ...]:
         return tuple(Model(f"{self.entry.name}/{name}", self.entry.name) for name in self.entry.models)
+
+    async def list_models(self) -> tuple[Model, ...]:
+        return self.models()
 
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         yield Text(model)

@@ -27,6 +27,9 @@ class Held:
     def models(self) -> tuple[Model, ...]:
         return tuple(Model(f"{self.name}/{model}", self.name) for model in self.entry.models)
 
+    async def list_models(self) -> tuple[Model, ...]:
+        return self.models()
+
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         yield Stop("end_turn")
 

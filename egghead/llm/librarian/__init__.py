@@ -53,6 +53,9 @@ class Librarian:
             ),
         )
 
+    async def list_models(self) -> tuple[Model, ...]:
+        return self.models()
+
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
         """Text in small pieces, or tool uses; then a stop with estimated usage. Never raises for what a request says, but
         for the one thing that takes a language model: a hand-off note."""
