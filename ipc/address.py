@@ -18,12 +18,17 @@ _LONGEST = 107  # sun_path of Linux, less the closing zero
 class Address:
     """A directory with the two sockets of a bus: `bus` (ROUTER) and `events` (XPUB).
 
+    `inline`: events come on the main connection. One connection costs a peer and the bus half of two; for whoever reads
+    a few topics that nobody else reads. What many read is spread by libzmq on the event socket, for less than by the bus.
+
     Raises LocalProtocolError when a socket path would not fit into a unix address.
     """
 
     directory: str
+    inline: bool = False
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], inline: bool = False) -> None:
+        object.__setattr__(self, "inline", inline)
         object.__setattr__(self, "directory", os.path.abspath(os.fspath(directory)))
         path = os.path.join(self.directory, "events")
         if len(os.fsencode(path)) > _LONGEST:
@@ -31,8 +36,6 @@ class Address:
                 f"socket path {path!r} has {len(os.fsencode(path))} bytes, unix sockets take {_LONGEST}: "
                 "put the bus into a directory with a shorter path, e.g. below $XDG_RUNTIME_DIR"
             )
-
-    inline = False  # events come on a connection of their own
 
     def __str__(self) -> str:
         return self.directory

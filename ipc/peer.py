@@ -320,7 +320,7 @@ class Peer:
                 self._loop.call_soon(self.link_up)
             return
         wish = self._name if self._welcome is not None else ""
-        if self._welcome is not None and self.address.inline:
+        if self._welcome is not None and isinstance(self.address, Remote):
             wish = f"{wish} {self._welcome.events_credential}"  # it was ours: the bus may not have seen the old end yet
         hello = wire.Hello(wire.PROTOCOL, wire.VERSION, "egghead-python", self._announced, wish)
         try:

@@ -114,6 +114,9 @@ class Stage(Sockets):
                 self._say(wire.Ack(total))
             case wire.Call(id=id):
                 self._say(wire.Result(id), _NOTHING)
+            case wire.Subscribe(prefix=prefix):
+                self._say(wire.Subscribed(prefix))
+                self._say(wire.Delivered(prefix or "stage/", "stage", 1, 1, 1), wire.pack({"kind": "notice"}))
             case wire.Bye():
                 self._say(wire.Goodbye())
 

@@ -147,11 +147,16 @@ class RunningBus:
         return notice
 
     async def peer(
-        self, name: str, expose: Mapping[str, Handler] | None = None, allow: Any = None, announce: bool = True
+        self,
+        name: str,
+        expose: Mapping[str, Handler] | None = None,
+        allow: Any = None,
+        announce: bool = True,
+        inline: bool = False,
     ) -> Peer:
         """A connected and announced peer under a new registration."""
         notice = self.register(name, allow)
-        peer = Peer(self.address, name=name, credential=notice["credential"])
+        peer = Peer(Address(self.address.directory, inline), name=name, credential=notice["credential"])
         peer.expose(expose or {})
         self.peers.append(peer)
         await peer.connect()

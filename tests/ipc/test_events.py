@@ -19,10 +19,11 @@ async def take(source: Any, n: int) -> list[Any]:
     return [await asyncio.wait_for(anext(source), 5) for _ in range(n)]
 
 
-async def test_events_arrive_in_order_with_who_sent_them() -> None:
+@pytest.mark.parametrize("inline", [False, True])
+async def test_events_arrive_in_order_with_who_sent_them(inline: bool) -> None:
     """A subscriber gets the events below its prefix, stamped with sender, epoch and a seq for each (sender, topic)."""
     async with running_bus() as bus:
-        a, b, c = [await bus.peer(name) for name in "abc"]
+        a, b, c = [await bus.peer(name, inline=inline) for name in "abc"]
         read = await b.subscribe("log/")
         other = await c.subscribe("log/x/")
         for n in range(3):
@@ -35,14 +36,35 @@ async def test_events_arrive_in_order_with_who_sent_them() -> None:
         assert [e.data["n"] for e in await take(other, 3)] == [0, 1, 2]
 
 
+async def test_prefixes_on_one_connection_match_whole_parts() -> None:
+    """Each prefix of a topic is read, also the empty one; one that ends in the middle of a part is another topic's.
+    An event below two prefixes of one reader comes once."""
+    async with running_bus() as bus:
+        a, b = await bus.peer("a"), await bus.peer("b", inline=True)
+        every, wide, narrow, other = [await b.subscribe(p) for p in ("", "turns/", "turns/ada/", "turns/ad/")]
+        for topic in ("turns/ada/", "turns/adam/", "turns/ad/"):
+            await a.publish(topic, topic)
+        assert [
+            [e.topic for e in await take(read, n)] for read, n in ((every, 3), (wide, 3), (narrow, 1), (other, 1))
+        ] == [
+            ["turns/ada/", "turns/adam/", "turns/ad/"],
+            ["turns/ada/", "turns/adam/", "turns/ad/"],
+            ["turns/ada/"],
+            ["turns/ad/"],
+        ]
+        rows = {row["name"]: row for row in (await a.call("bus", "stats"))["peers"]}
+        assert rows["b"]["subscriptions"] == 0, "the event socket was not used"
+
+
 def bus_epoch(peer: Any) -> int:
     return int(peer.epoch)
 
 
-async def test_subscriptions_end_when_closed_and_do_not_disturb_others() -> None:
+@pytest.mark.parametrize("inline", [False, True])
+async def test_subscriptions_end_when_closed_and_do_not_disturb_others(inline: bool) -> None:
     """Two readers of one prefix are independent; the bus stops sending when the last one is closed."""
     async with running_bus() as bus:
-        a, b = await bus.peer("a"), await bus.peer("b")
+        a, b = await bus.peer("a"), await bus.peer("b", inline=inline)
         first, second = await b.subscribe("t/"), await b.subscribe("t/")
         await a.publish("t/", 1)
         assert [e.data for e in await take(first, 1) + await take(second, 1)] == [1, 1]
@@ -57,10 +79,11 @@ async def test_subscriptions_end_when_closed_and_do_not_disturb_others() -> None
         assert [(e.data, e.gap) for e in await take(third, 1)] == [(3, False)]
 
 
-async def test_subscriptions_outside_of_allow_are_forbidden() -> None:
+@pytest.mark.parametrize("inline", [False, True])
+async def test_subscriptions_outside_of_allow_are_forbidden(inline: bool) -> None:
     """A prefix that `allow` does not cover is refused at subscribe; the allowed ones work."""
     async with running_bus(allow={"a": "all", "b": {"subscribe": ["rooms/"]}}) as bus:
-        a, b = await bus.peer("a"), await bus.peer("b")
+        a, b = await bus.peer("a"), await bus.peer("b", inline=inline)
         for prefix in ("", "secret/", "room/"):
             with pytest.raises(Forbidden, match="may not subscribe"):
                 await b.subscribe(prefix)
@@ -84,10 +107,11 @@ async def test_an_event_outside_of_allow_goes_nowhere() -> None:
             await a.publish("ok", 1)
 
 
-async def test_a_lost_tail_is_seen() -> None:
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_lost_tail_is_seen(inline: bool) -> None:
     """When the last event of a sender never arrives, the reader is told within the next second."""
     async with running_bus() as bus:
-        a, b = await bus.peer("a"), await bus.peer("b")
+        a, b = await bus.peer("a"), await bus.peer("b", inline=inline)
         read = await b.subscribe("t/")
         await a.publish("t/", 1)
         assert (await take(read, 1))[0].seq == 1
