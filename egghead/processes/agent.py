@@ -22,7 +22,7 @@ from egghead.agents.session import Handing, OpenTurn, Session
 from egghead.agents.session_fold import fold
 from egghead.agents.turn import Ending, Menu, Turn, TurnOver, take_turn
 from egghead.client.follow import AWAY, Backoff
-from egghead.processes.common import Service, run
+from egghead.processes.common import Service, one_connection, run
 from egghead.tools.results import capped
 from ipc import Call, Event, IpcError, PeerDown
 
@@ -46,7 +46,7 @@ MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the other
 
 def main(context: Context, agent: Mapping[str, Any], grace: float = GRACE) -> None:
     spec = AgentSpec.from_dict(agent)
-    run(context, lambda service: AgentProcess(service, spec, grace).setup())
+    run(context, lambda service: AgentProcess(service, spec, grace).setup(), make_peer=one_connection)
 
 
 class Seat:
@@ -98,8 +98,8 @@ class AgentProcess:
     async def setup(self) -> None:
         self.service.expose({"about": self.about})
         await self.service.connect()
-        # Before anybody can see us: a turn given in the moment we are announced must not be missed.
-        subscription = await self.peer.subscribe(self.topic)
+        # In this order, on one connection: a turn given in the moment that we are announced must not be missed.
+        subscription, _ = await asyncio.gather(self.peer.subscribe(self.topic), self.service.announce())
         self.service.start(self._follow(subscription), "turns")
         self.service.start(self._watch_gaps(), "gaps")
         self.service.on_stop(self.finish)

@@ -21,6 +21,7 @@ When `setup` returns, the peer is announced and the root is told READY. A proces
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # no stub; `signal` wraps it in enums, which costs a child many pages
 import asyncio
 import contextlib
 import errno
@@ -29,7 +30,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,9 +43,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.process")
 
 CONNECT_TIMEOUT = 20.0  # seconds for the bus to welcome us; the tree's start_timeout is longer
+PROMPT = 0.1  # seconds for the bus to welcome us before we look whether there is one
 ABSENT = 0.5  # seconds without a listening bus after which a start is given up
 STOP_TIMEOUT = 60.0  # seconds for the stop callbacks; the root's own deadline is the one that counts
 BEAT_EVERY = 8.0  # seconds between beats: a thousand idle agents must not be felt; a `heartbeat` should be at least 24
+
+_TERM = int(signal.SIGTERM)
 
 T = TypeVar("T")
 Setup = Callable[["Service"], Awaitable[None]]
@@ -53,6 +57,11 @@ MakePeer = Callable[["Context", Mapping[str, Any]], Peer]
 
 def _peer(context: Context, bus: Mapping[str, Any]) -> Peer:
     return Peer(Address(bus["directory"]), name=context.name, credential=bus["credential"])
+
+
+def one_connection(context: Context, bus: Mapping[str, Any]) -> Peer:
+    """A peer for `run(make_peer=…)` of which there are many: events come on its main connection (`ipc.Address`)."""
+    return Peer(Address(bus["directory"], inline=True), name=context.name, credential=bus["credential"])
 
 
 class Service:
@@ -83,17 +92,27 @@ class Service:
         """Join the bus. Raises ipc.Forbidden when the credential is refused, TimeoutError when nobody answers."""
         if not self._connected:
             joining = asyncio.ensure_future(self.peer.connect(timeout=timeout))
-            watching = asyncio.ensure_future(_absence(self.peer.address.directory))
             try:
-                await asyncio.wait({joining, watching}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({joining}, timeout=PROMPT)
                 if not joining.done():
-                    raise PeerDown("bus", f"nobody listens in {self.peer.address.directory}")
+                    await self._wait_for_bus(joining)
                 joining.result()
             finally:
                 joining.cancel()
-                watching.cancel()
-                await asyncio.gather(joining, watching, return_exceptions=True)
             self._connected = True
+
+    async def _wait_for_bus(self, joining: asyncio.Future[None]) -> None:
+        """Returns when `joining` is done. Raises PeerDown when there is no bus."""
+        watching = asyncio.ensure_future(_absence(self.peer.address.directory))
+        try:
+            await asyncio.wait({joining, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not joining.done():
+                raise PeerDown("bus", f"nobody listens in {self.peer.address.directory}")
+        finally:
+            watching.cancel()
+            if not joining.done():
+                joining.cancel()
+                await asyncio.gather(joining, watching, return_exceptions=True)
 
     async def announce(self) -> None:
         """Become visible to monitors. Done after `setup` unless it was done before."""
@@ -160,10 +179,11 @@ async def _absence(directory: str) -> None:
     """
     since: float | None = None
     while since is None or time.monotonic() - since < ABSENT:
-        await asyncio.sleep(0.1)  # a socket that is not there gives no event
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        # Of the wrong kind: the kernel says whether anybody has bound the place, and a busy bus does not hear of it.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
             found = probe.connect_ex(f"{directory}/bus")
         since = (since or time.monotonic()) if found in (errno.ENOENT, errno.ECONNREFUSED) else None
+        await asyncio.sleep(0.1)  # a socket that is not there gives no event
 
 
 def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY, make_peer: MakePeer = _peer) -> None:
@@ -173,9 +193,34 @@ def run(context: Context, setup: Setup, *, beat_every: float = BEAT_EVERY, make_
     An exception of `setup` or of a fatal task ends the process with a traceback and exit code 1.
     """
     configure_logging(context.name)
-    reason = asyncio.run(_serve(context, setup, beat_every, make_peer))
+    reason = _run(_serve(context, setup, beat_every, make_peer))
     if reason is not None:
         context.planned_exit(reason)
+
+
+def _run(life: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, without what it does for a program at a terminal: that touches eighty pages of each child."""
+    loop = asyncio.SelectorEventLoop()
+    try:
+        return loop.run_until_complete(life)
+    finally:
+        try:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(_ended(left))
+        finally:
+            loop.close()
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    loop = asyncio.get_running_loop()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            logger.error("failed while the process ended", exc_info=result)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+    _loud_signals()
 
 
 async def _serve(context: Context, setup: Setup, beat_every: float, make_peer: MakePeer) -> str | None:
@@ -245,19 +290,47 @@ async def _beat(context: Context, every: float) -> None:
 
 def _quiet_signals(service: Service) -> None:
     # SIGTERM is the second step of a graded stop: it asks again, it must not cut a callback in half.
+    # By hand: `loop.add_signal_handler` makes an enum of each signal there is, on a hundred pages.
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread: a test
-        loop.add_signal_handler(signal.SIGTERM, service.control.stop.set)
+    wake = getattr(loop, "_csock", None)  # asyncio has no name for it; a signal just before it sleeps must wake it
+    with contextlib.suppress(ValueError):  # not in the main thread: a test
+        if wake is not None:
+            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        _signal.signal(_TERM, lambda *_: loop.call_soon_threadsafe(service.control.stop.set))
+
+
+def _loud_signals() -> None:
+    """As before `_quiet_signals`: from now on SIGTERM ends the process at once."""
+    with contextlib.suppress(ValueError):  # not in the main thread: a test
+        _signal.signal(_TERM, _signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+
+
+class _Lines(logging.Formatter):
+    """One line an event: time (UTC), level, process, logger, text."""
+
+    process = ""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.processName = self.process
+        return super().formatMessage(record)
+
+
+# Made here, before processes are forked: each of them only says who it is.
+_lines = _Lines(
+    "%(asctime)s.%(msecs)03dZ %(levelname)s %(processName)s %(name)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+)
+_lines.converter = time.gmtime
+_handler = logging.StreamHandler()
+_handler.setFormatter(_lines)
 
 
 def configure_logging(name: str, level: int = logging.INFO) -> None:
     """One line an event on stderr, where the root reads it: time (UTC), level, process, logger, text."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03dZ %(levelname)s {name} %(name)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    _lines.process = name
+    if _handler.stream is not sys.stderr:
+        _handler.setStream(sys.stderr)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.handlers[:] = [_handler]
+    if root.level != level:  # it empties the cache of each logger
+        root.setLevel(level)

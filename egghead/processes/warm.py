@@ -38,6 +38,7 @@ _QUIET = (signal.SIGINT, signal.SIGTERM)
 
 def supervisor_warm() -> None:
     """What the zygote calls when everything is imported."""
+    logging.getLogger().setLevel(logging.INFO)  # as all have it: setting it touches each logger there is
     rehearse(1)  # the first time differs: caches, imports inside functions
     dense.gather(dense.called(lambda: rehearse(1)) | dense.codes_of(*_BEFORE))
     sys._clear_type_cache()  # full of what the imports looked up; each entry that a child replaces costs it two pages
@@ -91,4 +92,4 @@ def _answer(root: socket.socket) -> None:
 
 
 def _peer(context: Context, bus: Mapping[str, Any]) -> Peer:
-    return Peer(Address(bus["directory"]), name=context.name, credential=bus["credential"], sockets=Stage)
+    return Peer(Address(bus["directory"], inline=True), name=context.name, credential=bus["credential"], sockets=Stage)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from egghead.processes.common import ABSENT, _absence
 from tests.rooms.stage import stage
 
 PLANNED = 75
@@ -79,3 +83,20 @@ async def test_a_process_can_be_stopped_before_it_is_ready() -> None:
         assert await s.stop("child") == 0
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
+
+
+async def test_a_busy_bus_is_there_and_a_dead_one_is_not() -> None:
+    """Who waits for the bus does not disturb one that listens and does nothing; when it has died it is missed soon."""
+    with tempfile.TemporaryDirectory(prefix="eb-") as directory:
+        with socket.socket(socket.AF_UNIX) as bus:
+            bus.bind(f"{directory}/bus")
+            bus.listen()
+            bus.setblocking(False)
+            missing = asyncio.create_task(_absence(directory))
+            done, _ = await asyncio.wait({missing}, timeout=2 * ABSENT)
+            assert not done
+            with pytest.raises(BlockingIOError):
+                bus.accept()
+        await asyncio.wait_for(missing, 10 * ABSENT)
+        Path(directory, "bus").unlink()
+        await asyncio.wait_for(_absence(directory), 10 * ABSENT)
