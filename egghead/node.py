@@ -281,13 +281,14 @@ def running() -> list[tuple[paths.RuntimeDir, dict[str, Any]]]:
 
 
 def read_node(place: paths.RuntimeDir) -> dict[str, Any] | None:
-    """The node.json of a live node, or None. Alive means: somebody holds the lock of its records directory."""
+    """The node.json of a live node, or None. Alive means: it holds the lock of its records directory. After a node was
+    killed, its file stays until the next one is ready, which holds the lock long before."""
     try:
         node: dict[str, Any] = json.loads(place.node.read_text(encoding="utf-8"))
         holder = lock_holder(Path(node["records"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return node if holder is not None else None
+    return node if holder and node.get("pid") == holder else None
 
 
 def lock_holder(records: Path) -> int | None:

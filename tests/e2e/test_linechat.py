@@ -67,7 +67,7 @@ def test_typing_while_an_answer_streams(play: Play, gates: list[Gate]) -> None:
         chat.shows("— lab was dropped")
         chat.shows("default>")
         chat.type("/join lab", "\r")
-        chat.shows("lab>")
+        chat.shows("— Scout (@scout) is here", "lab>")
         chat.type("/drop", "\r")
         chat.shows("/drop", "  lab was dropped")
         chat.shows("default>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,19 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen
     holder.communicate()
     assert node.lock_holder(tmp_path) is None
     node.claim(tmp_path).close()
+
+
+def test_what_a_killed_node_said_of_itself_is_not_taken_for_its_successor(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
+    """The next node holds the lock long before it is ready: until then the file of the one before names nobody."""
+    place = paths.RuntimeDir(tmp_path / "run")
+    place.node.parent.mkdir()
+    for pid, found in ((holder.pid + 1, False), (holder.pid, True)):
+        place.node.write_text(json.dumps({"records": str(tmp_path), "pid": pid}))
+        assert (node.read_node(place) is not None) is found
+    holder.communicate(b"")
+    assert node.read_node(place) is None
 
 
 def test_removing_the_lock_file_does_not_let_a_second_in(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
