@@ -249,8 +249,11 @@ def _answered(turn: Turn, history: list[dict[str, Any]], model: str) -> None:
 async def _show(turn: Turn, shown: int, whole: bool = False) -> int:
     """Publish what is new. Text that may still turn out to be a pass is held back: nobody sees a yield being typed."""
     text = turn.saying.lstrip()
-    bare = _PASSES.sub("", text, count=1).rstrip().lower()
-    if (is_pass(text) if whole else PASS.startswith(bare) or is_pass(text)) or len(text) <= shown:
+    if not shown:  # what was shown once is no pass, whatever follows: its words are not looked through for each new one
+        bare = _PASSES.sub("", text, count=1).rstrip().lower()
+        if is_pass(text) if whole else PASS.startswith(bare) or is_pass(text):
+            return shown
+    if len(text) <= shown:
         return shown
     break_before = "\n\n" if shown == 0 and turn.said else ""
     await turn.ports.publish(break_before + text[shown:], turn.published)

@@ -45,11 +45,22 @@ class Decoder:
         if not piece:
             return found
         self._after_cr = piece.endswith(b"\r")
-        lines = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for number, part in enumerate(lines):
-            self._keep(part)
-            if number < len(lines) - 1:
+        if b"\r" in piece:
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = piece.split(b"\n")
+        for line in lines:
+            if self._line or self._start or self.flooded:
+                self._keep(line)
                 self._end_line(found)
+            elif line:  # whole lines of a stream that has begun are nearly all there is: the short way
+                self._size += len(line)
+                if self._size > self._limit:
+                    self._keep(b"")
+                else:
+                    self._field(line)
+            else:
+                self._end_event(found)
+        self._keep(rest)
         return found
 
     def _keep(self, part: bytes) -> None:
@@ -69,15 +80,17 @@ class Decoder:
             line = line.removeprefix(_BOM)
         if line:
             self._field(line)
-            return
+        else:
+            self._end_event(found)
+
+    def _end_event(self, found: list[Sse]) -> None:
         if self._data and not self.flooded:
-            found.append(Sse(self._event, "\n".join(self._data)))
+            found.append(Sse(self._event, self._data[0] if len(self._data) == 1 else "\n".join(self._data)))
         self._event, self._data, self._size = "", [], 0
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        text = value.removeprefix(b" ").decode("utf-8", "replace")
         if name == b"data":
-            self._data.append(text)
+            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
         elif name == b"event":
-            self._event = text
+            self._event = value.removeprefix(b" ").decode("utf-8", "replace")

@@ -22,6 +22,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import httpx
+import msgspec
 
 from egghead.llm import net, reasons, surroundings
 from egghead.llm.connection import Direct, Proxied
@@ -371,9 +372,16 @@ def _moment(text: str) -> float | None:
         return None
 
 
+_decode = msgspec.json.Decoder().decode
+
+
 def as_json(body: bytes | str) -> Any:
     """The value, or None for what is no JSON. NaN and Infinity are none; half a surrogate pair, which JSON can say and
     UTF-8 cannot, becomes U+FFFD."""
+    try:
+        return _decode(body)  # a tenth of the time, and all there is but for what follows
+    except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError):
+        pass
     try:
         data = json.loads(body, parse_constant=_no_constant)
         lone = b"\\ud" in body.lower() if isinstance(body, bytes) else "\\ud" in body.lower()
