@@ -75,16 +75,15 @@ _BREAKPOINT = {"cache_control": {"type": "ephemeral"}}
 
 def build(request: Request, model: str) -> dict[str, Any]:
     """The body of `POST /v1/messages`. What stays the same from call to call comes first and ends with a cache
-    breakpoint: tools, system, and the conversation up to its last user message."""
+    breakpoint: tools, system, and the conversation up to its last user message; the one before it has one too, because the
+    cache looks back 20 blocks from each, and a round of parallel calls may have more."""
     names = call_names(request)
     thinking = _thinking(request, model)
     sealed = bool(thinking) or not _BUDGETED.match(model)
     messages = [_message(message, names, sealed) for message in request.messages]
     messages = [message for message in messages if message["content"]]
-    for message in reversed(messages):
-        if message["role"] == "user":
-            message["content"][-1].update(_BREAKPOINT)
-            break
+    for message in [message for message in messages if message["role"] == "user"][-2:]:
+        message["content"][-1].update(_BREAKPOINT)
     body: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "stream": True, "messages": messages}
     if request.tools:
         body["tools"] = [

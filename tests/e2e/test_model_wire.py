@@ -8,12 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.cast import cast
+from tests.e2e.cast import agent_note, cast
 from tests.e2e.node import memory_has
 from tests.llm.double import KEY, PASS, Break, Double, Status, Think, Tokens, Use
+from tests.llm.prefix_cache import PrefixCache
 
 
-@pytest.mark.parametrize("wire", ["anthropic", "openai"])
+@pytest.mark.parametrize("wire", ["anthropic", "openai", "responses", "google"])
 def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
     """Two notes are made by parallel calls, their results go back, the answer is in the log with its figures."""
     calls = [Use("create_record", {"title": name, "body": f"All about {name}."}) for name in ("fern", "moss")]
@@ -46,6 +47,22 @@ def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
         for process in psutil.Process(play.node.pid).children(recursive=True):
             secret_free += [" ".join(process.cmdline()), str(process.environ())]
         assert [text for text in secret_free if KEY in text] == []
+
+
+@pytest.mark.parametrize("wire", ["anthropic", "responses"])
+def test_the_second_turn_of_an_agent_reads_the_cache(short_dir: Path, wire: str) -> None:
+    """What the first turn paid for in full, its prompt and its round of tools, the second reads for a tenth."""
+    calls = [Use("search_records", {"query": "fern"})]
+    body = "You are scout, made for a test. " + "You know all about ferns, and where they like to grow. " * 100
+    with Double({"scout": [calls, "It grows in the shade.", "Yes."]}, cache=PrefixCache()) as double:
+        agent_note(short_dir / "notes", "scout", f"{wire}/double", body)
+        with cast(short_dir, double, {"scout": f"{wire}/double"}) as play:
+            ends = [play.say(text)[-1] and play.log() for text in ("@scout where is the fern?", "@scout surely?")]
+            told = [e["usage"] for e in ends[-1] if e["kind"] == "message" and e.get("turn")]
+            first, second = (asked.tokens for asked in (double.asked[0], double.asked[2]))
+        assert double.faults == []
+    assert second - first < 400 and told[1]["cached_read"] > 0.9 * second
+    assert told[0]["cached_read"] > 0.9 * first  # its own second round
 
 
 def test_what_a_provider_does_wrong_is_a_sentence_in_the_room(short_dir: Path) -> None:

@@ -55,6 +55,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from tests.llm import catalogs
+from tests.llm.prefix_cache import PrefixCache
 from tests.llm.steps import (
     KEY,
     PASS,
@@ -117,8 +118,16 @@ __all__ = [
 class Double:
     """The server. A context manager; ends with its connections when it is left."""
 
-    def __init__(self, script: Script, *, window: int | None = None, issued: Iterable[tuple[str, str]] = ()) -> None:
-        """`issued`: (seal, thought) of an earlier life, which are taken back like those of this one."""
+    def __init__(
+        self,
+        script: Script,
+        *,
+        window: int | None = None,
+        issued: Iterable[tuple[str, str]] = (),
+        cache: PrefixCache | None = None,
+    ) -> None:
+        """`issued`: (seal, thought) of an earlier life, which are taken back like those of this one. `cache`: figures are
+        what a prompt cache would make of them, where the script says none."""
         self.asked: list[Asked] = []
         self.faults: list[str] = []  # what a client did that no provider would take, and what a script did wrong
         self.listed: list[str] = []  # the paths at which the models were asked for
@@ -127,6 +136,7 @@ class Double:
         self.most_open = 0
         self._script = script
         self._window = window
+        self._cache = cache
         self._said: dict[str, int] = {}
         self._issued: set[tuple[str, str]] = set(issued)  # seals, each with the thought that it was given for
         self._connections = 0
@@ -247,6 +257,8 @@ class Double:
                 steps = [Status(401 if fault == "no key" else 400, {}, wire.error("invalid_request_error", fault))]
             elif self._window is not None and asked.tokens > self._window:
                 steps = [Overflow()]
+            elif self._cache is not None and not any(isinstance(step, Tokens | Status) for step in steps):
+                steps.append(self._cache.figures(asked))
             ahead = await _answer(wire, asked, steps, reader, writer)
         finally:
             self.open -= 1

@@ -46,7 +46,7 @@ def conversation(**more: Any) -> Request:
 
 
 def test_the_messages_request() -> None:
-    """Blocks in the API's shape, blank text left out, three cache breakpoints: tools, system, the last message."""
+    """Blocks in the API's shape, blank text left out, four cache breakpoints: tools, system, two messages."""
     mark = {"cache_control": {"type": "ephemeral"}}
     assert anthropic.build(conversation(), "claude-3-5-haiku-latest") == {
         "model": "claude-3-5-haiku-latest",
@@ -59,7 +59,7 @@ def test_the_messages_request() -> None:
             {"name": "list", "description": "", "input_schema": {"type": "object"}, **mark},
         ],
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "ada: hi"}]},
+            {"role": "user", "content": [{"type": "text", "text": "ada: hi", **mark}]},
             {
                 "role": "assistant",
                 "content": [
