@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from egghead import paths
 from egghead.errors import ConfigError
 from egghead.llm.limits import Limits as TryLimits
+from egghead.llm.surroundings import shown
 
 ENV = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+SECRET = frozenset(("api_key", "token", "password", "env", "headers"))  # keys whose values are shown to nobody
 ROOM_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 
@@ -121,6 +123,7 @@ class Config(Section):
         data = self.model_dump(mode="json")
         for provider in data["llm"]:
             provider["api_key"] = "********" if provider["api_key"] else None
+            provider["base_url"] = shown(provider["base_url"])
         for section, key in (("web", "token"), ("irc", "password")):
             data[section][key] = "********" if data[section][key] else None
         for server in data["mcp_servers"]:
@@ -131,20 +134,27 @@ class Config(Section):
 
 def load(given: str | None = None) -> tuple[Config, Path]:
     """The configuration and the file it came from (which need not exist unless `given`). Raises ConfigError."""
+    text, path = read(given)
+    return (Config() if text is None else parse(text, str(path))), path
+
+
+def read(given: str | None = None) -> tuple[str | None, Path]:
+    """The text of the configuration file (None: there is none, nor was one named) and its path. Raises ConfigError."""
     path = paths.config_file(given)
     try:
-        text = path.read_text(encoding="utf-8")
+        # Bytes as they are: what is compared or written again must not have lost its line ends.
+        return path.read_bytes().decode("utf-8"), path
     except FileNotFoundError:
         if given or os.environ.get("EGGHEAD_CONFIG"):
             raise ConfigError(f"no configuration file at {str(path)!r}") from None
-        return Config(), path
+        return None, path
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {str(path)!r}: {error}") from error
-    return parse(text, str(path)), path
 
 
-def parse(text: str, name: str = "config.yml") -> Config:
-    """Parses the YAML `text`. Raises ConfigError with one line `name:line:column: fault` for each fault."""
+def parse(text: str, name: str = "config.yml", environ: Mapping[str, str] = os.environ) -> Config:
+    """Parses the YAML `text`; `{env:NAME}` is looked up in `environ`. Raises ConfigError with one line
+    `name:line:column: fault` for each fault."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -157,7 +167,7 @@ def parse(text: str, name: str = "config.yml") -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"{name}:1:1: the configuration must be a mapping of keys, not {type(data).__name__}")
     faults: list[str] = []
-    data = _expand(data, node, name, faults)
+    data = _expand(data, node, name, faults, environ)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -168,20 +178,20 @@ def parse(text: str, name: str = "config.yml") -> Config:
     return config
 
 
-def _expand(value: Any, node: Any, name: str, faults: list[str]) -> Any:
+def _expand(value: Any, node: Any, name: str, faults: list[str], environ: Mapping[str, str]) -> Any:
     """`{env:NAME}` in every string, replaced; a variable that is not set is a fault where it stands."""
     if isinstance(value, str):
         for variable in ENV.findall(value):
-            if variable not in os.environ:
+            if variable not in environ:
                 place = f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}" if node else name
                 faults.append(f"{place}: the environment variable {variable!r} is not set")
-        return ENV.sub(lambda m: os.environ.get(m[1], ""), value)
+        return ENV.sub(lambda m: environ.get(m[1], ""), value)
     if isinstance(value, list):
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [None] * len(value)
-        return [_expand(v, n, name, faults) for v, n in zip(value, nodes, strict=False)]
+        return [_expand(v, n, name, faults, environ) for v, n in zip(value, nodes, strict=False)]
     if isinstance(value, dict):
         nodes = {k.value: v for k, v in node.value} if isinstance(node, yaml.MappingNode) else {}
-        return {k: _expand(v, nodes.get(k), name, faults) for k, v in value.items()}
+        return {k: _expand(v, nodes.get(k), name, faults, environ) for k, v in value.items()}
     return value
 
 
@@ -193,7 +203,14 @@ def _fault(error: dict[str, Any], node: Any, name: str) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), list(_keys(loc[:-1])), n=1, cutoff=0.4)
         return f"{place}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{place}: {key!r}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}"
+    return f"{place}: {key!r}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {_given(error['input'], loc)}"
+
+
+def _given(value: Any, loc: tuple[Any, ...]) -> str:
+    """The faulty value, but never one that may have a secret in it: this sentence goes to terminals and logs."""
+    if isinstance(value, dict | list):
+        return {dict: "a mapping", list: "a list"}[type(value)]
+    return f"{type(value).__name__}" if SECRET.intersection(loc) else repr(value)
 
 
 def _keys(loc: tuple[Any, ...]) -> Iterator[str]:

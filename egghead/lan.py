@@ -20,6 +20,7 @@ from ipc.curve import KeyPair, fingerprint, raw
 
 if TYPE_CHECKING:
     from egghead.config import Server
+    from egghead.envelope import Door as Address
     from supervisor import Tree
 
 BACKLOG = 512
@@ -54,7 +55,7 @@ class Door:
 
 
 @contextmanager
-def opened(server: Server) -> Iterator[Door | None]:
+def opened(server: Server | Address) -> Iterator[Door | None]:
     """The door that the configuration asks for; None when it asks for none. Raises NodeError."""
     # A profile of the tree names this directory; it must be there, network or not.
     try:

@@ -1,20 +1,20 @@
 """What every process of the node is born with: a credential for one life, its rights, and the settings it may know.
 
 This is the launch hook that the supervisor calls. It runs in the root, so it keeps to dictionaries: no socket, no
-file. Who may say what on the bus is in `tree.yaml`; clients' rights are in `rights`.
+file, no key: those are behind descriptors that it passes on. Who may say what on the bus is in `tree.yaml`; clients' rights are in `rights`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from egghead.lan import Door
 from egghead.rights import allow
 from supervisor import ChildInfo, Handover
 
-# The process that holds keys is the only one that is told them.
+# The process that holds keys is the only one that is given what they are in.
 KEY_HOLDERS = frozenset({"llm"})
 BUS, LAN, NODE = "bus", "lan", "node"
 
@@ -32,13 +32,16 @@ class Launch:
         authorized: str = "",
         files: Mapping[str, str] | None = None,
         own: Mapping[str, Mapping[str, str]] | None = None,
+        keys: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """`door`: to the network, if there is one; `authorized`: the file that says who may come in there. `files`: what
-        the process `node` may tell of: {status, log}. `own`: process -> what it alone is told, such as a directory of its own."""
+        the process `node` may tell of: {status, log}. `own`: process -> what it alone is told, such as a directory of its own.
+        `keys`: the descriptors behind which keys are, for one life of the process that holds them; not read here."""
         self._door = door
         self._authorized = authorized
         self._files = dict(files or {})
         self._own = dict(own or {})
+        self._keys = keys
         self._bus_directory = bus_directory
         self._token = token
         self._settings = dict(settings)
@@ -77,7 +80,8 @@ class Launch:
             }
             return Handover(data=data, files=files)
         self._registrations[child.name, child.incarnation] = registration
-        return Handover(data=data, notices=((BUS, registration),))
+        held = self._keys() if child.name in KEY_HOLDERS else {}
+        return Handover(data=data, notices=((BUS, registration),), files=held)
 
     def exited(self, child: ChildInfo, reason: str) -> None:
         self._registrations.pop((child.name, child.incarnation), None)

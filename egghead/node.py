@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead import __version__, ground, paths
-from egghead.config import Config
+from egghead.courier import courier
+from egghead.envelope import Shown
 from egghead.errors import EggheadError, ExitCode, NodeError
 
 if TYPE_CHECKING:
+    from egghead.config import Config
     from supervisor import Root
 
 log = logging.getLogger("egghead.node")
@@ -34,16 +36,17 @@ OWN_DIR = ".egghead"
 
 @dataclass(frozen=True)
 class Settings:
-    """What one start of a node was asked for. `records` is absolute and resolved."""
+    """What one start of a node was asked for. `records` is absolute and resolved; `envelope` is the descriptor of what
+    only the process that holds keys may read."""
 
     records: Path
-    config: Config
-    config_path: Path
+    config: Shown
+    envelope: int
     tree: Path
     ephemeral: bool = False  # lives as long as the client that started it
 
 
-def resolve_records(config: Config, given: str | None) -> Path:
+def resolve_records(config: Config | Shown, given: str | None) -> Path:
     """The records directory: `given`, else the config's, else ~/.egghead (made when it is not there).
 
     Raises NodeError when it is missing, not a directory, or cannot be read or written.
@@ -183,7 +186,11 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
     began = time.monotonic()
     lock = claim(settings.records)
     try:
-        with runtime(settings.records) as (place, token), lan.opened(settings.config.server) as door:
+        with (
+            runtime(settings.records) as (place, token),
+            lan.opened(settings.config.server) as door,
+            courier(settings.config.path) as brings,
+        ):
             log_path = paths.log_file(settings.records)
             variables = {
                 "records": str(settings.records),
@@ -205,14 +212,15 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 token=token,
                 settings={
                     "records_dir": str(settings.records),
-                    "config": settings.config.redacted(),
+                    "config": dict(settings.config.data),
                     "version": __version__,
                 },
                 secret={
-                    "llm": [p.model_dump(mode="json") for p in settings.config.llm],
-                    "environ": {k: v for k, v in os.environ.items() if k.endswith("_API_KEY")},
+                    "digest": settings.config.digest,
+                    "path": str(settings.config.path),
                     "network": Surroundings.of(os.environ).data(),
                 },
+                keys=lambda: {"envelope": settings.envelope, "config": brings.line()},
                 door=door,
                 authorized=str(paths.authorized_keys()),
                 files={"status": str(place.status), "log": str(log_path)},

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from egghead.cli.common import load_config, only_here, options, records_option
+from egghead.cli.common import only_here, options, records_option
 from egghead.errors import ExitCode
 
 
@@ -26,17 +26,18 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
     SIGHUP (kill -HUP) reads the tree file again and touches only what changed; closing the terminal stops the node.
     """
     only_here("serve")
-    from egghead import node, nodelog
+    from egghead import envelope, node, nodelog
 
-    nodelog.to_stderr(verbose)
     if ephemeral:
         node.die_with_parent()
-    config, config_path = load_config()
+    sealed = envelope.prepare(options()["config"])
+    nodelog.to_stderr(verbose)
+    config = sealed.config
     tree = tree_path or config.tree
     settings = node.Settings(
         records=node.resolve_records(config, options()["records"]),
         config=config,
-        config_path=config_path,
+        envelope=sealed.fd,
         tree=Path(tree).expanduser() if tree else node.default_tree(),
         ephemeral=ephemeral,
     )

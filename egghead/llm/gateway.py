@@ -20,6 +20,7 @@ from egghead.clock import utc_now
 from egghead.llm.errors import LlmError
 from egghead.llm.lane import DOWN, Lane
 from egghead.llm.ledger import Ledger
+from egghead.llm.looking import known, tried
 from egghead.llm.models import cost
 from egghead.llm.provider import Model
 from egghead.llm.purse import Purse
@@ -35,8 +36,12 @@ logger = logging.getLogger("egghead.llm")
 class Gateway:
     """What the process serves, without the process: tests drive it with a call of their own."""
 
-    def __init__(self, registry: Registry, purse: Purse | None = None) -> None:
+    def __init__(
+        self, registry: Registry, purse: Purse | None = None, configured: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        """`configured`: what is told of the configuration that the registry is made of."""
         self.registry = registry
+        self._configured = configured
         self.purse = purse or Purse(Ledger(None))
         self.changed = asyncio.Event()
         self.purse.changed = self.changed.set
@@ -44,7 +49,15 @@ class Gateway:
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Name -> handler."""
-        return {"complete": self.complete, "models": self.models, "usage": self.usage, "paused": self.paused}
+        return {
+            "complete": self.complete,
+            "models": self.models,
+            "usage": self.usage,
+            "paused": self.paused,
+            "providers": self.providers,
+            "known": self.known,
+            "test": self.test,
+        }
 
     async def complete(self, call: Call, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Streams the events of one completion. Refused: BadRequest, UnknownProvider, UnknownModel, ProviderMissing,
@@ -122,6 +135,21 @@ class Gateway:
     async def models(self, call: Call) -> list[dict[str, Any]]:
         """Every usable model: name, provider, whether it is the default, window and output limit in tokens, a note."""
         return [{**asdict(model), "default": model.name == self.registry.default} for model in self.registry.models()]
+
+    async def providers(self, call: Call) -> dict[str, Any]:
+        """Every provider, its key's source, its line and its breaker: `{providers, default, config}`; no key."""
+        return {"providers": self.registry.providers(), "default": self.registry.default, "config": self._configured()}
+
+    async def known(self, call: Call, provider: str | None = None) -> dict[str, Any]:
+        """The models of a provider, or of all: `{models, faults}`; what its models endpoint says wins over the table."""
+        return await known(self.registry, provider)
+
+    async def test(self, call: Call, provider: str, model: str | None = None) -> dict[str, Any]:
+        """One tiny completion: `{model, text, first, seconds, usage, cost}`, or why not."""
+        try:
+            return await tried(self.registry, provider, model)
+        except LlmError as error:
+            raise _refused(error) from None
 
     async def usage(
         self, call: Call, by: str = "agent", since: str | None = None,

@@ -76,6 +76,8 @@ class Lane:
         self._waiters: dict[int, _Waiter] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._random = random.Random()
+        self._retired = False
+        self._calls = 0
         self._users: Counter[int] = Counter()  # adapter, by its id(): calls that it serves now
         self._old: dict[int, Provider] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -111,51 +113,68 @@ class Lane:
         if self._waiters:
             self._happen(queueing.Tick())
 
+    def retire(self) -> None:
+        """Nobody new comes; the adapter is closed when the last call has ended."""
+        self._retired = True
+        if self.idle:
+            self._close(self.provider)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call waits, runs or is between two tries."""
+        return not self._calls
+
     async def complete(self, request: Request, model: str, until: float = math.inf) -> AsyncGenerator[Event, None]:
         """One completion, in its turn. `until` (on the monotonic clock) is when the caller leaves. Tells `Waiting` while
         it waits. What passes is tried again until something of the answer has come."""
         ask = queueing.Ask(
             next(self._ids), request.agent, _now(), until, estimate_input(request) if self._queue.counts else 0
         )
+        self._calls += 1
         tries, begun = 0, False
-        while True:
-            async with aclosing(self._turn(ask, again=tries > 0)) as telling:
-                async for told in telling:
-                    yield told
-            tokens: int | None = None
-            provider = self.provider
-            self._users[id(provider)] += 1
-            done: queueing.Event | None = None
-            try:
-                async with aclosing(provider.complete(request, model)) as events:
-                    async for event in events:
-                        if not begun:
-                            begun = True
-                            self._blow(fuse.Event.FINE)
-                        if isinstance(event, Stop):
-                            tokens = event.usage.input + event.usage.output + event.usage.cached_write
-                        yield event
-                done = queueing.Done(ask.id, tokens)
-                return
-            except LlmError as error:
-                tries += 1
-                pause = self._after(error, tries, begun)
-                if isinstance(error, RateLimited):
-                    # The whole line waits: each trying again alone would be refused again.
-                    wait = pause or error.after or self.limits.backoff
-                    done = queueing.Limited(ask.id, min(wait, queueing.MINUTE * 60))
-                if pause is None:
-                    raise last(error, tries) from None
-                logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
-            finally:
-                # Also for a caller that left: whoever is next begins now.
-                if not begun and done is None:
-                    self._blow(fuse.Event.LEFT)
-                self._happen(done or queueing.Left(ask.id, tokens))
-                self._users[id(provider)] -= 1
-                self._let_go(provider)
-            if not isinstance(done, queueing.Limited):
-                await asyncio.sleep(pause)  # the provider has trouble; who comes back at once makes it worse
+        try:
+            while True:
+                async with aclosing(self._turn(ask, again=tries > 0)) as telling:
+                    async for told in telling:
+                        yield told
+                tokens: int | None = None
+                provider = self.provider
+                self._users[id(provider)] += 1
+                done: queueing.Event | None = None
+                try:
+                    async with aclosing(provider.complete(request, model)) as events:
+                        async for event in events:
+                            if not begun:
+                                begun = True
+                                self._blow(fuse.Event.FINE)
+                            if isinstance(event, Stop):
+                                tokens = event.usage.input + event.usage.output + event.usage.cached_write
+                            yield event
+                    done = queueing.Done(ask.id, tokens)
+                    return
+                except LlmError as error:
+                    tries += 1
+                    pause = self._after(error, tries, begun)
+                    if isinstance(error, RateLimited):
+                        # The whole line waits: each trying again alone would be refused again.
+                        wait = pause or error.after or self.limits.backoff
+                        done = queueing.Limited(ask.id, min(wait, queueing.MINUTE * 60))
+                    if pause is None:
+                        raise last(error, tries) from None
+                    logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
+                finally:
+                    # Also for a caller that left: whoever is next begins now.
+                    if not begun and done is None:
+                        self._blow(fuse.Event.LEFT)
+                    self._happen(done or queueing.Left(ask.id, tokens))
+                    self._users[id(provider)] -= 1
+                    self._let_go(provider)
+                if not isinstance(done, queueing.Limited):
+                    await asyncio.sleep(pause)  # the provider has trouble; who comes back at once makes it worse
+        finally:
+            self._calls -= 1
+            if self._retired and self.idle:
+                self._close(self.provider)
 
     async def aclose(self) -> None:
         if self._timer is not None:

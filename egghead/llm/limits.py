@@ -42,6 +42,7 @@ class Limits:
     def of(cls, given: Mapping[str, Any], provider: str) -> Limits:
         """Out of the configuration. Raises ProviderMissing for an unknown key or a number that cannot be meant."""
         known = [field.name for field in fields(cls)]
+        given = {key: value for key, value in given.items() if value is not None}
         for key, value in given.items():
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)

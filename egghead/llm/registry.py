@@ -21,6 +21,7 @@ from egghead.llm.lane import Lane
 from egghead.llm.librarian import Librarian
 from egghead.llm.limits import Limits
 from egghead.llm.provider import Model, Provider
+from egghead.llm.surroundings import shown
 
 logger = logging.getLogger("egghead.llm")
 
@@ -72,6 +73,7 @@ class Entry:
     models: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     api: str | None = None
+    source: str = ""  # where the key is from, for people
 
     def __post_init__(self) -> None:
         if self.base_url is not None and not self.base_url.strip():
@@ -127,6 +129,7 @@ class Registry:
         self._entries.update({entry.name: entry for entry in entries})
         self.default = default or self._default()
         self._lanes: dict[str, Lane] = {}
+        self._retired: list[Lane] = []
 
     @classmethod
     def from_config(
@@ -140,7 +143,7 @@ class Registry:
         for known in KNOWN.values():
             key = next((environ[name] for name in known.keys if environ.get(name)), None)
             if key and known.name not in configured:
-                entries.append(Entry(known.name, known.name, key))
+                entries.append(Entry(known.name, known.name, key, source=_in_environment(known, environ)))
         return cls(entries, default=config.get("default_model"), adapters=adapters)
 
     def models(self) -> list[Model]:
@@ -177,8 +180,74 @@ class Registry:
         return provider, model
 
     async def aclose(self) -> None:
-        for lane in self._lanes.values():
+        for lane in (*self._lanes.values(), *self._retired):
             await lane.aclose()
+
+    def take(self, other: Registry) -> None:
+        """Become what `other` is, which has not been used. A provider that is as it was is not touched, nor is a call that
+        runs; those that wait for one that changed go to it as it is now."""
+        before, self._entries, self.default = self._entries, other._entries, other.default
+        for name, lane in list(self._lanes.items()):
+            entry = self._entries.get(name)
+            if entry == before[name]:
+                continue
+            adapter = None if entry is None or _keyless(entry) else self._adapter(entry)
+            try:
+                if entry is not None and adapter is not None:
+                    lane.renew(adapter(entry), Limits.of(entry.limits, entry.name))
+                    continue
+            except LlmError as error:  # whoever asks for it is told; the others are there
+                logger.warning("%s", error)
+            lane.retire()
+            self._retired = [one for one in self._retired if not one.idle] + [self._lanes.pop(name)]
+
+    def names(self) -> list[str]:
+        """The providers that can be asked."""
+        return [entry.name for entry in self._entries.values() if not _keyless(entry) and self._adapter(entry)]
+
+    def providers(self) -> list[dict[str, Any]]:
+        """Each provider for people: `{name, provider, key, base_url, models, usable, why}` and, once it was used, what its
+        lane tells. `key` says where the key is from, and is never the key."""
+        found = []
+        for entry in self._entries.values():
+            why = None
+            try:
+                if self._adapter(entry) is None:
+                    raise _unknown(entry.kind, KNOWN, f"{entry.name}/")
+                if _keyless(entry):
+                    raise self._missing(entry.kind, f"{entry.name}/")
+                self._provider(entry)
+            except LlmError as error:
+                why = str(error)
+            lane = self._lanes.get(entry.name)
+            found.append(
+                {
+                    "name": entry.name, "provider": entry.kind, "key": entry.source or None,
+                    "base_url": shown(entry.base_url), "models": list(entry.models),
+                    "default": self.default.partition("/")[0] == entry.name, "usable": why is None, "why": why,
+                    **(lane.told() if lane is not None else {}),
+                }
+            )  # fmt: skip
+        return found
+
+    def lane(self, name: str) -> Lane:
+        """The way to the provider called `name`. Raises UnknownProvider or ProviderMissing."""
+        entry = self._entries.get(name)
+        if entry is None or self._adapter(entry) is None or _keyless(entry):
+            raise self._missing(name, f"{name}/…")
+        return self._provider(entry)
+
+    def first_model(self, name: str) -> str | None:
+        """A model of this provider to try it with: configured, else known as its usual one; None: nobody says."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        if entry.models:
+            return entry.models[0]
+        if self.default.partition("/")[0] == name:
+            return self.default.partition("/")[2]
+        known = KNOWN.get(entry.kind)
+        return "librarian" if entry.kind == "local" else known.default if known else None
 
     def model(self, provider: Lane, model: str) -> Model:
         """What is known of a model that `resolve` gave."""
@@ -231,10 +300,8 @@ class Registry:
         known = KNOWN.get(prefix)
         if known is None:
             return _unknown(prefix, {*self._entries, *KNOWN}, wanted)
-        way = (
-            f"set {known.keys[0]}, or add it under `llm:` in the configuration (`egghead config path`)"
-            if known.keys
-            else "add it under `llm:` in the configuration (`egghead config path`)"
+        way = f"egghead llm add {known.name}" + (
+            f", or set {known.keys[0]} and start the node again" if known.keys else ""
         )
         return ProviderMissing(f"the model {wanted!r} needs the provider {prefix!r}, which is not configured: {way}")
 
@@ -248,16 +315,25 @@ class Registry:
 
 def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
     kind = str(given.get("provider") or "")
-    key = given.get("api_key")
-    key = re.sub(r"\{env:([A-Za-z_]\w*)\}", lambda m: environ.get(m[1], ""), str(key)) if key else None
+    raw = str(given.get("api_key") or "")
+    key = re.sub(r"\{env:([A-Za-z_]\w*)\}", lambda m: environ.get(m[1], ""), raw)
+    source = raw if re.fullmatch(r"\{env:\w+\}", raw) else "configuration"
     if not key or set(key) == {"*"}:  # a configuration made safe for showing has stars for a key
         known = KNOWN.get(kind)
-        key = next((environ[name] for name in known.keys if environ.get(name)), None) if known else None
+        key = next((environ[name] for name in known.keys if environ.get(name)), "") if known else ""
+        source = _in_environment(known, environ)
     limits = {name: value for name, value in (given.get("limits") or {}).items() if value is not None}
     models = tuple(given.get("models") or ())
     return Entry(
-        kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits, given.get("api")
-    )
+        kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits, given.get("api"),
+        source,
+    )  # fmt: skip
+
+
+def _in_environment(known: Known | None, environ: Mapping[str, str]) -> str:
+    """Where in the environment a key of this provider is; empty: nowhere."""
+    name = next((name for name in known.keys if environ.get(name)), None) if known else None
+    return f"{name} in the environment" if name else ""
 
 
 def _keyless(entry: Entry) -> bool:

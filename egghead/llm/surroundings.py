@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ from egghead.llm.errors import ProviderMissing
 PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 MAX_CERTIFICATES = 4 * 1024 * 1024  # bytes of them; more do not fit the way to a process
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def shown(url: str | None) -> str | None:
+    """An address without what may be a secret in it: user, password and query."""
+    return re.sub(r"//[^/@]*@", "//", url).partition("?")[0] if url else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The process `llm`: the only one that holds keys. It streams completions to agents and says which models there are.
+"""The process `llm`: the only one that holds keys, which it reads itself from what the root hands it unread. It streams completions to agents and says which models there are.
 
 Only wiring: what it serves is `egghead/llm/gateway.py`. Learns the limits in agents' notes from the roster, and publishes
 `usage/paused/` when a limit is reached or over.
@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from egghead.envelope import environment
 from egghead.llm.gateway import Gateway
+from egghead.llm.keys import Keys
 from egghead.llm.ledger import Ledger
 from egghead.llm.librarian import warm_up
 from egghead.llm.purse import Purse
-from egghead.llm.registry import Registry
+from egghead.llm.reading import Reader
 from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
 from ipc import Event, IpcError
@@ -37,15 +39,17 @@ def main(context: Context) -> None:
 
 async def setup(service: Service) -> None:
     warm_up()  # the first person to ask does not wait for our tables
-    # The settings that every process gets have stars for keys; the keys themselves come to this process alone.
     secret = service.context.handover.get("secret") or {}
     settle(Surroundings.from_data(secret.get("network") or {}))
-    environ = {**os.environ, **secret.get("environ", {})}
     kept = service.context.handover.get("usage")
+    files = service.context.files
+    environ = environment(files["envelope"]) if "envelope" in files else os.environ
+    keys = Keys(Reader(service.config, secret.get("digest"), environ, secret.get("path", "config.yml")))
+    registry = await keys.first(files.get("config"))
     gateway = Gateway(
-        Registry.from_config({**service.config, "llm": secret.get("llm", [])}, environ),
-        Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")),
+        registry, Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")), lambda: keys.told
     )
+    service.start(keys.watch(gateway), "configuration")
     service.expose(gateway.methods())
     service.on_stop(gateway.aclose)
     await service.connect()

@@ -95,11 +95,11 @@ def test_entries_of_one_provider_are_told_apart_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("anthropic/claude-x", ProviderMissing, "set ANTHROPIC_API_KEY, or add it under `llm:`"),
-        ("claude-x", ProviderMissing, "egghead config path"),
-        ("google/x", ProviderMissing, "set GOOGLE_API_KEY, or add it under `llm:`"),
+        ("anthropic/claude-x", ProviderMissing, "egghead llm add anthropic, or set ANTHROPIC_API_KEY"),
+        ("claude-x", ProviderMissing, "egghead llm add anthropic"),
+        ("google/x", ProviderMissing, "egghead llm add google, or set GOOGLE_API_KEY"),
         ("gemini-x", ProviderMissing, "needs the provider 'google'"),
-        ("groq/x", ProviderMissing, "set GROQ_API_KEY, or add it under `llm:`"),
+        ("groq/x", ProviderMissing, "egghead llm add groq, or set GROQ_API_KEY"),
         ("antropic/x", UnknownProvider, "did you mean 'anthropic'?"),
         ("zzz/x", UnknownProvider, "known: anthropic"),
         ("local/libarian", UnknownModel, "did you mean 'librarian'?"),
