@@ -40,7 +40,9 @@ class Limits:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], provider: str) -> Limits:
-        """Out of the configuration. Raises ProviderMissing for an unknown key or a number that cannot be meant."""
+        """Out of the configuration; None is as if it were not there. Raises ProviderMissing for an unknown key or a number
+        that cannot be meant."""
+        given = {key: value for key, value in given.items() if value is not None}
         known = [field.name for field in fields(cls)]
         given = {key: value for key, value in given.items() if value is not None}
         for key, value in given.items():

@@ -322,11 +322,10 @@ def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
         known = KNOWN.get(kind)
         key = next((environ[name] for name in known.keys if environ.get(name)), "") if known else ""
         source = _in_environment(known, environ)
-    limits = {name: value for name, value in (given.get("limits") or {}).items() if value is not None}
     models = tuple(given.get("models") or ())
     return Entry(
-        kind, str(given.get("name") or kind), key or None, given.get("base_url"), models, limits, given.get("api"),
-        source,
+        kind, str(given.get("name") or kind), key or None, given.get("base_url"), models,
+        given.get("limits") or {}, given.get("api"), source,
     )  # fmt: skip
 
 
