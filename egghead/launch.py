@@ -1,22 +1,26 @@
 """What every process of the node is born with: a credential for one life, its rights, and the settings it may know.
 
 This is the launch hook that the supervisor calls. It runs in the root, so it keeps to dictionaries: no socket, no
-file, no key: those are behind descriptors that it passes on. Who may say what on the bus is in `tree.yaml`; clients' rights are in `rights`.
+file, no key: those are behind descriptors that it passes on. The only thing that it makes is the directory of a
+local model's socket. Who may say what on the bus is in `tree.yaml`; clients' rights are in `rights`.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from egghead.lan import Door
+from egghead.llm.local import catalog
 from egghead.rights import allow
 from supervisor import ChildInfo, Handover
 
 # The process that holds keys is the only one that is given what they are in.
 KEY_HOLDERS = frozenset({"llm"})
 BUS, LAN, NODE = "bus", "lan", "node"
+MODELS = "models/"
 
 
 class Launch:
@@ -33,10 +37,13 @@ class Launch:
         files: Mapping[str, str] | None = None,
         own: Mapping[str, Mapping[str, str]] | None = None,
         keys: Callable[[], Mapping[str, int]] = dict,
+        shelf: tuple[str, str] = ("", ""),
     ) -> None:
         """`door`: to the network, if there is one; `authorized`: the file that says who may come in there. `files`: what
         the process `node` may tell of: {status, log}. `own`: process -> what it alone is told, such as a directory of its own.
-        `keys`: the descriptors behind which keys are, for one life of the process that holds them; not read here."""
+        `keys`: the descriptors behind which keys are, for one life of the process that holds them; not read here.
+        `shelf`: the directories of local models and of their sockets."""
+        self._shelf = shelf
         self._door = door
         self._authorized = authorized
         self._files = dict(files or {})
@@ -49,6 +56,8 @@ class Launch:
         self._registrations: dict[tuple[str, int], dict[str, Any]] = {}
 
     def launching(self, child: ChildInfo) -> Handover:
+        if child.name.startswith(MODELS):
+            return Handover(data={"model": self._model(child.id)})
         credential = secrets.token_hex(32)
         registration = {
             "register": child.name,
@@ -82,6 +91,16 @@ class Launch:
         self._registrations[child.name, child.incarnation] = registration
         held = self._keys() if child.name in KEY_HOLDERS else {}
         return Handover(data=data, notices=((BUS, registration),), files=held)
+
+    def _model(self, id: str) -> dict[str, str]:
+        """What a local model is told: its file and its socket, and no way to the bus. Raises ValueError for an id that is no
+        name of a model."""
+        if catalog.NAME.fullmatch(id) is None:
+            raise ValueError(f"{id!r} is not the name of a local model")
+        models, servers = self._shelf
+        # Here, because its jail shows the directory, and neither it nor `llm` may make one.
+        os.makedirs(os.path.join(servers, id), 0o700, exist_ok=True)
+        return {"file": os.path.join(models, id, catalog.LINK), "socket": os.path.join(servers, id, catalog.SOCKET)}
 
     def exited(self, child: ChildInfo, reason: str) -> None:
         self._registrations.pop((child.name, child.incarnation), None)

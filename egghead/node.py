@@ -148,6 +148,7 @@ def runtime(records: Path) -> Iterator[tuple[paths.RuntimeDir, str]]:
             old.unlink()
     place.bus.mkdir(mode=0o700)
     place.status.parent.mkdir(mode=0o700)
+    place.servers.mkdir(mode=0o700)
     token = secrets.token_hex(32)
     _write_private(place.token, token)
     try:
@@ -200,8 +201,10 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 "log": str(log_path.parent),
                 "usage": str(paths.usage_dir(settings.records)),
                 "roster": str(paths.decisions_dir(settings.records)),
+                "models": str(paths.models_dir()),
+                "servers": str(place.servers),
             }
-            for own in (variables["usage"], variables["roster"]):
+            for own in (variables["usage"], variables["roster"], variables["models"]):
                 Path(own).mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 tree = lan.fit(load_tree(settings.tree, variables), door)
@@ -224,7 +227,15 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 door=door,
                 authorized=str(paths.authorized_keys()),
                 files={"status": str(place.status), "log": str(log_path)},
-                own={"llm": {"usage": variables["usage"]}, "roster": {"decisions": variables["roster"]}},
+                own={
+                    "llm": {
+                        "usage": variables["usage"],
+                        "models": variables["models"],
+                        "servers": variables["servers"],
+                    },
+                    "roster": {"decisions": variables["roster"]},
+                },
+                shelf=(variables["models"], variables["servers"]),
             )
 
             def ready(info: dict[str, Any]) -> None:

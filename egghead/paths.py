@@ -38,6 +38,11 @@ def state_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "egghead"
 
 
+def models_dir() -> Path:
+    """The models on this machine, of all nodes of this user: a directory each, made by `egghead llm local add`."""
+    return _xdg("XDG_DATA_HOME", ".local/share") / "egghead" / "models"
+
+
 def config_dir() -> Path:
     """Where keys are kept: beside the configuration file, where that is a directory of its own or the usual one."""
     given = os.environ.get("EGGHEAD_CONFIG", "")
@@ -88,7 +93,7 @@ def runtime_roots() -> list[Path]:
 
 @dataclass(frozen=True)
 class RuntimeDir:
-    """The runtime directory of the node of one records directory: `bus/` and `status/` (shown to jails), `token`, `node.json`."""
+    """The runtime directory of the node of one records directory: `bus/`, `status/` and `m/` (shown to jails), `token`, `node.json`."""
 
     root: Path
 
@@ -103,6 +108,11 @@ class RuntimeDir:
     @property
     def status(self) -> Path:
         return self.root / "status" / "status.json"
+
+    @property
+    def servers(self) -> Path:
+        """The sockets of local models, a directory each. A short name: it is part of the path of a socket."""
+        return self.root / "m"
 
     @property
     def node(self) -> Path:

@@ -352,11 +352,13 @@ class Connection(asyncio.BufferedProtocol):
 
 
 class Direct(httpx.AsyncBaseTransport):
-    """Connections to one server, without a proxy in between. Belongs to one event loop."""
+    """Connections to one server, without a proxy in between. Belongs to one event loop. `uds`: the path of its unix socket,
+    if it listens there."""
 
-    def __init__(self, name: str = "the server") -> None:
+    def __init__(self, name: str = "the server", uds: str | None = None) -> None:
         """`name` is who is asked, for people."""
         self._name = name
+        self._uds = uds
         self._buffer = bytearray(READ)
         self._waiting: dict[Connection, None] = {}  # for a request; who came last is asked first
         self._all: set[Connection] = set()
@@ -406,11 +408,11 @@ class Direct(httpx.AsyncBaseTransport):
         tls = net.trust(self._name) if secure else None
         try:
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
-                made = await net.connect(host, url.port or (443 if secure else 80), phase)
+                made = await net.connect(host, url.port or (443 if secure else 80), phase, self._uds)
                 try:
                     phase.now = net.SHAKING_HANDS
                     _, connection = await asyncio.get_running_loop().create_connection(
-                        lambda: Connection(self._buffer, self._idle, self._forget),
+                        self._made,
                         sock=made,
                         ssl=tls,
                         server_hostname=host if secure else None,
@@ -424,6 +426,9 @@ class Direct(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(error.strerror or str(error) or type(error).__name__) from error
         self._all.add(connection)
         return connection
+
+    def _made(self) -> Connection:
+        return Connection(self._buffer, self._idle, self._forget)
 
     def _idle(self, connection: Connection) -> None:
         """It can take another request."""

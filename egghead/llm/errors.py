@@ -99,5 +99,10 @@ class Unreachable(Transient):
     """No connection: refused, no such host, TLS, reset."""
 
 
+class LocalDown(LlmError):
+    """The process of a model on this machine is down or cannot be started: that model's fault, not its provider's. A
+    fallback is tried; the librarian and other local models are as they were."""
+
+
 class LimitReached(LlmError):
     """The agent, or all of them, have used what they may use in a day."""

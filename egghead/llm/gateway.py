@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from egghead.clock import utc_now
-from egghead.llm.errors import LlmError
+from egghead.llm.errors import LlmError, LocalDown
 from egghead.llm.lane import DOWN, Lane
 from egghead.llm.ledger import Ledger
 from egghead.llm.looking import known, tried
@@ -81,7 +81,7 @@ class Gateway:
                             yield event_data(event)
                     return
                 except LlmError as error:
-                    if heard or not (told or isinstance(error, DOWN)):
+                    if heard or not (told or isinstance(error, (*DOWN, LocalDown))):
                         raise
                     told.append(error)
                     kind = f"{provider.name}/{model}: {type(error).__name__}"

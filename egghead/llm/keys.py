@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from egghead.envelope import digest
 from egghead.errors import ConfigError
 from egghead.llm.reading import MAX_FILE, Reader
-from egghead.llm.registry import Registry
+from egghead.llm.registry import ADAPTERS, Adapter, Registry
 
 if TYPE_CHECKING:
     from egghead.llm.gateway import Gateway
@@ -33,8 +33,9 @@ UNREAD = ConfigError("the configuration file was not brought")
 class Keys:
     """The configuration's side of a gateway. `told` is what people may see of it: `{digest, at, fault, restart}`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, adapters: Mapping[str, Adapter] = ADAPTERS) -> None:
         self.reader = reader
+        self.adapters = adapters
         self.told: dict[str, Any] = {"digest": reader.known, "at": time.time(), "fault": None, "restart": []}
         self._line: socket.socket | None = None
 
@@ -42,7 +43,7 @@ class Keys:
         """The providers at the start. `line`: the descriptor on which the file is brought; None: nobody brings it, and the
         settings are all there is."""
         if line is None:
-            return Registry.from_config(self.reader.shown, self.reader.environ)
+            return self._registry(self.reader.shown)
         self._line = socket.socket(fileno=line)
         self._line.setblocking(False)
         try:
@@ -53,7 +54,7 @@ class Keys:
         except ConfigError as error:
             self._fault(error)
         # Without the file there are no keys from it; what needs none, and the environment's, still works.
-        return Registry.from_config(self.reader.shown, self.reader.environ)
+        return self._registry(self.reader.shown)
 
     async def watch(self, gateway: Gateway) -> None:
         """Take each change into the gateway, while the node runs."""
@@ -80,7 +81,10 @@ class Keys:
         }
         if read.restart:
             logger.warning("changed in the configuration, in force at the next start: %s", ", ".join(read.restart))
-        return Registry.from_config(read.config, self.reader.environ)
+        return self._registry(read.config)
+
+    def _registry(self, config: Mapping[str, Any]) -> Registry:
+        return Registry.from_config(config, self.reader.environ, adapters=self.adapters)
 
     def _fault(self, error: ConfigError) -> None:
         logger.warning("the configuration is not read, what was stays in force: %s", error)

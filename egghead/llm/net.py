@@ -63,8 +63,12 @@ class Phase:
         self.now = LOOKING_UP
 
 
-async def connect(host: str, port: int, phase: Phase) -> socket.socket:
-    """A connected socket. Raises OSError: why the name is not known, or what the first address said."""
+async def connect(host: str, port: int, phase: Phase, uds: str | None = None) -> socket.socket:
+    """A connected socket; `uds`: to the unix socket of this path instead. Raises OSError: why the name is not known, or what
+    the first address said."""
+    if uds is not None:
+        phase.now = CONNECTING
+        return await _one(socket.AF_UNIX, uds)
     addresses = await lookup(host, port)
     phase.now = CONNECTING
     return await _first(addresses)
@@ -130,7 +134,8 @@ async def _first(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
 async def _one(family: int, address: Any) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(made, address)
     except BaseException:  # raised again; also who is cancelled leaves no socket behind
         made.close()

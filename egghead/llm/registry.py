@@ -310,7 +310,7 @@ class Registry:
         # Only `local` is sure to know all its models; a remote provider has new ones that we have not heard of.
         if entry.kind == "local" and model not in offered:
             near = _near(model, offered) or f"; there is {_listing(offered)}"
-            raise UnknownModel(f"unknown model {wanted!r}{near}")
+            raise UnknownModel(f"unknown model {wanted!r}{near}. `egghead llm local add FILE` puts a file there")
 
 
 def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:

@@ -84,10 +84,17 @@ class Failure(Protocol):
 
 
 class Wire:
-    """The connections of one configured provider. `name` is what people call it, `secret` must never be shown."""
+    """The connections of one configured provider. `name` is what people call it, `secret` must never be shown; `uds` is the
+    path of a unix socket that is spoken to in place of the address."""
 
     def __init__(
-        self, name: str, base_url: str, headers: Mapping[str, str], secret: str | None, limits: Limits
+        self,
+        name: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        secret: str | None,
+        limits: Limits,
+        uds: str | None = None,
     ) -> None:
         if secret is not None and not (secret.isascii() and secret.isprintable() and " " not in secret):
             raise ProviderMissing(f"the api_key of {name} has a space or another sign that no key has; write it again")
@@ -96,6 +103,7 @@ class Wire:
         self._headers = {**headers, "accept": "text/event-stream", "accept-encoding": "identity"}
         self._secret = secret
         self._given = base_url
+        self._uds = uds
         self._client: httpx.AsyncClient | None = None
         self._address: reasons.Address | None = None
         self.told: Callable[[Mapping[str, str]], None] | None = None  # hears the headers of each answer
@@ -285,14 +293,17 @@ class Wire:
 
     def _place(self) -> str:
         """The address without user, password, path or query: these may hold a secret."""
+        if self._uds is not None:
+            return self._uds
         url = httpx.URL(self._given)
         return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
 
     def _at(self) -> reasons.Address:
         if self._address is None:
             url = httpx.URL(self._given)
-            proxy = surroundings.current().proxy(url.scheme, url.host, url.port)
-            self._address = reasons.Address(self.name, self._place(), is_near(url.host), proxy)
+            uds = self._uds is not None
+            proxy = None if uds else surroundings.current().proxy(url.scheme, url.host, url.port)
+            self._address = reasons.Address(self.name, self._place(), uds or is_near(url.host), proxy)
         return self._address
 
     def _ready(self) -> httpx.AsyncClient:
@@ -300,7 +311,7 @@ class Wire:
             check_url(self.name, self._given)
             proxy = self._at().proxy
             # Without a proxy there is one server, and our own way to it.
-            way = net.by_proxy(self.name, proxy, secure=not self._is_plain()) if proxy else Direct(self.name)
+            way = net.by_proxy(self.name, proxy, secure=not self._is_plain()) if proxy else Direct(self.name, self._uds)
             self._client = httpx.AsyncClient(
                 base_url=self._given.rstrip("/") + "/",
                 headers={**self._headers, "content-type": "application/json"},

@@ -10,26 +10,30 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from egghead.envelope import environment
 from egghead.llm.gateway import Gateway
 from egghead.llm.keys import Keys
 from egghead.llm.ledger import Ledger
 from egghead.llm.librarian import warm_up
+from egghead.llm.local.shelf import Local
 from egghead.llm.purse import Purse
 from egghead.llm.reading import Reader
+from egghead.llm.registry import ADAPTERS, Adapter
 from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
 from ipc import Event, IpcError
+from supervisor.aio import AsyncControl, ControlError
 
 if TYPE_CHECKING:
     from supervisor import Context
 
 logger = logging.getLogger("egghead.llm")
 
+MODELS = "models"  # the supervisor of local models
 LOOK_EVERY = 20.0  # seconds; a new day begins at midnight, asked or not
 
 
@@ -44,7 +48,9 @@ async def setup(service: Service) -> None:
     kept = service.context.handover.get("usage")
     files = service.context.files
     environ = environment(files["envelope"]) if "envelope" in files else os.environ
-    keys = Keys(Reader(service.config, secret.get("digest"), environ, secret.get("path", "config.yml")))
+    local = _local(service)
+    adapters: dict[str, Adapter] = {**ADAPTERS, "local": lambda entry: local}
+    keys = Keys(Reader(service.config, secret.get("digest"), environ, secret.get("path", "config.yml")), adapters)
     registry = await keys.first(files.get("config"))
     gateway = Gateway(
         registry, Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")), lambda: keys.told
@@ -57,9 +63,51 @@ async def setup(service: Service) -> None:
     service.start(_learn(service, gateway.purse, limits), "limits")
     service.start(_meet(service, gateway.purse), "roster")
     service.start(_publish(service, gateway), "paused")
+    service.start(local.adopt(), "local models")
     names = [model.name for model in gateway.registry.models()]
     service.info["models"] = names
     logger.info("models: %s; default %s", ", ".join(names), gateway.registry.default)
+
+
+def _local(service: Service) -> Local:
+    """The models on this machine; without the directories for them (a tree file of one's own) the librarian alone."""
+    models, servers = (service.context.handover.get(key) for key in ("models", "servers"))
+    if not (models and servers):
+        return Local()
+    return Local(Path(models), Path(servers), Models(service.control))
+
+
+class Models:
+    """The processes `models/<name>`, by the supervisor's word (`egghead.llm.local.shelf.Starter`)."""
+
+    def __init__(self, control: AsyncControl) -> None:
+        self._control = control
+
+    async def start(self, name: str, args: Mapping[str, Any]) -> str:
+        try:
+            await self._control.start_child(MODELS, {"id": name, "args": dict(args)})
+        except ControlError as error:
+            if error.code == "already_present":
+                return "parked" if (await self._states()).get(name) == "parked" else "starting"
+            return "running" if error.code == "already_started" else error.detail or error.code
+        return "running"
+
+    async def stop(self, name: str) -> None:
+        try:
+            await self._control.terminate_child(MODELS, name)
+        except ControlError as error:
+            if error.code != "not_found":
+                logger.warning("models/%s was not stopped: %s", name, error)
+
+    async def names(self) -> list[str]:
+        return list(await self._states())
+
+    async def _states(self) -> dict[str, str]:
+        try:
+            return {row[0]: row[1] for row in await self._control.which_children(MODELS)}
+        except ControlError as error:
+            logger.info("which local models run is not known: %s", error)  # at boot their supervisor comes after us
+            return {}
 
 
 async def _learn(service: Service, purse: Purse, events: AsyncIterator[Event]) -> None:

@@ -26,7 +26,8 @@ from supervisor.zygote.launcher import modules_of
 KEY = new_keys().public
 NONCE = bytes(range(16))
 
-GIVEN = ("records", "bus", "lan", "status", "log", "usage", "roster")  # what a node gives its tree
+# what a node gives its tree
+GIVEN = ("records", "bus", "lan", "status", "log", "usage", "roster", "models", "servers")
 
 
 def permitted(rights: Rights, row: Row) -> list[bool]:
