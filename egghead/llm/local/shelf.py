@@ -106,6 +106,9 @@ class Local:
     def models(self) -> Sequence[Model]:
         return (*self._librarian.models(), *map(_model, self.shelved().values()))
 
+    async def list_models(self) -> Sequence[Model]:
+        return self.models()
+
     def states(self) -> dict[str, dict[str, Any]]:
         """Name -> {running, busy, idle in seconds}, for those that have been used."""
         now = time.monotonic()
