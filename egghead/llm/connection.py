@@ -26,10 +26,19 @@ HELD = 256 * 1024  # bytes of a body that may wait for their reader; then the so
 KEPT = 20  # connections that wait for the next request
 KEPT_FOR = 30.0  # seconds; what is between us and the provider forgets quiet connections after a minute
 READ = 64 * 1024  # bytes of one read
+TLS_ALERT = "a TLS alert"  # the words of a RemoteProtocolError
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 Origin = tuple[bytes, bytes, int | None]
+
+
+class NoChunk(ValueError):
+    """What came is no chunk. `before` is what is whole of the body before it."""
+
+    def __init__(self, message: str, before: bytes = b"") -> None:
+        super().__init__(message)
+        self.before = before
 
 
 class Chunks:
@@ -45,10 +54,18 @@ class Chunks:
         self._kept = b""  # a line that has not ended
 
     def feed(self, piece: bytes) -> bytes:
-        """The bytes of the body in this piece. Raises ValueError for what are no chunks."""
+        """The bytes of the body in this piece. Raises NoChunk."""
+        found: list[bytes] = []
+        try:
+            self._feed(piece, found)
+        except NoChunk as error:
+            error.before = b"".join(found)
+            raise
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _feed(self, piece: bytes, found: list[bytes]) -> None:
         data = self._kept + piece if self._kept else piece
         self._kept = b""
-        found: list[bytes] = []
         at, end = 0, len(data)
         while at < end and not self._last:
             if self._left:
@@ -59,7 +76,7 @@ class Chunks:
                 self._closing = not self._left
             elif self._closing:
                 if data[at : at + 2] != b"\r\n"[: end - at]:
-                    raise ValueError(f"a chunk is longer than it says: {data[at : at + 20]!r}")
+                    raise NoChunk(f"a chunk is longer than it says: {data[at : at + 20]!r}")
                 if end - at < 2:
                     break
                 at += 2
@@ -68,7 +85,7 @@ class Chunks:
                 line = _SIZE.match(data, at)
                 if line is None:
                     if end - at > MAX_LINE or b"\r\n" in data[at:]:
-                        raise ValueError(f"no size of a chunk: {data[at : at + 20]!r}")
+                        raise NoChunk(f"no size of a chunk: {data[at : at + 20]!r}")
                     break
                 at = line.end()
                 self._left = int(line[1], 16)
@@ -77,7 +94,6 @@ class Chunks:
             self._trailers(data[at:])
         else:
             self._kept = data[at:]
-        return found[0] if len(found) == 1 else b"".join(found)
 
     def _trailers(self, data: bytes) -> None:
         """What is said behind the last chunk is read over, to the empty line."""
@@ -86,7 +102,7 @@ class Chunks:
         elif (end := data.find(b"\r\n\r\n")) >= 0:
             self.ended, self.extra = True, data[end + 4 :]
         elif len(data) > MAX_LINE:
-            raise ValueError("too many trailers")
+            raise NoChunk("too many trailers")
         else:
             self._kept = data
 
@@ -249,10 +265,13 @@ class Connection(asyncio.BufferedProtocol):
                 self._read()
             else:
                 self.cut()  # it speaks without being asked
-        except ValueError as error:
+        except NoChunk as error:
+            if error.before:
+                self._give(error.before)
             self._fail(httpx.RemoteProtocolError(str(error)))
         except h11.RemoteProtocolError as error:
-            self._fail(httpx.RemoteProtocolError(str(error)))
+            alert = data.startswith(b"\x15\x03")  # what a TLS server says to a plain request
+            self._fail(httpx.RemoteProtocolError(TLS_ALERT if alert else str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_end(self)
@@ -260,8 +279,8 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 self._h11.receive_data(b"")  # an end may be how a body ends
                 self._read()
-            except h11.RemoteProtocolError as error:
-                self._fail(httpx.RemoteProtocolError(str(error)))
+            except h11.RemoteProtocolError:
+                pass  # it is no end of a body, then, and told below
         if exc is not None:
             self._fail(httpx.ReadError(str(exc) or type(exc).__name__))
         else:

@@ -325,6 +325,8 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return AuthFailed(f"the key of {provider} may not use {model!r}: {said}")
     if status == 429 or code == "rate_limit_exceeded":
         return RateLimited(f"{provider} takes no more requests for now: {said}", after)
+    if status == 529 or kind == "overloaded_error":
+        return Overloaded(f"{provider} is overloaded: {said}", after)
     if status >= 500 or status in (408, 409) or kind in _TROUBLE or code in _TROUBLE:
         return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
     if "/v1/responses" in said:

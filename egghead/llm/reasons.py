@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from egghead.llm.connection import TLS_ALERT
 from egghead.llm.errors import LlmError, NotAnApi, ProxyRefused, Unreachable, Untrusted
 from egghead.llm.limits import Limits
 from egghead.llm.net import LOOKING_UP, SHAKING_HANDS
@@ -49,15 +50,16 @@ def of(error: httpx.HTTPError, at: Address, limits: Limits) -> LlmError:
     """The error of ours for one that httpx raised before the answer was whole."""
     chain = list(_chain(error))
     if isinstance(error, httpx.ProxyError):
-        return _by_proxy(words(error), at)
+        return by_proxy(words(error), at)
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _untrusted(cause, at)
     for cause in chain:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return _no_tls(cause, at)
-    if "illegal status line" in str(error):
-        return _no_http(str(error), at)
+    if re.search(f"illegal (status|request) line|{TLS_ALERT}", str(error)):
+        hint = f"is the base_url of {at.name} {'meant to be https://?' if TLS_ALERT in str(error) else 'right?'}"
+        return NotAnApi(f"{at.place} does not speak HTTP: {hint}")
     return unreachable(at, *_why(error, chain, at, limits))
 
 
@@ -95,7 +97,7 @@ def _why(
     if isinstance(error, httpx.ConnectError) and at.place.startswith("https:"):
         return ("the connection was closed while TLS was agreed on", "is the base_url right?")
     if isinstance(error, httpx.RemoteProtocolError):
-        if "without sending" in str(error) or "incomplete" in str(error):
+        if re.search("closed|disconnected|incomplete", str(error)):
             return ("the connection was closed before the answer",)
         return (f"what it sent is not valid HTTP ({words(error)})", "is the base_url right?")
     if any(isinstance(cause, _LOST) for cause in chain):
@@ -105,46 +107,46 @@ def _why(
 
 def _looked_up(at: Address) -> str:
     """The name that had to be looked up."""
-    return f"the proxy {at.proxy.place} ({at.proxy.variable})" if at.proxy else repr(at.host)
+    return f"of the proxy {at.proxy.place} ({at.proxy.variable})" if at.proxy else repr(at.host)
 
 
 def _not_found(error: socket.gaierror, name: str) -> tuple[str, str]:
     if error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL):
-        return f"the name of {name} cannot be looked up now", "is the network up?"
-    return f"there is no host of the name of {name}", "is it written right, and is the network up?"
+        return f"the host {name} cannot be looked up now", "is the network up?"
+    return f"the host {name} is not known", "is it written right, and is the network up?"
 
 
 def _too_slow(doing: str, seconds: float, at: Address) -> tuple[str, str] | tuple[str]:
     if doing == LOOKING_UP:
-        return f"the name of {_looked_up(at)} was not looked up within {seconds:g} s", "is the network up?"
+        return f"the host {_looked_up(at)} was not looked up within {seconds:g} s", "is the network up?"
     if doing == SHAKING_HANDS:
         return f"TLS was not agreed on within {seconds:g} s", "is the base_url right?"
     if at.proxy:
-        return f"no connection to {_looked_up(at)} within {seconds:g} s", "is the proxy running?"
+        return (
+            f"no connection to the proxy {at.proxy.place} ({at.proxy.variable}) within {seconds:g} s",
+            "is the proxy running?",
+        )
     return (f"no connection within {seconds:g} s",)
 
 
 def _refused(at: Address) -> tuple[str, str]:
     if at.proxy:
-        return f"nobody listens at {_looked_up(at)}", "is the proxy running?"
+        return f"nobody listens at the proxy {at.proxy.place} ({at.proxy.variable})", "is the proxy running?"
     return "nobody listens there", "is it running?" if at.near else "is the base_url right?"
 
 
-def _by_proxy(said: str, at: Address) -> ProxyRefused:
-    """The proxy answered a CONNECT with something else than yes: its status and its words."""
+def by_proxy(said: str, at: Address) -> LlmError:
+    """The proxy answered in the provider's place. `said`: its status and its words."""
     place, variable = (at.proxy.place, at.proxy.variable) if at.proxy else ("", "")
-    return proxy_refused(at.name, place, variable, said)
-
-
-def proxy_refused(name: str, place: str, variable: str, said: str) -> ProxyRefused:
-    """A proxy that does not let us through. `said` begins with its status."""
+    if said.startswith(("502", "503", "504")):
+        return unreachable(at, f"the proxy {place} answered in its place ({said})", "ask again")
     if said.startswith("407"):
         return ProxyRefused(
-            f"{name} cannot be asked: the proxy {place} wants a user and a password: "
+            f"{at.name} cannot be asked: the proxy {place} wants a user and a password: "
             f"write them into {variable} as http://user:password@host:port"
         )
     return ProxyRefused(
-        f"{name} cannot be asked: the proxy {place} ({variable}) does not let us through to it: {said}; "
+        f"{at.name} cannot be asked: the proxy {place} ({variable}) does not let us through to it: {said}; "
         "ask who runs the proxy, or name the host in NO_PROXY"
     )
 
@@ -171,13 +173,6 @@ def _no_tls(error: ssl.SSLError, at: Address) -> LlmError:
         )
     detail = (reason or words(error)).replace("_", " ").lower()
     return unreachable(at, f"TLS failed ({detail})", "is the base_url right?")
-
-
-def _no_http(said: str, at: Address) -> NotAnApi:
-    """What came in place of HTTP; a TLS server answers a plain request with an alert, which begins with byte 21."""
-    tls = re.search(r"""b(?:ytearray\(b)?['"]\\x15\\x03""", said)
-    hint = f"is the base_url of {at.name} meant to be https://?" if tls else f"is the base_url of {at.name} right?"
-    return NotAnApi(f"{at.place} does not speak HTTP: {hint}")
 
 
 def words(text: Any) -> str:

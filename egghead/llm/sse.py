@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a larger one is no event of a model
+MAX_VOID = 1024 * 1024  # bytes that say nothing, one after the other: signs of life for days
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -28,6 +29,7 @@ class Decoder:
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self.flooded = False
+        self.void = 0  # bytes of comments and the like, which are no event; the reader sets it back
         self._limit = limit
         self._line: list[bytes] = []  # the unfinished line, in pieces: joining at each piece would cost their square
         self._size = 0  # bytes of the unfinished event
@@ -86,6 +88,8 @@ class Decoder:
     def _end_event(self, found: list[Sse]) -> None:
         if self._data and not self.flooded:
             found.append(Sse(self._event, self._data[0] if len(self._data) == 1 else "\n".join(self._data)))
+        else:
+            self.void += self._size + 1
         self._event, self._data, self._size = "", [], 0
 
     def _field(self, line: bytes) -> None:

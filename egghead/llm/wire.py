@@ -37,7 +37,7 @@ from egghead.llm.errors import (
 from egghead.llm.limits import Limits
 from egghead.llm.reasons import words as words
 from egghead.llm.shapes import Event, Text
-from egghead.llm.sse import Decoder, Sse
+from egghead.llm.sse import MAX_VOID, Decoder, Sse
 from egghead.llm.surroundings import is_near
 
 logger = logging.getLogger("egghead.llm")
@@ -177,15 +177,17 @@ class Wire:
                         raise fault
                     if parser.ended:
                         break
-                    if decoder.flooded or size > MAX_STREAM:
-                        raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
                     # Signs of life come as long as a proxy stands on the way, model or no model.
                     if any(sse.event != "ping" for sse in told):
-                        alive = clock()
+                        alive, decoder.void = clock(), 0
                     elif clock() - alive > patience:
                         raise self._silent(patience, "say anything")
+                    else:
+                        decoder.void += sum(len(sse.data) for sse in told)
+                    if decoder.flooded or size > MAX_STREAM or decoder.void > MAX_VOID:
+                        raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
                 if not (parser.ended or parser.at_end()):
-                    raise reasons.unreachable(self._at(), "the connection was closed before the answer was whole")
+                    raise reasons.unreachable(self._at(), "the connection was closed before the answer")
                 for event in parser.finish():
                     yield event
                 await _drain(pieces)
@@ -251,13 +253,8 @@ class Wire:
         if status < 300 and not (isinstance(data, dict) and data.get("error")):
             page = ", or does the log-in page of a network stand in the way" if kind == "text/html" else ""
             return self._no_api(f"answered with {kind or 'nothing'} ({status}) instead of a stream of events", page)
-        if (proxy := self._at().proxy) and (status == 407 or (data is None and self._is_plain())):
-            said = words(f"{status} {answer.reason_phrase}")
-            if status in (502, 503, 504):
-                return reasons.unreachable(
-                    self._at(), f"the proxy {proxy.place} answered in its place ({said})", "ask again"
-                )
-            return reasons.proxy_refused(self.name, proxy.place, proxy.variable, said)
+        if self._at().proxy and (status == 407 or (data is None and self._is_plain())):
+            return reasons.by_proxy(words(f"{status} {answer.reason_phrase}"), self._at())
         if data is None and status in (404, 405):
             return self._no_api(f"has no model API ({status})")
         return failure(status, data, retry_after(answer.headers, time.time()))
