@@ -1,0 +1,243 @@
+"""Every fault of `faults.FAULTS` on the wire: one sentence of `docs/llm.md`, asked as often as the policy says, nothing
+heard twice, left within a blink, in bounded memory, while other providers answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from egghead.llm.lane import DOWN
+from tests.llm.asking import ask, gateway, refusal, table
+from tests.llm.double import KEY
+from tests.llm.faults import BY_ID, FAULTS, MIB, Fault, words_without_end
+from tests.llm.faulty import CHUNKED, Again, Answer, Faulty, HangUp, Silence, chunk, ended, head, said, whole
+
+WIRES = ["anthropic", "openai"]
+LEAVING = 0.3  # seconds from a halt until the call is over and the provider's connection closed
+BUFFERS = 16 * MIB  # bytes that the kernel and asyncio may hold on the way
+TABLE = table()
+
+
+def fits(fault_says: str, sentence: str) -> bool:
+    return TABLE[fault_says].fullmatch(sentence) is not None
+
+
+EACH = pytest.mark.parametrize("fault", FAULTS, ids=[fault.id for fault in FAULTS])
+WIRE = pytest.mark.parametrize("wire", WIRES)
+
+
+@WIRE
+@EACH
+async def test_a_fault_is_one_sentence(wire: str, fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    """The kind, the promised sentence, as many requests as the policy says, each word once, and the key nowhere; the
+    same fault after which another model is to answer gives its answer, and its alone, if the provider is down."""
+    caplog.set_level("INFO")
+    with Faulty(fault.answer(wire)) as server, Faulty(whole_answer(wire)) as other:
+        async with gateway(bad=(wire, server.url, fault.limits), good=(wire, other.url, {})) as served:
+            heard: list[str] = []
+            before = time.monotonic()
+            error = await refusal(served, heard, "bad")
+            assert time.monotonic() - before < 20
+            assert error.type == fault.kind.__name__, error
+            assert fits(fault.says, error.message), error.message
+            assert "".join(heard) == fault.heard
+            assert len(server.requests) == fault.tries
+            assert KEY not in error.message + caplog.text
+            assert f"{error.type}: {error.message}" in caplog.text and "agents/scout turn -" in caplog.text
+            heard.clear()
+            if fault.heard or not issubclass(fault.kind, DOWN):
+                await refusal(served, heard, "bad", "good")
+                assert "".join(heard) == fault.heard and not other.requests
+            elif not fault.flood:
+                await ask(served, heard, "bad", "good")
+                assert "".join(heard) == "Whole.<end>"
+
+
+def whole_answer(wire: str) -> Answer:
+    return [whole(wire), Again()]
+
+
+ENDLESS = [fault for fault in FAULTS if fault.endless]
+
+
+@WIRE
+@pytest.mark.parametrize("fault", ENDLESS, ids=[fault.id for fault in ENDLESS])
+async def test_who_leaves_is_gone_at_once(wire: str, fault: Fault) -> None:
+    """In each state that has no end another provider answers meanwhile; who leaves is out of it in a blink, and the
+    provider's connection is closed."""
+    with Faulty(fault.answer(wire)) as server, Faulty(whole_answer(wire)) as other:
+        async with gateway(bad=(wire, server.url, {}), good=(wire, other.url, {})) as served:
+            waiting = asyncio.create_task(ask(served, [], "bad"))
+            assert await asyncio.to_thread(server.reached.wait, 10)
+            heard: list[str] = []
+            await ask(served, heard, "good")
+            assert heard == ["Whole.", "<end>"]
+            assert not waiting.done()
+            await leaves(waiting, server)
+
+
+async def leaves(waiting: asyncio.Task[None], server: Faulty) -> None:
+    begun = time.monotonic()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await asyncio.to_thread(server.left.wait, 5)
+    assert time.monotonic() - begun < LEAVING
+
+
+@WIRE
+async def test_who_leaves_between_two_tries_is_gone_at_once(wire: str) -> None:
+    """A pause before the next try is cut short, and that try is never made."""
+    with Faulty(BY_ID["503"].answer(wire)) as server:
+        async with gateway(bad=(wire, server.url, {"backoff": 20.0, "longest_pause": 60.0})) as served:
+            waiting = asyncio.create_task(ask(served, [], "bad"))
+            while not server.requests:
+                await asyncio.wait({waiting}, timeout=0.01)
+            begun = time.monotonic()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert time.monotonic() - begun < LEAVING
+        assert len(server.requests) == 1
+
+
+FLOODS = [fault for fault in FAULTS if fault.flood]
+
+
+@WIRE
+@pytest.mark.parametrize("fault", FLOODS, ids=[fault.id for fault in FLOODS])
+async def test_a_flood_is_cut_off(wire: str, fault: Fault) -> None:
+    """A gigabyte of anything: no more of it is taken than could be meant, and next to nothing is held."""
+    with Faulty(fault.answer(wire)) as server:
+        async with gateway(bad=(wire, server.url, fault.limits)) as served:
+            tracemalloc.start()
+            try:
+                await refusal(served, [], "bad")
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert server.left.wait(5)
+        assert server.sent <= fault.tries * fault.most + BUFFERS
+        assert peak < 40 * MIB
+
+
+@WIRE
+async def test_letters_without_end(wire: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of single letters without end is cut off; until then it is passed on, in order, and nothing is kept."""
+    monkeypatch.setattr("egghead.llm.wire.MAX_STREAM", 4 * MIB)  # the same with less work
+    with Faulty(words_without_end(wire)) as server:
+        async with gateway(bad=(wire, server.url, {})) as served:
+            heard = Counted()
+            error = await refusal(served, heard, "bad")  # type: ignore[arg-type]
+        assert fits("larger than an answer", error.message)
+        assert heard.letters > 30_000 and heard.first == "Half "
+        assert server.sent < 4 * MIB + BUFFERS
+
+
+class Counted:
+    """A list of texts that keeps only how much it was given."""
+
+    def __init__(self) -> None:
+        self.letters = 0
+        self.first = ""
+
+    def __iadd__(self, texts: list[str]) -> Counted:
+        for text in texts:
+            self.first = self.first or text[:5]
+            self.letters += len(text)
+        return self
+
+
+@WIRE
+async def test_a_connection_closed_between_two_calls_is_no_fault(wire: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that hangs up while nobody asks, or just when somebody does: asked anew at once, without a try, a pause
+    or a word."""
+    with Faulty([whole(wire), HangUp()], [whole(wire, "Again."), Again()]) as server:
+        async with gateway(bad=(wire, server.url, {"retries": 0})) as served:
+            heard: list[str] = []
+            await ask(served, heard, "bad")
+            server.hang_up.set()
+            await ask(served, heard, "bad")
+    assert heard == ["Whole.", "<end>", "Again.", "<end>"] and "trying again" not in caplog.text
+    # It takes the second request and hangs up without a word: only then is the first connection known to be dead.
+    with Faulty([whole(wire), Again()], [], [whole(wire, "Again."), Again()]) as server:
+        async with gateway(bad=(wire, server.url, {"retries": 0})) as served:
+            heard = []
+            await ask(served, heard, "bad")
+            await ask(served, heard, "bad")
+        assert server.connections == 2 and len(server.requests) == 3
+    assert heard == ["Whole.", "<end>", "Again.", "<end>"] and "trying again" not in caplog.text
+
+
+@WIRE
+async def test_a_cancelled_stream_leaves_the_pool_well(wire: str) -> None:
+    """After a hundred streams that were left in the middle, none is counted as running, and calls go on."""
+    half: Answer = [CHUNKED, chunk(said(wire, "Half ")), Silence()]
+    with Faulty(*[half] * 100, whole_answer(wire)) as server:
+        async with gateway(bad=(wire, server.url, {})) as served:
+            for _ in range(100):
+                heard: list[str] = []
+                waiting = asyncio.create_task(ask(served, heard, "bad"))
+                while not heard:
+                    await asyncio.wait({waiting}, timeout=0.01)
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            assert served.running == {}
+            heard = []
+            for _ in range(3):
+                await ask(served, heard, "bad")
+        assert heard == ["Whole.", "<end>"] * 3
+        assert server.connections == 101
+
+
+@WIRE
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda wire: [b"HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", said(wire, "Whole."), ended(wire)],
+        lambda wire: [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", whole(wire)],
+        lambda wire: [CHUNKED, *(chunk(bytes([b])) for b in said(wire, "Whole.") + ended(wire)), b"0\r\nx: y\r\n\r\n"],
+        lambda wire: [head(kind="Text/Event-Stream; charset=UTF-8"), b"\xef\xbb\xbf: hi\r\n\r\n", said(wire, "Whole."), ended(wire), Silence()],
+    ],
+    ids=["HTTP/1.0", "interim answers", "a chunk a byte", "odd but right"],
+)  # fmt: skip
+async def test_what_is_only_unusual_works(wire: str, answer: Any) -> None:
+    """Old, chatty and odd servers are understood."""
+    with Faulty(answer(wire)) as server:
+        async with gateway(odd=(wire, server.url, {})) as served:
+            heard: list[str] = []
+            await ask(served, heard, "odd")
+    assert "".join(heard) == "Whole.<end>"
+
+
+@WIRE
+@pytest.mark.parametrize("second", ["401", "404"])
+async def test_gone_in_the_middle_of_a_conversation(wire: str, second: str) -> None:
+    """A model that is taken away, or a key that is revoked, between two calls: the second call says so at once."""
+    with Faulty(whole_answer(wire), BY_ID[second].answer(wire)) as server:
+        async with gateway(p=(wire, server.url, {})) as served:
+            await ask(served, [], "p")
+            error = await refusal(served, [], "p")
+    assert error.type == BY_ID[second].kind.__name__ and fits(BY_ID[second].says, error.message)
+    assert len(server.requests) == 2
+
+
+async def test_a_key_is_not_shown_in_part_either() -> None:
+    """A provider's words are cut to a length: a key that is cut with them is not shown."""
+    for length in range(270, 300):
+        page = b'{"error": {"message": "' + b"y" * length + KEY.encode() + b'"}}'
+        with Faulty([head("400 Bad", "application/json"), page]) as server:
+            async with gateway(p=("openai", server.url, {})) as served:
+                error = await refusal(served, [], "p")
+        assert KEY[:4] not in error.message
+
+
+def test_the_page_has_no_sentence_that_nobody_says() -> None:
+    """Each row of the table in the manual is told by a fault of this suite, or by the network's in `test_network`."""
+    from tests.llm.test_network import SAID_THERE
+
+    assert set(TABLE) == {fault.says for fault in FAULTS} | SAID_THERE
