@@ -2,7 +2,8 @@
 
 No HTTP library: what is wrong here must be wrong on the wire. It reads a request, whatever it is, and takes the steps of
 its answer: bytes are sent as they are; the others are below. The first answer is for the first request of all; the last
-one is repeated. What the other side did is counted: connections, requests, and whether it left while a step went on.
+one is repeated. What the other side did is counted: connections, requests, and whether it left while a step went on. Who
+asks which models there are (GET), on its own account and beside the calls, is told "not here" and is not counted.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Faulty:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._aside: set[socket.socket] = set()  # nothing but questions about models came on these
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -144,6 +146,17 @@ class Faulty:
         request = _request(connection)
         if not request:
             return False
+        with self._lock:
+            aside = connection in self._aside
+            if request.startswith(b"GET "):
+                self.connections -= not aside
+                self._aside.add(connection)
+            elif aside:
+                self.connections += 1
+                self._aside.discard(connection)
+        if request.startswith(b"GET "):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return True
         with self._lock:
             self.requests.append(request)
             answer = self._answer(len(self.requests) - 1)
