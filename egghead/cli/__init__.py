@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "chat": ("chat", "chat", "Talk in a room; with TEXT, one message and its answers."),
     "prompt": ("chat", "prompt", "Ask one agent, in a room of two."),
     "consult": ("consult", "consult", "Ask several agents; their answers in order."),
-    "llm": ("llm", "llm", "The models that agents think with; local ones: llm local add, list, remove."),
+    "llm": ("llm", "llm", "The providers of models: list, models, test, add, remove; local ones: llm local."),
     "usage": ("usage", "usage", "What the models used: tokens and money."),
     "tree": ("tree", "tree", "The live supervision tree."),
     "ps": ("tree", "ps", "The processes of the node, one a line."),

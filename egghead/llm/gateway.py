@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from egghead.clock import utc_now
+from egghead.llm import looking
 from egghead.llm.errors import LlmError, LocalDown
 from egghead.llm.lane import DOWN, Lane
 from egghead.llm.ledger import Ledger
-from egghead.llm.looking import known, tried
 from egghead.llm.models import cost
 from egghead.llm.provider import Model
 from egghead.llm.purse import Purse
@@ -138,16 +138,16 @@ class Gateway:
 
     async def providers(self, call: Call) -> dict[str, Any]:
         """Every provider, its key's source, its line and its breaker: `{providers, default, config}`; no key."""
-        return {"providers": self.registry.providers(), "default": self.registry.default, "config": self._configured()}
+        return {**await looking.providers(self.registry), "config": self._configured()}
 
     async def known(self, call: Call, provider: str | None = None) -> dict[str, Any]:
         """The models of a provider, or of all: `{models, faults}`; what its models endpoint says wins over the table."""
-        return await known(self.registry, provider)
+        return await looking.known(self.registry, provider)
 
     async def test(self, call: Call, provider: str, model: str | None = None) -> dict[str, Any]:
         """One tiny completion: `{model, text, first, seconds, usage, cost}`, or why not."""
         try:
-            return await tried(self.registry, provider, model)
+            return await looking.test(self.registry, provider, model)
         except LlmError as error:
             raise _refused(error) from None
 

@@ -27,6 +27,11 @@ FACTS = tuple(field.name for field in fields(Model) if field.name not in ("name"
 PLEASE = "Answer with the one word: ready"
 
 
+async def providers(registry: Registry) -> dict[str, Any]:
+    """`{providers, default}`: see `Registry.providers`."""
+    return {"providers": registry.providers(), "default": registry.default}
+
+
 async def known(registry: Registry, provider: str | None = None) -> dict[str, Any]:
     """`{models: [{…facts, sources: {fact: provider | table}, default}], faults: {provider: why}, table: date}`."""
     names = [provider] if provider is not None else registry.names()
@@ -65,13 +70,13 @@ def _row(model: Model) -> dict[str, Any]:
     }
 
 
-async def tried(registry: Registry, name: str, model: str | None = None) -> dict[str, Any]:
+async def test(registry: Registry, provider: str, model: str | None = None) -> dict[str, Any]:
     """One tiny completion: `{model, text, first, seconds, input, output, cost}`, seconds from its beginning. Raises
     LlmError with what to do."""
-    lane = registry.lane(name)
-    chosen = (model or "").removeprefix(f"{name}/") or registry.first_model(name) or await _any(lane)
+    lane = registry.lane(provider)
+    chosen = (model or "").removeprefix(f"{provider}/") or registry.first_model(provider) or await _any(lane)
     if chosen is None:
-        raise UnknownModel(f"{name} names no model to try; say one: egghead llm test {name} --model MODEL")
+        raise UnknownModel(f"{provider} names no model to try; say one: egghead llm test {provider} --model MODEL")
     request = Request([Message("user", [Text(PLEASE)])], max_tokens=64, mode="mention")
     lane.close_breaker()
     began, first, text, stop = time.monotonic(), None, "", Stop("end_turn", Usage())
@@ -86,7 +91,7 @@ async def tried(registry: Registry, name: str, model: str | None = None) -> dict
                 stop = event
     info = registry.model(lane, chosen)
     return {
-        "model": f"{name}/{chosen}", "text": text.strip()[:200], "first": first, "seconds": time.monotonic() - began,
+        "model": f"{provider}/{chosen}", "text": text.strip()[:200], "first": first, "seconds": time.monotonic() - began,
         "input": stop.usage.input + stop.usage.cached_read + stop.usage.cached_write, "output": stop.usage.output,
         "cost": table.cost(info, stop.usage),
     }  # fmt: skip
