@@ -82,7 +82,7 @@ class Faulty:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._aside: set[socket.socket] = set()  # nothing but questions about models came on these
+        self._asked: set[socket.socket] = set()  # connections on which requests came
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -102,6 +102,11 @@ class Faulty:
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive(), thread.name
+
+    @property
+    def lines(self) -> int:
+        """Connections on which there was a request."""
+        return len(self._asked)
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, name="faulty server", daemon=True)  # type: ignore[arg-type]
@@ -143,21 +148,12 @@ class Faulty:
 
     def _exchange(self, connection: socket.socket) -> bool:
         """One request and its answer; True when the connection is good for another."""
-        request = _request(connection)
+        while (request := _request(connection)).startswith(b"GET "):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
         if not request:
             return False
         with self._lock:
-            aside = connection in self._aside
-            if request.startswith(b"GET "):
-                self.connections -= not aside
-                self._aside.add(connection)
-            elif aside:
-                self.connections += 1
-                self._aside.discard(connection)
-        if request.startswith(b"GET "):
-            connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
-            return True
-        with self._lock:
+            self._asked.add(connection)
             self.requests.append(request)
             answer = self._answer(len(self.requests) - 1)
         for step in answer:

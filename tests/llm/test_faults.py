@@ -169,7 +169,7 @@ async def test_a_connection_closed_between_two_calls_is_no_fault(wire: str, capl
             heard = []
             await ask(served, heard, "bad")
             await ask(served, heard, "bad")
-        assert server.connections == 2 and len(server.requests) == 3
+        assert server.lines == 2 and len(server.requests) == 3
     assert heard == ["Whole.", "<end>", "Again.", "<end>"] and "trying again" not in caplog.text
 
 
@@ -191,7 +191,7 @@ async def test_a_cancelled_stream_leaves_the_pool_well(wire: str) -> None:
             for _ in range(3):
                 await ask(served, heard, "bad")
         assert heard == ["Whole.", "<end>"] * 3
-        assert server.connections == 101
+        assert server.lines == 101
 
 
 @WIRE

@@ -113,7 +113,7 @@ async def test_a_certificate_that_is_named_is_trusted(certs: Path, monkeypatch: 
                 heard: list[str] = []
                 await ask(served, heard, "p")
                 await ask(served, heard, "p")
-            assert heard == ["Whole.", "<end>"] * 2 and server.connections == 1
+            assert heard == ["Whole.", "<end>"] * 2 and server.lines == 1
 
 
 @pytest.mark.parametrize(
