@@ -125,6 +125,15 @@ class Flights:
             return
         self._delivery.send(flight.caller, wire.Chunk(flight.id), payload)
 
+    def chunks(self, session: Session, chunks: list[tuple[int, bytes]]) -> None:
+        """Give items of several streams to their readers."""
+        for number, payload in chunks:
+            flight = session.serving.get(number)
+            if flight is None or not flight.stream:
+                self._delivery.discarded += 1
+            else:
+                self._delivery.send(flight.caller, wire.Chunk(flight.id), payload)
+
     def credit(self, session: Session, credit: wire.Credit, _payload: Any, _now: float) -> None:
         """The reader of a stream takes more."""
         flight = session.calls.get(credit.id)

@@ -18,6 +18,7 @@ log = seldom("ipc.peer")
 
 PATIENCE = 10.0  # seconds to wait for a bus that does not read
 _LONGEST_PAUSE = 10.0  # seconds, whatever a bus asks for
+_SMALL = 4 * 1024  # bytes of a chunk that is worth being sent together with others
 
 
 class Outbox:
@@ -30,6 +31,7 @@ class Outbox:
         self._sent = self._marked = self._acked = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._slow_until = 0.0
+        self._chunks: list[tuple[int, bytes]] = []  # to be sent together in the next turn of the loop
 
     def welcomed(self, link: Link, welcome: wire.Welcome) -> None:
         """There is a (new) bus, which has nothing unread of us."""
@@ -42,6 +44,7 @@ class Outbox:
     def lost(self) -> None:
         """The bus is gone: who waits for room is woken up, to fail."""
         self.up = False
+        self._chunks.clear()  # they were for callers of the bus that is gone
         self._wake()
 
     def gone(self) -> bool:
@@ -50,6 +53,11 @@ class Outbox:
 
     def send_now(self, message: wire.ToBus, payload: bytes | None = None) -> None:
         """Queue a message. Raises PeerDown("bus")."""
+        if self._chunks:
+            self._give()  # what was sent before arrives before
+        self._put(message, payload)
+
+    def _put(self, message: wire.ToBus, payload: bytes | None) -> None:
         if not self.up or self.link is None:
             raise PeerDown("bus", "not connected", sent=False)
         header = wire.encode(message)
@@ -59,6 +67,32 @@ class Outbox:
             # The message itself is on its way: to say that nothing was sent would be a lie.
             with contextlib.suppress(PeerDown):
                 self._mark()
+
+    def _gather(self, number: int, payload: bytes) -> None:
+        """Send a chunk together with those of other streams that are ready in the same turn of the loop. Each message
+        wakes a thread here and is taken apart by the bus: with many streams that is most of what a small one costs."""
+        if not self.up:
+            raise PeerDown("bus", "not connected", sent=False)
+        if not self._chunks:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._chunks.append((number, payload))
+        if len(self._chunks) == wire.CHUNKS:
+            self._give()
+
+    def _turn(self) -> None:
+        """Nobody waits for what is sent here: when the bus is gone, its callers are told, and so are theirs."""
+        if self._chunks:
+            with contextlib.suppress(PeerDown):
+                self._give()
+
+    def _give(self) -> None:
+        chunks, self._chunks = self._chunks, []
+        if len(chunks) == 1:
+            number, payload = chunks[0]
+            self._put(wire.Chunk(number), payload)
+        else:
+            numbers, payloads = zip(*chunks, strict=True)
+            self._put(wire.Chunks(list(numbers)), wire.pack(payloads))
 
     def quietly(self, message: wire.ToBus) -> None:
         """Queue a message that nobody misses when the bus is gone."""
@@ -70,7 +104,10 @@ class Outbox:
     async def send(self, message: wire.ToBus, payload: bytes | None = None) -> None:
         """Queue a message when the bus has room for it. Raises TooBig, PeerDown("bus"), Overloaded after 10 s."""
         await self.ready(payload)
-        self.send_now(message, payload)
+        if type(message) is wire.Chunk and payload is not None and len(payload) < _SMALL:
+            self._gather(message.id, payload)
+        else:
+            self.send_now(message, payload)
 
     async def ready(self, payload: bytes | None = None) -> None:
         """Return when a message may be sent. Raises as `send`."""
@@ -123,6 +160,8 @@ class Outbox:
     def _mark(self) -> None:
         if not self.up or self.link is None:
             raise PeerDown("bus", "not connected", sent=False)
+        if self._chunks:
+            self._give()  # a mark stands behind everything that was sent before it
         self._marked = self._sent
         self.link.send(wire.encode(wire.Mark(self._sent)), None)
 

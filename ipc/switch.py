@@ -88,6 +88,7 @@ class Switch:
             wire.Error: flights.answer,
             wire.End: flights.answer,
             wire.Chunk: flights.chunk,
+            wire.Chunks: self._chunks,
             wire.Credit: flights.credit,
             wire.Cancel: flights.cancel,
             wire.Publish: self._publish,
@@ -181,11 +182,10 @@ class Switch:
         try:
             message, _ = wire.decode_to_bus(frames)
         except RemoteProtocolError as error:
-            log.warning("%s sent garbage and is cut off: %s", user, error)
             if session is not None and session.user == user:
-                self._delivery.send(session, wire.Rejected("protocol", str(error), wire.VERSION))
-                self._end(session, "sent garbage", False, now)
+                self._garbage(session, error, now)
             else:
+                log.warning("%s sent garbage and is cut off: %s", user, error)
                 self.port.cut(fd)
             return
         if session is None or session.user != user:
@@ -197,6 +197,19 @@ class Switch:
                 self.port.cut(fd)
             return
         self._handlers[type(message)](session, message, frames[1] if len(frames) == 2 else None, now)
+
+    def _garbage(self, session: Session, error: RemoteProtocolError, now: float) -> None:
+        log.warning("%s sent garbage and is cut off: %s", session.user, error)
+        self._delivery.send(session, wire.Rejected("protocol", str(error), wire.VERSION))
+        self._end(session, "sent garbage", False, now)
+
+    def _chunks(self, session: Session, message: wire.Chunks, payload: Any, now: float) -> None:
+        try:
+            chunks = wire.parts(message, payload)
+        except RemoteProtocolError as error:
+            self._garbage(session, error, now)
+        else:
+            self._flights.chunks(session, chunks)
 
     def _hello(self, rid: bytes, user: str, fd: int, hello: wire.Hello, now: float) -> None:
         def reject(code: str, text: str) -> None:

@@ -22,6 +22,7 @@ Topic = Annotated[str, msgspec.Meta(max_length=255)]
 
 HEADER = 64 * 1024  # bytes; a decoded header takes many times its size, and only payloads are counted against the frame
 TAILS = 50
+CHUNKS = 64  # in one message; the bus serves nobody else while it hands them out
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False, tag_field="kind"):
@@ -163,6 +164,12 @@ class Unsubscribe(Message, tag=20, frozen=True):
     prefix: Topic
 
 
+class Chunks(Message, tag=21, frozen=True):
+    """Items of several streams, each as in Chunk, in order. Payload: their payloads, an array of bin."""
+
+    ids: Annotated[list[U64], msgspec.Meta(max_length=CHUNKS)]
+
+
 class Welcome(Message, tag=32, frozen=True):
     """Answer to Hello: who the peer is, which bus this is, and how to read events."""
 
@@ -300,7 +307,7 @@ class Tail(Message, tag=49, frozen=True):
 
 ToBus = (
     Hello | Announce | Call | Open | Cast | Result | Error | Chunk | End | Credit | Cancel | Publish | Tails | Monitor |
-    Unmonitor | Mark | Ack | Bye | Subscribe | Unsubscribe
+    Unmonitor | Mark | Ack | Bye | Subscribe | Unsubscribe | Chunks
 )  # fmt: skip
 ToPeer = (
     Welcome | Rejected | Request | Told | Result | Error | Chunk | End | Credit | Cancel | Failed | Subscribed | Denied |
@@ -308,12 +315,13 @@ ToPeer = (
 )  # fmt: skip
 OnEvents = Event | Tail | Mark
 
-WITH_PAYLOAD = frozenset({Call, Open, Cast, Result, Error, Chunk, Publish, Request, Told, Event, Delivered})
+WITH_PAYLOAD = frozenset({Call, Open, Cast, Result, Error, Chunk, Chunks, Publish, Request, Told, Event, Delivered})
 
 _encoder = msgspec.msgpack.Encoder()
 _to_bus = msgspec.msgpack.Decoder(ToBus)
 _to_peer = msgspec.msgpack.Decoder(ToPeer)
 _on_events = msgspec.msgpack.Decoder(OnEvents)
+_payloads = msgspec.msgpack.Decoder(list[bytes])
 
 
 def _no_extension(code: int, _data: memoryview) -> Any:
@@ -376,6 +384,14 @@ def pack(value: Any) -> bytes:
         return _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(f"cannot be sent as msgpack: {error}") from None
+
+
+def parts(chunks: Chunks, payload: Any) -> list[tuple[int, bytes]]:
+    """The streams of a Chunks and what goes to each. Raises RemoteProtocolError."""
+    try:
+        return list(zip(chunks.ids, _payloads.decode(payload), strict=True))
+    except _GARBAGE as error:
+        raise RemoteProtocolError(f"Chunks for {len(chunks.ids)} streams with another payload: {error}") from None
 
 
 def unpack(payload: bytes | None) -> Any:

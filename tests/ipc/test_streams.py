@@ -30,6 +30,51 @@ async def test_chunks_arrive_in_order_and_end() -> None:
             assert [chunk[0] async for chunk in chunks] == list(range(3000))
 
 
+async def test_what_many_streams_say_at_once_goes_together_and_in_order() -> None:
+    """Items that are ready at once leave in few messages; each stream has its own in order, and its end or error last."""
+    go = asyncio.Event()
+
+    async def say(call: Call, n: int) -> AsyncIterator[object]:
+        yield "ready"
+        await go.wait()
+        for item in range(n):
+            yield [n, item]
+            await asyncio.sleep(0)
+        if n % 2:
+            raise Refused("Odd", "as asked")
+
+    async with running_bus() as bus:
+        a = await bus.peer("a", {"say": say})
+        peers = [await bus.peer(f"b{n}") for n in range(4)]
+        ready, sent, heard = asyncio.Semaphore(0), [], {}
+        assert a._out.link is not None
+        a._out.link.send, really = (
+            lambda header, payload: (sent.append(header), really(header, payload))[1],
+            a._out.link.send,
+        )
+
+        async def read(n: int) -> None:
+            heard[n] = []
+            async with peers[n % 4].stream("a", "say", n=n) as chunks:
+                assert await anext(chunks) == "ready"
+                ready.release()
+                try:
+                    async for chunk in chunks:
+                        heard[n].append(chunk)
+                except RemoteError as error:
+                    heard[n].append(error.type)
+
+        reading = [asyncio.create_task(read(n)) for n in range(80)]
+        for _ in reading:
+            await ready.acquire()
+        sent.clear()
+        go.set()
+        await asyncio.gather(*reading)
+    assert heard == {n: [[n, item] for item in range(n)] + ["Odd"] * (n % 2) for n in range(80)}
+    items = sum(range(80))
+    assert len(sent) - 80 < items / 4  # beside the 80 ends
+
+
 async def test_a_slow_reader_slows_the_producer() -> None:
     """A producer that is not read stops after the credit, instead of filling memory."""
     made = 0

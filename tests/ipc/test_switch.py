@@ -80,6 +80,36 @@ class Bench:
         return who
 
 
+def test_items_of_many_streams_reach_their_readers() -> None:
+    """One message with items of several streams gives each reader its own, in order; what nobody reads is discarded."""
+    bench = Bench()
+    producer, *readers = bench.join("a"), bench.join("b"), bench.join("c")
+    for number, reader in enumerate(readers, start=5):
+        bench.say(*reader, wire.Open(number, "a", "m", 1000, 100), wire.pack({}))
+    one, other = (message.id for message in bench.port.to(producer[0]) if type(message) is wire.Request)
+    payloads = [wire.pack(text) for text in ("x", "y", "z", "lost")]
+    bench.say(*producer, wire.Chunks([one, other, one, 12345]), wire.pack(payloads))
+    for reader, number, heard in zip(readers, (5, 6), (["x", "z"], ["y"]), strict=True):
+        got = [(message, payload) for rid, message, payload in bench.port.sent if rid == reader[0]]
+        assert [(m, wire.unpack(p)) for m, p in got if type(m) is wire.Chunk] == [
+            (wire.Chunk(number), t) for t in heard
+        ]
+    assert bench.switch.stats()["discarded"] == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "payload"), [([1, 2], wire.pack([b"x"])), ([1], wire.pack(["text"])), ([1], b"\xc1"), ([], b"")]
+)
+def test_items_that_fit_no_streams_are_garbage(numbers: list[int], payload: bytes) -> None:
+    """More numbers than items, items that are no bytes, no array: who sends that is told and cut off, nobody else."""
+    bench = Bench()
+    producer, other = bench.join("a"), bench.join("b")
+    bench.say(*producer, wire.Chunks(numbers), payload)
+    assert type(bench.port.to(producer[0])[-1]) is wire.Rejected
+    assert bench.port.cuts == [producer[2]] and set(bench.switch.names) == {"b"}
+    assert type(bench.port.to(other[0])[-1]) is not wire.Rejected
+
+
 def test_a_call_is_answered_once() -> None:
     """The second answer to a request is discarded."""
     bench = Bench()
