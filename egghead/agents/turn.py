@@ -82,10 +82,12 @@ class Ending(enum.Enum):
 
 @dataclass(frozen=True)
 class Menu:
-    """What `tools.menu` gave: tools with their schemas, and why others are missing."""
+    """What `tools.menu` gave: tools with their schemas, why others are missing, and what of the model's provider may be
+    used. The last is asked for with each call; that it may be is found out again by who holds the key."""
 
     tools: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    provider_tools: tuple[Mapping[str, Any], ...] = ()
 
     def reads(self, name: str) -> bool:
         """Whether a call may be repeated. What is not known to be harmless is not."""
@@ -190,6 +192,7 @@ def _request(turn: Turn, history: list[dict[str, Any]]) -> dict[str, Any]:
         "system": turn.system,
         "messages": history,
         "tools": tools,
+        **({"provider_tools": [dict(tool) for tool in turn.menu.provider_tools]} if turn.menu.provider_tools else {}),
         "max_tokens": turn.spec.max_tokens,
         "temperature": turn.spec.temperature,
         "thinking": turn.spec.thinking,

@@ -52,6 +52,10 @@ BASE_URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 LEAST_THINKING = 1024  # tokens; the API refuses a smaller budget
 
+MOST_SEARCHES = 5  # of one answer; each costs as much as some thousand tokens
+_VERSIONS = {"web_search": "web_search_20250305", "code_execution": "code_execution_20250825"}
+_PROVIDER_TOOLS = re.compile(r"claude-(opus|sonnet|haiku|fable)-([4-9]|\d\d)(?!\d)")
+
 # The API has had three ways to think. Models of the first take a budget of tokens; those of the second think as much as
 # they see fit, when asked to; all later ones (and, unknown, the next) think unless told otherwise, some always.
 _BUDGETED = re.compile(r"claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\d{6})?(-latest)?$)")
@@ -85,12 +89,13 @@ def build(request: Request, model: str) -> dict[str, Any]:
     for message in [message for message in messages if message["role"] == "user"][-2:]:
         message["content"][-1].update(_BREAKPOINT)
     body: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "stream": True, "messages": messages}
-    if request.tools:
-        body["tools"] = [
-            {"name": t.name, "description": t.description, "input_schema": t.input_schema or {"type": "object"}}
-            for t in request.tools
-        ]
-        body["tools"][-1].update(_BREAKPOINT)
+    own = [
+        {"name": t.name, "description": t.description, "input_schema": t.input_schema or {"type": "object"}}
+        for t in request.tools
+    ]
+    if tools := [*_provider_tools(request, model), *own]:
+        tools[-1].update(_BREAKPOINT)
+        body["tools"] = tools
     if request.system.strip():
         body["system"] = [{"type": "text", "text": request.system, **_BREAKPOINT}]
     if thinking:
@@ -99,6 +104,21 @@ def build(request: Request, model: str) -> dict[str, Any]:
     elif request.temperature is not None and (_BUDGETED.match(model) or _TEMPERATE.match(model)):
         body["temperature"] = min(request.temperature, 1.0)
     return body
+
+
+def _provider_tools(request: Request, model: str) -> list[dict[str, Any]]:
+    """The API's own tools, for the models that have them."""
+    if not _PROVIDER_TOOLS.match(model):
+        return []
+    found: list[dict[str, Any]] = []
+    for tool in request.provider_tools:
+        kind: dict[str, Any] = {"type": _VERSIONS[tool.name], "name": tool.name}
+        if tool.name == "web_search":
+            kind["max_uses"] = MOST_SEARCHES
+            if tool.allowed_domains is not None:
+                kind["allowed_domains"] = tool.allowed_domains
+        found.append(kind)
+    return found
 
 
 def _thinking(request: Request, model: str) -> dict[str, Any]:
@@ -161,6 +181,7 @@ class Parser:
 
     def __init__(self, model: str, provider: str) -> None:
         self.ended = False
+        self.paused = False
         self._model = model
         self._provider = provider
         self._blocks: dict[int, dict[str, Any]] = {}  # open blocks; `parts` are what came of them so far
@@ -194,6 +215,7 @@ class Parser:
             case "message_delta":
                 self._count(data.get("usage"))
                 reason = (data.get("delta") or {}).get("stop_reason")
+                self.paused = reason == "pause_turn"
                 if reason:
                     self._reason = _REASONS.get(reason, "end_turn")
             case "message_stop":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -25,22 +25,41 @@ from egghead.llm.models import cost
 from egghead.llm.provider import Model
 from egghead.llm.purse import Purse
 from egghead.llm.registry import Registry
-from egghead.llm.shapes import Event, Request, Stop, Usage, Waiting, event_data, request_from, without_thoughts
+from egghead.llm.shapes import (
+    Event,
+    ProviderTool,
+    Request,
+    Stop,
+    Usage,
+    Waiting,
+    event_data,
+    request_from,
+    without_thoughts,
+)
 from egghead.llm.usage import Called
 from egghead.rooms.ulid import ulid
-from ipc import Call, Refused
+from ipc import Call, IpcError, Refused
 
 logger = logging.getLogger("egghead.llm")
+
+
+Granted = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
 
 class Gateway:
     """What the process serves, without the process: tests drive it with a call of their own."""
 
     def __init__(
-        self, registry: Registry, purse: Purse | None = None, configured: Callable[[], dict[str, Any]] = dict
+        self,
+        registry: Registry,
+        purse: Purse | None = None,
+        configured: Callable[[], dict[str, Any]] = dict,
+        granted: Granted | None = None,
     ) -> None:
-        """`configured`: what is told of the configuration that the registry is made of."""
+        """`configured`: what is told of the configuration that the registry is made of. `granted`: which tools of a provider
+        an agent may use at this moment; without it none may be used."""
         self.registry = registry
+        self._granted = granted
         self._configured = configured
         self.purse = purse or Purse(Ledger(None))
         self.changed = asyncio.Event()
@@ -67,6 +86,7 @@ class Gateway:
         When none of them answers, the refusal is the first one's, and says what the others said.
         """
         parsed, first = self._open(call, request)
+        parsed = await self._allowed(call, parsed)
         self.running[call.caller] = self.running.get(call.caller, 0) + 1
         told: list[LlmError] = []
         try:
@@ -181,6 +201,22 @@ class Gateway:
             raise Refused("BadRequest", f"{call.caller!r} asked for a completion in the name of {parsed.agent!r}")
         # Turns are given by the name that the bus stamps, too: nobody gets two of them by leaving the name out.
         return msgspec.structs.replace(parsed, agent=spender), first
+
+    async def _allowed(self, call: Call, request: Request) -> Request:
+        """The request with those of the provider's tools that its sender may use, and scoped as its grants say, whatever it
+        says itself: an agent's word is no authority."""
+        if not request.provider_tools:
+            return request
+        asked, granted = {tool.name for tool in request.provider_tools}, list[ProviderTool]()
+        if self._granted is not None and call.caller.startswith("agents/"):
+            try:
+                granted = msgspec.convert(await self._granted(_spender(call)), list[ProviderTool])
+            except (IpcError, msgspec.ValidationError) as error:  # who cannot be asked allows nothing
+                logger.warning("%s: its grants are not known, so no provider's tools for it: %s", call.caller, error)
+        allowed = [tool for tool in granted if tool.name in asked]
+        if len(allowed) < len(asked):
+            logger.warning("%s asked for %s and may use %s", call.caller, sorted(asked), [t.name for t in allowed])
+        return msgspec.structs.replace(request, provider_tools=allowed)
 
 
 def _spender(call: Call) -> str:

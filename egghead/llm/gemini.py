@@ -79,8 +79,12 @@ def build(request: Request, model: str) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if request.system.strip():
         body["systemInstruction"] = {"parts": [{"text": request.system}]}
-    if request.tools:
-        body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
+    theirs = _provider_tools(request, model)
+    own = [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}] if request.tools else []
+    if theirs or own:
+        body["tools"] = [*theirs, *own]
+    if theirs and own:
+        body["toolConfig"] = {"includeServerSideToolInvocations": True}  # without it the two are not taken together
     calls = _Calls(request, model)
     contents = [calls.content(message) for message in request.messages]
     body["contents"] = [content for content in contents if content["parts"]]
@@ -89,6 +93,20 @@ def build(request: Request, model: str) -> dict[str, Any]:
     if request.temperature is not None:
         body["generationConfig"]["temperature"] = min(request.temperature, 2.0)
     return body
+
+
+def _provider_tools(request: Request, model: str) -> list[dict[str, Any]]:
+    """The API's own tools. Its search cannot be held to some domains, so it is for who may look everywhere; before
+    Gemini 3 none of them stands beside tools of ours."""
+    if generation(model) < ((3, 0) if request.tools else (2, 0)):
+        return []
+    found: list[dict[str, Any]] = []
+    for tool in request.provider_tools:
+        if tool.name == "code_execution":
+            found.append({"codeExecution": {}})
+        elif tool.allowed_domains is None:
+            found.append({"googleSearch": {}})
+    return found
 
 
 def _declaration(tool: Any) -> dict[str, Any]:
@@ -173,6 +191,8 @@ class _Calls:
 
 class Parser:
     """One answer, chunk by chunk. It has no last event: it is whole when the connection ends after a reason."""
+
+    paused = False
 
     ended = False
 

@@ -203,6 +203,8 @@ class _Call:
 class Parser:
     """One answer, chunk by chunk. Tool calls come in pieces by `index` and are told when the answer is whole."""
 
+    paused = False
+
     def __init__(self, model: str, provider: str) -> None:
         self.ended = False
         self._model = model

@@ -39,6 +39,7 @@ LEAST_OUTPUT = 16  # tokens; the API refuses a smaller max_output_tokens
 
 _SILENT = re.compile(r"gpt-5\.[1-4](?!\d)")  # reason only when they are asked to; the others always do
 _ONE_EFFORT = re.compile(r".*(-pro|-deep-research)\b")  # refuse every effort but their own
+_PROVIDER_TOOLS = re.compile(r"gpt-([5-9]|\d\d)|gpt-4\.1(?!-nano)|o3(?!-mini)|o4")
 # Items that the provider's own tools leave in an answer. They mean nothing to us and go back as they came.
 _OPAQUE = ("reasoning", "web_search_call", "code_interpreter_call", "compaction")
 
@@ -49,22 +50,26 @@ def build(request: Request, model: str) -> dict[str, Any]:
     body: dict[str, Any] = {"model": model, "stream": True, "store": False}
     if request.system.strip():
         body["instructions"] = request.system
-    if request.tools:
+    name = model.rpartition("/")[2]
+    tools = _provider_tools(request, name)
+    if tools or request.tools:
         body["tools"] = [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.input_schema or {"type": "object", "properties": {}},
-                "strict": False,  # left out, the schema is rewritten: every argument becomes a required one
-            }
-            for tool in request.tools
+            *tools,
+            *(
+                {
+                    "type": "function",
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.input_schema or {"type": "object", "properties": {}},
+                    "strict": False,  # left out, the schema is rewritten: every argument becomes a required one
+                }
+                for tool in request.tools
+            ),
         ]
     body["input"] = [item for message in request.messages for item in _items(message, names)]
     body["max_output_tokens"] = max(LEAST_OUTPUT, request.max_tokens)
     if key := cache_key(request):
         body["prompt_cache_key"] = key
-    name = model.rpartition("/")[2]
     if reasons(name):
         body["include"] = ["reasoning.encrypted_content"]
         effort, room = _effort(request, name)
@@ -74,6 +79,19 @@ def build(request: Request, model: str) -> dict[str, Any]:
     elif request.temperature is not None:
         body["temperature"] = request.temperature
     return body
+
+
+def _provider_tools(request: Request, model: str) -> list[dict[str, Any]]:
+    """The API's own tools, for the models that have them."""
+    found: list[dict[str, Any]] = []
+    for tool in request.provider_tools if _PROVIDER_TOOLS.match(model) else ():
+        if tool.name == "code_execution":
+            found.append({"type": "code_interpreter", "container": {"type": "auto"}})
+        elif tool.allowed_domains is None:
+            found.append({"type": "web_search"})
+        else:
+            found.append({"type": "web_search", "filters": {"allowed_domains": tool.allowed_domains}})
+    return found
 
 
 def _effort(request: Request, model: str) -> tuple[str | None, int]:
@@ -126,6 +144,8 @@ def _unsealed(signature: str) -> dict[str, Any] | None:
 
 class Parser:
     """One answer, event by event."""
+
+    paused = False
 
     def __init__(self, model: str, provider: str) -> None:
         self.ended = False

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import msgspec
+
 from egghead.llm import models
 from egghead.llm.errors import LlmError, ProviderMissing, RequestRefused, UnknownModel
 from egghead.llm.limits import Limits
 from egghead.llm.listing import MOST, PAGES, Listing, models_of
 from egghead.llm.provider import Model
-from egghead.llm.shapes import Event, Request
+from egghead.llm.shapes import Block, Event, Message, Request, Stop, Text, Thinking, ToolUse, Usage
 from egghead.llm.wire import Parser, Wire
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ class Format:
     build: Callable[[Request, str], Mapping[str, Any]]
     parser: Callable[[str, str], Parser]
     failure: Callable[[str, str, int, Any, float | None], LlmError]
+
+
+MOST_PARTS = 8  # of one answer; each is a request
 
 
 class Remote:
@@ -85,16 +90,50 @@ class Remote:
         return RequestRefused(f"{self.name} does not list its models") if isinstance(error, UnknownModel) else error
 
     async def complete(self, request: Request, model: str) -> AsyncGenerator[Event, None]:
+        """One answer, be it in several parts: a provider whose own tools take long pauses, and is asked to go on."""
         spoken = self._format if isinstance(self._format, Format) else self._format(model)
-        stream = self._wire.stream(
+        used = Usage()
+        for part in range(1, MOST_PARTS + 1):
+            parser = spoken.parser(model, self.name)
+            may_pause = bool(request.provider_tools) and part < MOST_PARTS
+            heard: list[Block] = []
+            async with aclosing(self._part(spoken, request, model, parser)) as events:
+                async for event in events:
+                    if isinstance(event, Stop):
+                        used = _added(used, event.usage)
+                        if may_pause and parser.paused and heard:
+                            break
+                        event = msgspec.structs.replace(event, usage=used)
+                    elif may_pause and isinstance(event, Text | Thinking | ToolUse):
+                        heard.append(event)
+                    yield event
+                else:
+                    return
+            more = Message("assistant", _joined(heard))
+            request = msgspec.structs.replace(request, messages=[*request.messages, more])
+
+    def _part(self, spoken: Format, request: Request, model: str, parser: Parser) -> AsyncGenerator[Event, None]:
+        return self._wire.stream(
             spoken.path.replace("{model}", quote(model, safe="")),  # a name is no way to another address
             spoken.build(request, model),
-            lambda: spoken.parser(model, self.name),
+            lambda: parser,
             lambda status, body, after: spoken.failure(self.name, model, status, body, after),
         )
-        async with aclosing(stream) as events:
-            async for event in events:
-                yield event
 
     async def aclose(self) -> None:
         await self._wire.aclose()
+
+
+def _added(one: Usage, other: Usage) -> Usage:
+    return Usage(*(a + b for a, b in zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)))
+
+
+def _joined(blocks: Sequence[Block]) -> list[Block]:
+    """Pieces of text that belong together as one."""
+    found: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Text) and found and isinstance(found[-1], Text):
+            found[-1] = Text(found[-1].text + block.text)
+        else:
+            found.append(block)
+    return found

@@ -67,6 +67,14 @@ class Tool(msgspec.Struct, frozen=True):
     read_only: bool = False
 
 
+class ProviderTool(msgspec.Struct, frozen=True):
+    """A tool that the model's provider runs itself. `allowed_domains`: where a search may look, each with all that is below
+    it; None for everywhere. A provider that cannot keep to them is not given the tool."""
+
+    name: Literal["web_search", "code_execution"]
+    allowed_domains: list[str] | None = None
+
+
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model call. `model` is the name the agent's record says, `fallback` those to try in its place, in order;
     `mode` is how the turn came about; `thinking` is False, True or a budget of tokens, for models that can."""
@@ -76,6 +84,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: list[str] = []
     system: str = ""
     tools: list[Tool] = []
+    provider_tools: list[ProviderTool] = []
     max_tokens: int = 4096
     temperature: float | None = None
     thinking: bool | int = False

@@ -63,6 +63,9 @@ class Parser(Protocol):
         """The neutral events that this one completes."""
         ...
 
+    paused: bool
+    """Whether the answer stops only to be asked to go on: the same request again, with what came of it behind it."""
+
     @property
     def ended(self) -> bool:
         """Whether the provider has said all that belongs to an answer."""

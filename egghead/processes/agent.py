@@ -403,7 +403,7 @@ class AgentProcess:
         for pause in (*AGAIN[:4], None):
             try:
                 answer = await self.peer.call("tools", "menu", timeout=15.0)
-                return Menu(tuple(answer["tools"]), tuple(answer["notes"]))
+                return Menu(tuple(answer["tools"]), tuple(answer["notes"]), tuple(answer.get("provider_tools") or ()))
             except AWAY as error:
                 if pause is None:
                     return Menu((), (f"the tools do not answer ({error})",))

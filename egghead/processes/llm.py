@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.llm")
 
 MODELS = "models"  # the supervisor of local models
+GRANTS_TIMEOUT = 10.0  # seconds; a turn waits for it
 LOOK_EVERY = 20.0  # seconds; a new day begins at midnight, asked or not
 
 
@@ -53,7 +54,10 @@ async def setup(service: Service) -> None:
     keys = Keys(Reader(service.config, secret.get("digest"), environ, secret.get("path", "config.yml")), adapters)
     registry = await keys.first(files.get("config"))
     gateway = Gateway(
-        registry, Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")), lambda: keys.told
+        registry,
+        Purse(Ledger(Path(kept) if kept else None), service.config.get("limits")),
+        lambda: keys.told,
+        lambda agent: service.peer.call("tools", "provider_tools", agent=agent, timeout=GRANTS_TIMEOUT),
     )
     service.start(keys.watch(gateway), "configuration")
     service.expose(gateway.methods())

@@ -47,6 +47,7 @@ async def setup(service: Service) -> None:
         {
             "menu": tools.menu,
             "run": tools.run,
+            "provider_tools": tools.provider_tools,
             "deliberate": tools.deliberate,
             "deliberation": tools.deliberation,
         }
@@ -102,7 +103,15 @@ class ToolsProcess:
         try:
             return await self.monitor.menu(name)
         except Denied as denied:
-            return {"tools": [], "notes": [denied.denial.text]}
+            return {"tools": [], "provider_tools": [], "notes": [denied.denial.text]}
+
+    async def provider_tools(self, call: Call, agent: str) -> list[dict[str, object]]:
+        """The tools of a model's provider that this agent may use now; what `llm` asks before it lets a provider have
+        them. Refused: Denied, when the grants cannot be read."""
+        try:
+            return await self.monitor.provider_tools(str(agent))
+        except Denied as denied:
+            raise Refused("Denied", denied.denial.text) from None
 
     async def run(
         self, caller: Call, /, room: str, turn: str, call: str, tool: str, input: Any = None

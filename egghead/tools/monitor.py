@@ -18,6 +18,8 @@ from egghead.agents.decisions import in_force
 from egghead.agents.record import authority_of, builtin_records, grants_of, record_ids
 from egghead.capabilities.denials import Denial, deny, deny_unknown_tool, deny_unreadable
 from egghead.capabilities.match import Authority, Request, could, inert_reason
+from egghead.capabilities.offered import offered as provider_tools
+from egghead.capabilities.offered import serves
 from egghead.tools.notes import TOOLS
 from egghead.tools.ports import Ask, Refusal, Unavailable
 from egghead.tools.reads import Reads, question
@@ -116,9 +118,16 @@ class Monitor:
         grants, problems = grants_of(record)
         offered = [tool.to_dict() for tool in self.tools.values() if _offered(tool, authority)]
         notes = [
-            f"{grant}: {reason}" for grant in grants if (reason := inert_reason(grant, authority.sandbox)) is not None
+            f"{grant}: {reason}"
+            for grant in grants
+            if (reason := inert_reason(grant, authority.sandbox)) is not None and not serves(grant, authority.sandbox)
         ]
-        return {"tools": offered, "notes": [*notes, *problems]}
+        theirs = [tool.to_dict() for tool in provider_tools(authority)]
+        return {"tools": offered, "provider_tools": theirs, "notes": [*notes, *problems]}
+
+    async def provider_tools(self, agent: str) -> list[dict[str, object]]:
+        """The tools of a model's provider that the agent may use at this moment, each with its scope. Raises Denied."""
+        return [tool.to_dict() for tool in provider_tools(await self.authority(agent))]
 
     async def run(self, agent: str, name: str, arguments: Any, room: str = "") -> Result:
         """One call, made in `room`. Never raises for what agents, notes or processes do."""

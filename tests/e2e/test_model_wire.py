@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from tests.e2e.cast import agent_note, cast
-from tests.e2e.node import memory_has
-from tests.llm.double import KEY, PASS, Break, Double, Status, Think, Tokens, Use
+from tests.e2e.node import memory_has, until
+from tests.llm.double import KEY, PASS, Break, Double, Search, Status, Think, Tokens, Use
 from tests.llm.prefix_cache import PrefixCache
 
 
@@ -63,6 +63,25 @@ def test_the_second_turn_of_an_agent_reads_the_cache(short_dir: Path, wire: str)
         assert double.faults == []
     assert second - first < 400 and told[1]["cached_read"] > 0.9 * second
     assert told[0]["cached_read"] > 0.9 * first  # its own second round
+
+
+def test_a_search_of_the_provider_goes_with_the_grant(short_dir: Path) -> None:
+    """An agent with `net.get` may let its model search there and nowhere else; without it, from the next turn on, not."""
+    script = {"scout": [[Search(), "Ferns like shade."], "Without looking: shade."]}
+    with Double(script) as double:
+        grants = ["records.read", {"net.get": {"hosts": ["*.example.org"]}}]
+        agent_note(short_dir / "notes", "scout", "anthropic/claude-sonnet-5-5", capabilities=grants)
+        with cast(short_dir, double, {"scout": "anthropic/claude-sonnet-5-5"}) as play:
+            [answer] = [e for e in play.say("@scout where do ferns grow?") if e["kind"] == "message" and e.get("turn")]
+            agent_note(play.records, "scout", "anthropic/claude-sonnet-5-5", capabilities=["records.read"])
+            until("reloaded", lambda: any(e["kind"] == "reloaded" for e in play.log()), 30.0)
+            play.say("@scout surely?")
+        first, second = double.asked
+        assert double.faults == []
+    assert answer["text"] == "Ferns like shade.\n\nSources: [Ferns](https://example.org/ferns)"
+    searches = [[t for t in asked.body["tools"] if t.get("type")] for asked in (first, second)]
+    assert [tool["allowed_domains"] for tool in searches[0]] == [["example.org"]] and searches[1] == []
+    assert "net.get" not in first.system  # it is of use: nothing is said to be missing
 
 
 def test_what_a_provider_does_wrong_is_a_sentence_in_the_room(short_dir: Path) -> None:

@@ -165,7 +165,7 @@ def messages(body: Body, issued: Issued = ()) -> str | None:
     if not _count(body.get("max_tokens")):
         return "max_tokens: Field required"
     given = body.get("messages") or []
-    if not given or given[0]["role"] != "user" or given[-1]["role"] != "user":
+    if not given or given[0]["role"] != "user" or not (given[-1]["role"] == "user" or _paused(given[-1])):
         return "messages must begin and end with a user message"
     marks = json.dumps(body).count('"cache_control"')
     return _first(
@@ -176,6 +176,11 @@ def messages(body: Body, issued: Issued = ()) -> str | None:
         *(_messages_tool(tool) for tool in body.get("tools") or ()),
         _messages_thinking(body, given),
     )
+
+
+def _paused(message: Body) -> bool:
+    """An answer that stopped in the work of the provider's own tools, and is asked to go on."""
+    return any(block["type"] == "server_tool_use" for block in message["content"])
 
 
 def _pairs(given: Sequence[Body]) -> str | None:

@@ -56,7 +56,7 @@ async def test_the_menu_offers_what_could_pass(notes: RealNotes) -> None:
     notes.agent("surfer", "net.get{hosts=[x.org]}", "records.raed")
     names = [tool["name"] for tool in (await monitor.menu("reader"))["tools"]]
     assert "get_record" in names and "create_record" not in names and "delete_record" not in names
-    assert (await monitor.menu("nobody")) == {"tools": [], "notes": []}
+    assert (await monitor.menu("nobody")) == {"tools": [], "provider_tools": [], "notes": []}
     menu = await monitor.menu("surfer")
     assert menu["tools"] == [] and menu["notes"][0] == "net.get{hosts=[x.org]}: not available yet"
     assert "did you mean 'records.read'?" in menu["notes"][1]
