@@ -136,7 +136,7 @@ def add(
     if key:
         entry["api_key"] = key
     if not no_test:
-        _try(entry)
+        _try(_configured(path, name or kind) | entry)
     closed = config_edit.change(
         path, lambda text: config_edit.with_provider(text, entry), bool(key) and not api_key_env
     )
@@ -283,6 +283,17 @@ def _file() -> Path:
     from egghead import paths
 
     return paths.config_file(options()["config"])
+
+
+def _configured(path: Path, name: str) -> dict[str, Any]:
+    """The entry of this name as the file has it now; empty when there is none, or the file cannot be read as it is."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_bytes())["llm"]
+        return next((dict(e) for e in entries if (e.get("name") or e.get("provider")) == name), {})
+    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError):
+        return {}  # what is wrong with the file is told when it is changed
 
 
 def _kind(provider: str | None, base_url: str | None) -> str:
