@@ -227,13 +227,20 @@ class Connection(asyncio.BufferedProtocol):
         asked = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
         parts = [talk.send(asked), talk.send(h11.Data(data=content)), talk.send(h11.EndOfMessage())]
         self._body = body = Body(self)
-        self._head = asyncio.get_running_loop().create_future()
+        self._head = head = asyncio.get_running_loop().create_future()
         self._chunks, self._paused, self._once, self.heard = None, False, False, False
         self._transport.write(b"".join(part for part in parts if part))
         try:
-            return await self._head, body
+            return await head, body
+        except BaseException:  # raised again: also who is cancelled leaves no answer behind that nobody reads
+            if self._body is body:
+                self.cut()
+            raise
         finally:
-            self._head = None
+            # An answer that came whole has freed the connection before we were woken: it may be somebody else's by now, who
+            # would wait for ever for a head that we took away.
+            if self._head is head:
+                self._head = None
 
     def rest(self, seconds: float) -> None:
         """Wait for a request for so long."""
@@ -391,13 +398,9 @@ class Direct(httpx.AsyncBaseTransport):
                 head, body = await connection.ask(request, content)
                 break
             except httpx.TransportError:
-                connection.cut()
                 # A server may hang up on a quiet connection just when the next request is on its way: no fault of anybody.
                 if kept is None or connection.heard:
                     raise
-            except BaseException:  # raised again: also who is cancelled leaves no answer behind that nobody reads
-                connection.cut()
-                raise
         headers = list(head.headers)
         return httpx.Response(head.status_code, headers=headers, stream=body, extensions={"body": body})
 

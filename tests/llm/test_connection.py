@@ -222,6 +222,27 @@ async def test_a_server_that_hangs_up_between_two_requests_is_not_asked_on_that_
         assert server.seen == 3
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["both stay", "the first leaves"])
+async def test_a_connection_may_be_asked_again_before_its_answer_was_looked_at(leaves: bool) -> None:
+    """Who came first has an answer that was whole at once and was not woken yet: the next on that connection has its own."""
+    async with serving(saying(WHOLE)) as (server, client):
+        transport = client._transport
+        assert isinstance(transport, Direct)
+        first = asyncio.create_task(client.get(server.url))
+        while not transport._waiting:
+            await asyncio.sleep(0)  # one turn of the loop: we are ahead of who waits for the answer's head
+        if leaves:
+            first.cancel()
+        async with asyncio.timeout(5):
+            second = await transport.handle_async_request(httpx.Request("GET", server.url))
+            assert await second.aread() == b"hello" and server.seen == 1
+        if leaves:
+            with pytest.raises(asyncio.CancelledError):
+                await first
+        else:
+            assert (await first).content == b"hello"
+
+
 async def test_only_so_many_connections_wait() -> None:
     """After a rush a few connections are kept, the others are closed."""
     async with serving(saying(WHOLE)) as (_server, client):
