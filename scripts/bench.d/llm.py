@@ -1,6 +1,6 @@
 """What a model's words cost between its server and an agent: time to the first, time and CPU for each, memory for a stream.
 
-`scripts/bench llm [--quick | --smoke] [--json]`. A local server sends tokens that say when they were sent
+`scripts/bench llm [--quick | --smoke | --sdks] [--json]`. A local server sends tokens that say when they were sent
 (`measured/token_server.py`). Ours is the way agent, bus, process `llm`, HTTP and back (`measured/llm_ends.py`, each end a
 process); the floor is an httpx client without anything else, of the same server, by turns with ours. A row is the median
 of the rounds. CPU is that of all processes but the server's.
@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE / "measured")]
 
+import llm_sdks
 from contender import Contender, closing, nothing_left
 
 RATE = 50  # tokens a second of one stream
@@ -51,7 +52,14 @@ def run() -> Iterator[Row]:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quick", dest="plan", action="store_const", const=QUICK, help="a minute, rougher")
     group.add_argument("--smoke", dest="plan", action="store_const", const=SMOKE, help="a few streams: does it run?")
-    plan = parser.parse_args(sys.argv[1:]).plan or FULL
+    parser.add_argument(
+        "--sdks", action="store_true", help="the providers' own libraries in our place, and nothing else"
+    )
+    given = parser.parse_args(sys.argv[1:])
+    if given.sdks:
+        yield from llm_sdks.rows()
+        return
+    plan = given.plan or FULL
     directory = tempfile.mkdtemp(prefix="eb-", dir="/tmp")  # short: sockets are in it
     try:
         with nothing_left():
