@@ -29,7 +29,7 @@ from typing import Any
 
 from tests.chaos.audit import effects, faults, folds, transcript
 from tests.chaos.people import WORDS, Person
-from tests.e2e.cast import agent_note
+from tests.e2e.cast import agent_note, client_of
 from tests.e2e.node import Home, Node
 from tests.llm.double import PASS, Asked, Break, Double, Error, Reply, Status, Use
 
@@ -160,7 +160,7 @@ class Storm:
         people = [
             Person(f"p{n}", runtime, self.rooms, self.agents, f"{self.plan.seed}/{n}") for n in range(self.plan.people)
         ]
-        async with await self._client() as client:
+        async with await client_of(self.home) as client:
             for room in self.rooms:
                 await client.call("lobby", "open", room=room)
         stop = asyncio.Event()
@@ -183,16 +183,9 @@ class Storm:
         if what is not None:
             self.done[fault.__name__.replace("_", " ")] += 1
 
-    async def _client(self) -> Any:
-        from egghead.client import Client
-        from egghead.paths import RuntimeDir
-
-        place = RuntimeDir(next((self.home.path / "run" / "egghead").iterdir()))
-        return await Client.connect(place, json.loads(place.node.read_text()))
-
     async def save_all(self) -> None:
         """Write every room's transcript."""
-        async with await self._client() as client:
+        async with await client_of(self.home) as client:
             for room in self.rooms:
                 await client.call("lobby", "save", room=room, timeout=60)
 

@@ -28,6 +28,12 @@ def agent_note(records: Path, agent: str, model: str, body: str = "", **keys: An
     return path
 
 
+async def client_of(home: Home) -> Client:
+    """A client of the one node that runs in this home."""
+    place = RuntimeDir(next((home.path / "run" / "egghead").iterdir()))
+    return await Client.connect(place, json.loads(place.node.read_text()))
+
+
 @dataclass(frozen=True)
 class Play:
     """A running node, its double, and what can be done on it from a test that is not a coroutine."""
@@ -39,8 +45,7 @@ class Play:
 
     async def connect(self) -> Client:
         """A client of this node, for tests that want one of their own."""
-        place = RuntimeDir(next((self.home.path / "run" / "egghead").iterdir()))
-        return await Client.connect(place, json.loads(place.node.read_text()))
+        return await client_of(self.home)
 
     def say(self, text: str, room: str = "default", author: str = "ada", timeout: float = 60.0) -> list[dict[str, Any]]:
         """Posts a message and gives the entries from it to the end of its round."""

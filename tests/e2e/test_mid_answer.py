@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from egghead.client import Client
 from egghead.client.chat import Round, converse
-from egghead.paths import RuntimeDir
 from tests.chaos.audit import faults
+from tests.e2e.cast import client_of
 from tests.e2e.node import Node
 
 QUESTION = "How do I publish my notes with GitHub Pages?"
@@ -28,17 +27,12 @@ CASES = {
 }
 
 
-async def connect(node: Node) -> Client:
-    place = RuntimeDir(next((node.home.path / "run" / "egghead").iterdir()))
-    return await Client.connect(place, json.loads(place.node.read_text()))
-
-
 async def ask(node: Node, victim: str, moment: str) -> tuple[list[dict[str, Any]], bool]:
     """The entries of one round during which `victim` is killed at the first `moment`, and whether it was killed."""
     seen: list[dict[str, Any]] = []
     pid = node.processes()[victim]["pid"]
     killed = False
-    async with await connect(node) as client:
+    async with await client_of(node.home) as client:
         async with contextlib.aclosing(converse(client, "default", QUESTION, "tester", timeout=60)) as happenings:
             async for said in happenings:
                 now = "text" if said.entry is None else said.entry["kind"]
