@@ -45,6 +45,7 @@ logger = logging.getLogger("egghead.llm")
 for _noisy in ("httpx", "httpcore"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
+LINGER = 2.0  # seconds to wait for more of an answer that may be whole: Gemini's has no end but that of the connection
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is whole
 MAX_ERROR = 64 * 1024  # bytes read of an error's body
 MAX_LISTING = 16 * 1024 * 1024  # bytes of a list of models; OpenRouter's has a megabyte
@@ -169,7 +170,7 @@ class Wire:
             clock = asyncio.get_running_loop().time
             patience = max(self.limits.first_byte_timeout, self.limits.idle_timeout)
             alive = clock()
-            async with aclosing(self._pieces(answer)) as pieces:
+            async with aclosing(self._pieces(answer, parser.at_end)) as pieces:
                 async for piece in pieces:
                     size += len(piece)
                     told = decoder.feed(piece)
@@ -233,15 +234,20 @@ class Wire:
         except httpx.InvalidURL as error:
             raise ProviderMissing(f"the base_url of {self.name} cannot be used: {error}") from None
 
-    async def _pieces(self, answer: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, each piece timed. `_answer` closes what is left of it."""
+    async def _pieces(
+        self, answer: httpx.Response, whole: Callable[[], bool] = lambda: False
+    ) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, each piece timed; not for long once it is `whole`. `_answer` closes what is left of it."""
         begun = False
         body = answer.extensions.get("body") or Proxied(answer)
         while True:
             limit = self.limits.idle_timeout if begun else self.limits.first_byte_timeout
+            limit = min(limit, LINGER) if whole() else limit
             try:
                 piece = await body.read(limit)
             except TimeoutError:
+                if whole():
+                    return
                 raise self._silent(limit, "go on" if begun else "answer") from None
             if not piece:
                 return

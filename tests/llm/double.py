@@ -53,6 +53,7 @@ import struct
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from tests.llm import catalogs
 from tests.llm.prefix_cache import PrefixCache
@@ -305,9 +306,9 @@ class Double:
 
 def _wire(path: str) -> Wire:
     """Who is asked, by the address."""
-    first = path.split("/")[1]
+    bare = urlsplit(path).path  # a proxy is given the whole address
+    first = bare.split("/")[1]
     dialect = "openai" if first == "v1" else first
-    bare = path.partition("?")[0]
     if bare.endswith("/messages") or bare == "/v1/models":
         return Anthropic()
     if bare.endswith("/responses"):

@@ -59,10 +59,15 @@ REQUEST = request_from(
         "tools": [{"name": "look", "input_schema": {"type": "object"}}],
     }
 )
+# JSON that none of the four formats can mean: each has one of these.
+ILL_FORMED = (
+    b'data: {"type": "content_block_delta", "choices": 3, "candidates": 3}\n\n'
+    b'data: {"type": "response.output_text.delta", "choices": 3, "candidates": 3}\n\n'
+)
 EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 
-@pytest.fixture(params=["anthropic", "openai"])
+@pytest.fixture(params=["anthropic", "openai", "responses", "google"])
 def wire(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -116,7 +121,7 @@ async def test_all_that_an_answer_may_hold(wire: str) -> None:
     ]
     events, error, double = await ask(wire, reply)
     assert error is None and double.faults == []
-    assert [e.text for e in events if isinstance(e, Thinking)] == ["Hm."]
+    assert "".join(e.text for e in events if isinstance(e, Thinking)) == "Hm."
     assert said(events) == "I look twice"
     assert [(e.name, e.input) for e in events if isinstance(e, ToolUse)] == [("look", {"a": "ä" * 20}), ("look", {})]
     assert events[-1] == Stop("tool_use", Usage(10, 5, 3, 0))
@@ -198,7 +203,12 @@ async def test_calls_one_after_the_other_share_a_connection(wire: str) -> None:
 
 async def test_an_answer_is_over_when_it_is_said_to_be(wire: str) -> None:
     """A server that forgets to end the body keeps nobody waiting."""
-    end = {"anthropic": b'data: {"type": "message_stop"}\n\n', "openai": b"data: [DONE]\n\n"}[wire]
+    end = {
+        "anthropic": b'data: {"type": "message_stop"}\n\n',
+        "openai": b"data: [DONE]\n\n",
+        "responses": b'data: {"type": "response.completed", "response": {"status": "completed"}}\n\n',
+        "google": b'data: {"candidates": [{"finishReason": "STOP"}]}\n\n',
+    }[wire]
     started = time.monotonic()
     events, error, _ = await ask(wire, ["hello", Send(end), Hang()])
     assert error is None and said(events) == "hello" and isinstance(events[-1], Stop)
@@ -221,7 +231,7 @@ async def test_a_wait_that_is_too_long_is_told(wire: str) -> None:
         (Error("api_error", "Internal server error"), Overloaded),
         (Send(b"data: {no json\n\n"), StreamBroken),
         (Send(b"\xff\x00" * 50 + b"\n\ndata: 3\n\n"), StreamBroken),
-        (Send(b'data: {"type": "content_block_delta", "choices": 3}\n\n'), StreamBroken),
+        (Send(ILL_FORMED), StreamBroken),
     ],
     ids=repr,
 )
@@ -409,11 +419,11 @@ async def test_a_proxy_is_asked_for_the_world(wire: str, monkeypatch: pytest.Mon
             monkeypatch.setenv(name, double.url)
         config = double.config()
         for entry in config["llm"]:
-            entry["base_url"] = "http://models.example" + ("/v1" if entry["provider"] == "openai" else "")
+            entry["base_url"] = double.base_url(entry["provider"]).replace(double.url, "http://models.example")
         async with opened(config) as registry:
             events = await complete(registry, f"{wire}/double", [])
     assert said(events) == "through the proxy"
-    assert double.asked[0].path.startswith("http://models.example/v1/")
+    assert double.asked[0].path.startswith("http://models.example/")
 
 
 async def test_a_hundred_at_once(wire: str) -> None:
