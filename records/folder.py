@@ -201,10 +201,10 @@ class Folder:
     def parse(self, path: str, data: bytes, info: os.stat_result) -> Record:
         """The note in these bytes, by the stat of their file. Raises Unreadable."""
         found = FileStat.of(path, info)
-        full = os.path.join(self.root, path)
         return formats.parse(
-            data, path, stat=found, author=self._owner(info.st_uid), born=lambda: born_ns(full, info.st_mtime_ns)
-        )
+            data, path, stat=found, author=self._owner(info.st_uid),
+            born=lambda: born_ns(os.path.join(self.root, path), info.st_mtime_ns),
+        )  # fmt: skip
 
     def _owner(self, uid: int) -> str:
         return owners().get(uid) or str(uid)

@@ -99,8 +99,11 @@ def analyse(text: str) -> str:
 
 def _piece(piece: str) -> str:
     """The terms of a text without white space, a space before each."""
-    if piece.isascii() and piece.isalnum():
-        return " " + _terms(piece)  # one word, as most are
+    if piece.isascii():
+        if piece.isalnum():
+            return " " + _terms(piece)  # one word, as most are
+        if piece[:-1].isalnum():
+            return " " + _TERMS[piece[:-1]]  # one with a mark behind it, as most others are
     return "".join([" " + found for word in _words(piece) if (found := _TERMS[word])])
 
 
