@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from records import graph, index_sql
 from records.catalog import effective
@@ -37,7 +37,7 @@ def put(db: sqlite3.Connection, upserts: Iterable[Upsert], stems: set[str]) -> i
                 skipped[upsert["path"]] = upsert
                 rows.pop(upsert["path"], None)
             else:
-                row = row_of(upsert) if isinstance(upsert, Record) else with_terms(Row._make(upsert))
+                row = prepared(upsert)
                 rows[row.path] = row
                 skipped.pop(row.path, None)
         numbers = _clear(db, [*rows, *skipped], skips, stems)
@@ -45,6 +45,17 @@ def put(db: sqlite3.Connection, upserts: Iterable[Upsert], stems: set[str]) -> i
         _write(db, rows.values(), numbers, stems)
         skips = skips or bool(skipped)
     return touched
+
+
+@overload
+def prepared(upsert: Skip) -> Skip: ...
+@overload
+def prepared(upsert: Record | Row | Sequence[Any]) -> Row: ...
+def prepared(upsert: Upsert) -> Row | Skip:
+    """What is left to do for an upsert before it is written: it need not be done within a transaction."""
+    if isinstance(upsert, Mapping):
+        return upsert
+    return row_of(upsert) if isinstance(upsert, Record) else with_terms(Row._make(upsert))
 
 
 def _chunks(upserts: Iterable[Upsert]) -> Iterator[list[Upsert]]:

@@ -15,9 +15,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 # Everything a query needs is imported here, before the jail is closed and the process is forked.
@@ -26,6 +28,7 @@ from egghead.processes.common import Service, in_pool, run
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
+from records.index_rows import prepared
 from records.store import PRIVATE, Store
 
 if TYPE_CHECKING:
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.index")
 
 READERS = 2
-GROUP = 1024  # notes of one transaction, when more of them wait: a fraction of a second of work
+GROUP = 1024  # notes of one transaction, when more of them wait or are coming: a fraction of a second of work
+GROUP_CALLS = 16  # calls of one: half of what `store` has on its way, so that the next ones arrive meanwhile
+GATHER = 0.2  # seconds to wait for what is coming before the transaction begins without it
 MAX_PAGE = 4000  # rows of `known` in one answer: about 600 KB
 WRITER = "store"
 T = TypeVar("T")
@@ -82,6 +87,7 @@ class _Told:
 
     upserts: list[Any]
     removals: list[str]
+    more: bool = False  # it goes on at once
     done: bool = False
     touched: int = 0
     error: Exception | None = None
@@ -99,7 +105,7 @@ class IndexServer:
         self._read = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._local = threading.local()
         self._readers: list[Index] = []
-        self._told: deque[_Told] = deque()
+        self._told: SimpleQueue[_Told] = SimpleQueue()
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler."""
@@ -185,21 +191,33 @@ class IndexServer:
         """Ids of notes, but the one at `path`, whose links may lead elsewhere once there is a note of this id."""
         return await self._ask(lambda index: index.rivals(id, path))
 
-    async def apply(self, call: Call, upserts: Any = (), removals: Any = ()) -> int:
-        """Number of rows touched. Only `store` may."""
+    async def apply(self, call: Call, upserts: Any = (), removals: Any = (), more: bool = False) -> int:
+        """Number of rows touched. `more`: the next call is on its way, and may share a transaction with this one, which is what
+        costs most. Only `store` may."""
         _only_store(call)
-        told = _Told(list(upserts), list(removals))
-        self._told.append(told)
+        told = _Told(list(upserts), list(removals), more)
+        self._told.put(told)
         return await self._run(self._write, lambda: self._apply(told))
+
+    def _gather(self) -> Sequence[_Told]:
+        """In the thread that writes: what goes into the next transaction, with the terms of its notes. Those are found while
+        more is coming; nobody waits for more than that."""
+        group: deque[_Told] = deque()
+        size = 0
+        with suppress(Empty):
+            while size < GROUP and len(group) < GROUP_CALLS:
+                waits = bool(group) and group[-1].more
+                one = self._told.get(waits, GATHER if waits else None)
+                group.append(one)
+                size += len(one.upserts)
+                with suppress(Exception):  # what it is comes again when they are written, and each caller hears it
+                    one.upserts = [prepared(upsert) for upsert in one.upserts]
+        return group
 
     def _apply(self, told: _Told) -> int:
         """In the thread that writes: apply what is told, and with it, in one transaction, what was told behind it."""
         while not told.done:
-            group = [self._told.popleft()]
-            size = len(group[0].upserts)
-            while self._told and size < GROUP:
-                group.append(self._told.popleft())
-                size += len(group[-1].upserts)
+            group = self._gather()
             try:
                 counts = self.writer.apply_all((one.upserts, one.removals) for one in group)
             except Exception as error:  # each caller of the group hears it, whatever it is, and tells file by file

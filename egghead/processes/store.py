@@ -36,8 +36,8 @@ TOPIC = "records/changed/"
 INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes takes its time
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
-IN_FLIGHT = 24  # messages to the index at once: it works while the next files are read
-BUSY = 8  # messages on their way from which on the index has enough to do; it takes all that wait in one transaction
+IN_FLIGHT = 32  # messages to the index at once, two of its transactions: it writes while the next files are read
+BUSY = 20  # messages on their way, more than it takes into one transaction, from which on the index has enough to do
 MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
 T = TypeVar("T")
 owners()  # read while the jail is not yet closed: in it there are no names of users
@@ -173,11 +173,11 @@ class StoreServer:
     async def _reconcile(self, under: list[str] | None) -> None:
         """Find what differs, and pass it on piece by piece; API calls get their turn between pieces."""
         pieces = await self._in_files(lambda: self.keeper.look(under))
-        for piece in pieces:
+        for left, piece in enumerate(pieces, 1 - len(pieces)):
             await self._slots.acquire()  # before the lock: while the index is slow, writes through the API go on
             async with self._writing:
                 steps = await self._in_files(partial(self.keeper.step, piece, cut=len(self._sending) >= BUSY))
-                task = asyncio.create_task(self._pass_on(steps))
+                task = asyncio.create_task(self._pass_on(steps, more=left < 0))
                 self._sending.add(task)
                 task.add_done_callback(self._passed_on)
 
@@ -191,14 +191,18 @@ class StoreServer:
         while self._sending:
             await asyncio.wait(set(self._sending))
 
-    async def _pass_on(self, steps: list[Step]) -> None:
+    async def _pass_on(self, steps: list[Step], *, more: bool) -> None:
         for step in steps:
-            await self._tell_index(step)
+            # The next of these is told when this one is answered: only another piece may share its transaction.
+            await self._tell_index(step, more=more and step is steps[-1])
             await self._publish(step.changes)
 
-    async def _tell_index(self, step: Step) -> bool:
+    async def _tell_index(self, step: Step, *, more: bool = False) -> bool:
+        """`more`: the next step is on its way to it."""
         try:
-            await self._peer.call("index", "apply", upserts=step.upserts, removals=step.removals, timeout=INDEX_TIMEOUT)
+            await self._peer.call(
+                "index", "apply", upserts=step.upserts, removals=step.removals, more=more, timeout=INDEX_TIMEOUT
+            )
         except IpcError as error:
             paths = step.paths
             if not self._behind:
