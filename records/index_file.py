@@ -129,6 +129,8 @@ class IndexFile:
             db.execute("PRAGMA journal_mode=WAL")
             # Derived data: a lost last transaction after a power cut is found by the scan at start.
             db.execute("PRAGMA synchronous=NORMAL")
+            # Pages: 32 MB of log. With SQLite's own 4 MB each transaction of a first index is copied, and synced, by itself.
+            db.execute("PRAGMA wal_autocheckpoint=8000")
         db.isolation_level = None
         db.execute("PRAGMA cache_size=-16000")
         db.execute("PRAGMA temp_store=MEMORY")
