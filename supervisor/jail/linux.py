@@ -55,6 +55,8 @@ MOUNT_ATTR_NOEXEC = 8
 
 SECCOMP_SET_MODE_FILTER = 1
 
+BIND_NOW = "LD_BIND_NOW"  # the variable by which ld.so(8) looks everything up before a program begins
+
 # name: (x86_64, aarch64); None where the architecture never had it. From asm/unistd_64.h and asm-generic/unistd.h.
 SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "execve": (59, 221),

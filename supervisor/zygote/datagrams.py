@@ -25,11 +25,13 @@ def parse(data: bytes | bytearray) -> Any:
         raise ValueError(f"no JSON: {bytes(data[:80])!r}") from None
 
 
-def receive(channel: socket.socket, size: int, most: int) -> tuple[Any, list[int]]:
-    """The next datagram and the descriptors with it, at most `most`. (None, []) when the other side is gone."""
+def receive(channel: socket.socket, size: int, most: int, flags: int = 0) -> tuple[Any, list[int]]:
+    """The next datagram and the descriptors with it, at most `most`. (None, []) when the other side is gone.
+
+    `flags` are recvmsg's; with MSG_DONTWAIT BlockingIOError is raised when there is none."""
     try:
         data, ancillary, _flags, _address = channel.recvmsg(
-            size, socket.CMSG_SPACE(most * _INT), socket.MSG_CMSG_CLOEXEC
+            size, socket.CMSG_SPACE(most * _INT), socket.MSG_CMSG_CLOEXEC | flags
         )
     except ConnectionError:
         return None, []
@@ -41,7 +43,16 @@ def receive(channel: socket.socket, size: int, most: int) -> tuple[Any, list[int
 
 def send(channel: socket.socket, message: Any, fds: Sequence[int] = ()) -> None:
     """Send one datagram. Raises OSError."""
-    data = _encode(message).encode()
+    send_encoded(channel, encode(message), fds)
+
+
+def encode(message: Any) -> bytes:
+    """A message as JSON, without white space."""
+    return _encode(message).encode()
+
+
+def send_encoded(channel: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
+    """Send one datagram that is JSON already. Raises OSError."""
     if fds:
         channel.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
     else:

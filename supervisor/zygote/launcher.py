@@ -119,7 +119,8 @@ class ZygoteLauncher:
                 stdout=output,
                 stderr=output,
                 pass_fds=(theirs.fileno(),),
-                env=base_environment(os.environ),
+                # Else the loader looks up what only children call in each child anew, on ten pages.
+                env=base_environment(os.environ) | {linux.BIND_NOW: "1"},
                 start_new_session=True,
             )
         configure = {

@@ -45,6 +45,7 @@ MESSAGE = 1 << 17
 # Requests that follow one another within STREAK seconds are served from children forked ahead in between; after a lone
 # one that fork waits LULL milliseconds, so as not to take the processor from the child that was asked for.
 STREAK, LULL = 0.006, 4
+AT_ONCE = 16  # requests until the dead are looked at again
 HUNT_AGAIN = 20  # milliseconds until one looks again at what a dead child has left
 
 
@@ -56,6 +57,7 @@ def main(fd: int, parent: int) -> NoReturn:
     linux.die_with_parent()
     if os.getppid() != parent:
         os._exit(1)
+    os.environ.pop(linux.BIND_NOW, None)  # it was for us: what a child may execute starts as ever
     if fd != CONTROL_FD:  # so that a child's control channel takes its place, and never that of something needed
         os.dup2(fd, CONTROL_FD, inheritable=False)
         os.close(fd)
@@ -254,7 +256,7 @@ class Zygote:
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _woken)
 
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
@@ -264,6 +266,7 @@ class Zygote:
         gc.disable()
         self.plugs = heap.fill()
         gc.freeze()
+        heap.on_huge_pages()
 
     # ---- serve -----------------------------------------------------------------------------------------------------
 
@@ -282,11 +285,21 @@ class Zygote:
             if self.wake_read in ready or timeout is not None:
                 self._reap()
                 timeout = HUNT_AGAIN if self.lives.hunting else None
-            if self.channel.fileno() in ready:
-                message, fds = self._read()
+            if self.channel.fileno() in ready and not self._requests():
+                return
+
+    def _requests(self) -> bool:
+        """Do what is asked for, as long as there is more at once: each line that runs between two forks is a page that
+        is copied here. False when the root is gone."""
+        try:
+            for _ in range(AT_ONCE):
+                message, fds = datagrams.receive(self.channel, MESSAGE, MOST_FDS, socket.MSG_DONTWAIT)
                 if message is None:
-                    return
+                    return False
                 self._handle(message, fds)
+        except BlockingIOError:
+            pass
+        return True
 
     def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
         try:
@@ -308,7 +321,7 @@ class Zygote:
                 life = self.lives.of(pid)
                 life.number, life.childless = number, childless
             else:
-                mark = self._new_mark() if self.lives.marks else 0
+                mark = self._new_mark() if self.lives.marks and not childless else 0
                 pid = os.fork()
                 if pid == 0:
                     os.close(self.wake_read)
@@ -332,7 +345,7 @@ class Zygote:
             self.lives.of(pid).number = -1
             return
         try:
-            self._send({"forked": number}, [pidfd])
+            self._tell(b'{"forked":%d}' % number, [pidfd])
         finally:
             os.close(pidfd)
 
@@ -395,9 +408,16 @@ class Zygote:
     def _read(self) -> tuple[Any, list[int]]:
         return datagrams.receive(self.channel, MESSAGE, MOST_FDS)
 
-    def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
+        self._tell(datagrams.encode(message), [])
+
+    def _tell(self, data: bytes, fds: list[int]) -> None:
         with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
-            datagrams.send(self.channel, message, fds or [])
+            datagrams.send_encoded(self.channel, data, fds)
+
+
+def _woken(*_: object) -> None:
+    """The handler of a signal that only has to wake us. No lambda: each child would free it, and copy pages for that."""
 
 
 def _why_not(error: Exception) -> str:

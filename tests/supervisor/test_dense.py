@@ -77,3 +77,25 @@ def test_holes_are_filled_once(allocator: str) -> None:
     if allocator == "pymalloc":
         assert first > 2_000_000
         assert second < first / 2
+
+
+def test_a_heap_on_huge_pages_holds_what_it_held() -> None:
+    """As many huge pages as the kernel shows are told of, what lies on them is as before, and so it is in a fork."""
+    program = (
+        "import hashlib, os\n"
+        "from supervisor.zygote import heap\n"
+        "held = [bytes([n % 251]) * 400 for n in range(60_000)]\n"
+        "digest = lambda: hashlib.sha256(b''.join(held)).hexdigest()\n"
+        "before = digest()\n"
+        "made = heap.on_huge_pages()\n"
+        "with open('/proc/self/smaps_rollup') as file:\n"
+        "    shown = sum(int(line.split()[1]) for line in file if line.startswith('AnonHugePages:'))\n"
+        "assert shown == 2048 * made, (shown, made)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    held[0] = b'x'\n"
+        "    os._exit(digest() == before)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and digest() == before\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -124,6 +124,7 @@ def test_environment_and_identity(directory: Path) -> None:
         node.ready()
         free, shut = (node.workers()[name]["info"] for name in ("open", "shut"))
         assert free["environ"]["SECRET_KEY"] == "sesame" and free["environ"]["COLOUR"] == "green"
+        assert "LD_BIND_NOW" not in free["environ"].keys() | shut["environ"].keys(), "it is for the zygote alone"
         assert "SECRET_KEY" not in shut["environ"] and shut["environ"]["COLOUR"] == "blue"
         assert free["name"] == "open" and free["supervisor"] == "t"
         for pid in (node.launcher(), node.pid("shut"), node.pid("open")):
