@@ -264,7 +264,7 @@ class Bus:
             if kind == zmq.EVENT_DISCONNECTED:
                 self._door.left(descriptor)
                 found.append(descriptor)
-            elif monitor is self._router_monitor:
+            elif monitor is self._router_monitor and self._listener is not None:
                 self._arrived(descriptor)
 
     def _arrived(self, descriptor: int) -> None:

@@ -76,8 +76,8 @@ class Peer:
         self._reader = Reader(self._out)
         self._server = Server(self, self._out.gone)
         ids = itertools.count(1)
-        self._calls = calls = Calls(self._out, ids, self._check)
-        self._monitors = monitors = Monitors(self._out, ids)
+        self._calls = Calls(self._out, ids, self._check)
+        self._monitors = Monitors(self._out, ids)
         self._publisher = Publisher(self._out)
         self._welcomed: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -85,29 +85,6 @@ class Peer:
         self._failure: IpcError | None = None
         self._closing = False
         self._patience: float | None = None
-        self._arrivals: dict[type, Callable[[Any, bytes | None], None]] = {
-            wire.Welcome: self._on_welcome,
-            wire.Rejected: self._on_rejected,
-            wire.Request: self._on_request,
-            wire.Told: self._on_told,
-            wire.Result: calls.result,
-            wire.Error: calls.error,
-            wire.Chunk: calls.chunk,
-            wire.End: calls.end,
-            wire.Credit: lambda m, _: self._server.credit(m.id, m.amount),
-            wire.Cancel: lambda m, _: self._server.cancel(m.id),
-            wire.Failed: self._on_failed,
-            wire.Subscribed: lambda m, _: self._reader.confirmed(m.prefix),
-            wire.Denied: lambda m, _: self._reader.denied(m.prefix, m.text),
-            wire.Changed: monitors.changed,
-            wire.Snapshot: monitors.complete,
-            wire.Slow: self._on_slow,
-            wire.Mark: lambda m, _: self._out.quietly(wire.Ack(m.total)),
-            wire.Ack: lambda m, _: self._out.acked(m.total),
-            wire.Goodbye: self._on_goodbye,
-            wire.Delivered: self._on_delivered,
-            wire.Repeated: lambda m, _: self._reader.tail(m.topic, m),
-        }
 
     # Life
 
@@ -363,7 +340,7 @@ class Peer:
         except RemoteProtocolError as error:
             log.error("the bus sent what is no message: %s", error)
             return
-        self._arrivals[type(message)](message, payload)
+        _ARRIVALS[type(message)](self, message, payload)
 
     def event_arrived(self, frames: list[bytes]) -> None:
         """A message on the event connection."""
@@ -434,3 +411,29 @@ class Peer:
         self._out.lost()
         self._server.cancel_all()
         self._calls.drop(error, self._reader.lost(), after)
+
+
+# One for all peers: a table in each would touch every class of message in each process.
+_ARRIVALS: dict[type, Callable[[Peer, Any, bytes | None], None]] = {
+    wire.Welcome: Peer._on_welcome,
+    wire.Rejected: Peer._on_rejected,
+    wire.Request: Peer._on_request,
+    wire.Told: Peer._on_told,
+    wire.Result: lambda peer, m, payload: peer._calls.result(m, payload),
+    wire.Error: lambda peer, m, payload: peer._calls.error(m, payload),
+    wire.Chunk: lambda peer, m, payload: peer._calls.chunk(m, payload),
+    wire.End: lambda peer, m, payload: peer._calls.end(m, payload),
+    wire.Credit: lambda peer, m, _: peer._server.credit(m.id, m.amount),
+    wire.Cancel: lambda peer, m, _: peer._server.cancel(m.id),
+    wire.Failed: Peer._on_failed,
+    wire.Subscribed: lambda peer, m, _: peer._reader.confirmed(m.prefix),
+    wire.Denied: lambda peer, m, _: peer._reader.denied(m.prefix, m.text),
+    wire.Changed: lambda peer, m, payload: peer._monitors.changed(m, payload),
+    wire.Snapshot: lambda peer, m, payload: peer._monitors.complete(m, payload),
+    wire.Slow: Peer._on_slow,
+    wire.Mark: lambda peer, m, _: peer._out.quietly(wire.Ack(m.total)),
+    wire.Ack: lambda peer, m, _: peer._out.acked(m.total),
+    wire.Goodbye: Peer._on_goodbye,
+    wire.Delivered: Peer._on_delivered,
+    wire.Repeated: lambda peer, m, _: peer._reader.tail(m.topic, m),
+}

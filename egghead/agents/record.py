@@ -11,7 +11,7 @@ import functools
 import importlib.resources
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from egghead.capabilities.grants import Grant, expand
@@ -71,14 +71,16 @@ class AgentSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """For the arguments of a process: JSON values only."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AgentSpec:
         """The spec again. Keys of another version are ignored: an old child may outlive an upgrade of the code."""
-        known = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in _FIELDS}
         return cls(**values)
+
+
+_FIELDS = frozenset(field.name for field in fields(AgentSpec))
 
 
 def agent_id(record_id: str) -> str:

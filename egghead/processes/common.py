@@ -82,7 +82,7 @@ class Service:
         self._on_stop: list[Callable[[], Awaitable[None]]] = []
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._planned: str | None = None
-        self._leaving = asyncio.Event()
+        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def expose(self, methods: Mapping[str, Callable[..., Any]]) -> None:
         """Offer methods on the bus; call before `connect`."""
@@ -136,7 +136,8 @@ class Service:
     def leave(self, reason: str) -> None:
         """Stop in good order and exit with the planned exit code, which the supervisor does not count as a crash."""
         self._planned = reason
-        self._leaving.set()
+        if not self._left.done():
+            self._left.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         """End the process with this error: its traceback becomes the reason of the exit."""
@@ -146,7 +147,7 @@ class Service:
     @property
     def stopping(self) -> bool:
         """True once the process has been asked to stop or is leaving."""
-        return self.control.stop.is_set() or self._leaving.is_set()
+        return self.control.stop.is_set() or self._left.done()
 
     def _finished(self, task: asyncio.Task[Any], fatal: bool) -> None:
         self._tasks.discard(task)
@@ -228,12 +229,14 @@ async def _serve(context: Context, setup: Setup, beat_every: float, make_peer: M
     _quiet_signals(service)
     service.start(_beat(context, beat_every), "beat")
     preparing = asyncio.create_task(_prepare(service, setup), name=f"{context.name}:setup")
+    stopping = asyncio.create_task(service.control.stop.wait(), name=f"{context.name}:stop")
     try:
-        if not await _first(service, preparing):
+        if not await _first(service, stopping, preparing):
             return None
-        await _first(service, None)
+        await _first(service, stopping, None)
         return service._planned
     finally:
+        stopping.cancel()
         await _close(service, preparing)
 
 
@@ -243,20 +246,12 @@ async def _prepare(service: Service, setup: Setup) -> None:
     service.context.ready(**service.info)
 
 
-async def _first(service: Service, preparing: asyncio.Task[None] | None) -> bool:
+async def _first(service: Service, stopping: asyncio.Task[Any], preparing: asyncio.Task[None] | None) -> bool:
     """Wait for setup, a stop, a planned exit or a failure. True when setup is through and life goes on."""
-    waits: set[asyncio.Future[Any]] = {
-        asyncio.ensure_future(service.control.stop.wait()),
-        asyncio.ensure_future(service._leaving.wait()),
-    }
-    watched: set[asyncio.Future[Any]] = {*waits, service._failure}
+    watched: set[asyncio.Future[Any]] = {stopping, service._left, service._failure}
     if preparing is not None:
         watched.add(preparing)
-    try:
-        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     if service._failure.done():
         raise service._failure.result()
     if preparing is not None and preparing.done():

@@ -207,7 +207,7 @@ class Stage:
 
     async def exits_as_planned(self, agent: str = "scout") -> None:
         """Wait until an agent leaves of its own will, and see it out."""
-        await self.processes[f"agents/{agent}"].service._leaving.wait()
+        await self.processes[f"agents/{agent}"].service._left
         await self.stop(f"agents/{agent}")
 
     async def room(self, room: str) -> Process:

@@ -32,7 +32,7 @@ class Storm:
                 process = self.s.processes.get("agents/scout")
                 if process is None:
                     await self.s.agent()
-                elif process.service._leaving.is_set():
+                elif process.service._left.done():
                     await self.s.stop("agents/scout")
             await asyncio.sleep(0.01)  # a process that is leaving tells nobody in this loop
 
