@@ -65,7 +65,8 @@ _REDACTED = "redacted:"  # before the data of a thought that only the provider c
 _BLOCK = "block:"  # before a block of the provider's own tools, as JSON: it goes back as it came
 
 _OVERFLOW = re.compile(
-    r"prompt is too long|exceed(s|ed)? (the )?context (limit|window)|maximum context|too many tokens", re.I
+    r"prompt is too long|exceed(s|ed)? (the )?(available )?context (limit|window|size)|maximum context|too many tokens",
+    re.I,
 )
 _NO_CREDIT = re.compile(r"credit balance|billing|usage limits", re.I)
 _REASONS: dict[str, StopReason] = {

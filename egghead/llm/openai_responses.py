@@ -176,14 +176,14 @@ class Parser:
     def _take(self, data: dict[str, Any]) -> Sequence[Event]:
         match data.get("type"):
             case "response.output_text.delta":
-                return self._say(data.get("output_index"), str(data["delta"]))
+                return self._say(_place(data), str(data["delta"]))
             case "response.refusal.delta":
                 self._refused = True
-                return self._say(data.get("output_index"), str(data["delta"]))
+                return self._say(_place(data), str(data["delta"]))
             case "response.output_text.annotation.added":
                 self._cite(data["annotation"])
             case "response.output_item.done":
-                return self._item(data.get("output_index"), data["item"])
+                return self._item(_place(data, data["item"]), data["item"])
             case "response.completed" | "response.incomplete":
                 self._end(data["response"])
             case "response.failed":
@@ -240,6 +240,12 @@ class Parser:
         if response.get("status") == "incomplete" or response.get("incomplete_details"):
             why = (response.get("incomplete_details") or {}).get("reason")
             self._reason = "refusal" if why == "content_filter" else "max_tokens"
+
+
+def _place(event: Mapping[str, Any], item: Mapping[str, Any] | None = None) -> Any:
+    """What tells one output of an answer from another: its number, or its name from those who give none (llama.cpp)."""
+    index = event.get("output_index")
+    return index if index is not None else item.get("id") if item is not None else event.get("item_id")
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

@@ -139,7 +139,7 @@ async def check_stream(target: Target) -> None:
 
 async def check_max_tokens(target: Target) -> None:
     """The longest answer is kept, and said to be the reason."""
-    events = await answer(target, asking("Count from one to a thousand.", max_tokens=16))
+    events = await answer(target, asking("Write a long story about the sea.", max_tokens=16))
     assert stopped(events).reason == "max_tokens"
 
 

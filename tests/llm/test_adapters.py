@@ -237,6 +237,12 @@ def chat_error(message: str, **more: Any) -> dict[str, Any]:
             chat_error("input length and `max_tokens` exceed context limit: 198913 + 4096 > 200000, decrease"),
             ContextOverflow,
         ),
+        (
+            anthropic,
+            400,
+            chat_error("request (3031 tokens) exceeds the available context size (2048 tokens), try increasing it"),
+            ContextOverflow,
+        ),
         (anthropic, 413, chat_error("Request exceeds the maximum size", type="request_too_large"), ContextOverflow),
         (anthropic, 400, chat_error("Your credit balance is too low to access the API"), OutOfCredit),
         (anthropic, 400, chat_error("temperature: too high"), RequestRefused),

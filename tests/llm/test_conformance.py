@@ -105,7 +105,7 @@ def obliging(asked: Asked) -> Reply:
         return f"There is {asked.results[-1]}."
     if "look" in asked.last and asked.tools:
         return [Use("look", {"place": "shed"})]
-    if "thousand" in asked.last:
+    if "long story" in asked.last:
         return [Say("one two three four", 4), End("max_tokens")]
     return Say("one two three hello", 4)
 
