@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egghead.llm.connection import HELD, KEPT, READ, Body, Chunks, Direct
+from tests.llm.certs import certificate
 
-TLS = Path(__file__).with_name("tls")
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -367,27 +367,22 @@ async def test_an_answer_may_come_before_the_question_was_read() -> None:
 # ---- TLS
 
 
-def certified() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "server.pem", TLS / "server.key")
-    return context
-
-
-async def test_tls_with_a_server_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_with_a_server_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TLS the same bytes come, large ones too, and the connection is kept."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "server.pem"))
+    tls = certificate(tmp_path / "tls", "IP:127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls" / "cert.pem"))
     data = bytes(range(256)) * 4000
-    async with serving(saying(HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)), certified()) as (server, client):
+    async with serving(saying(HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)), tls) as (server, client):
         for _ in range(3):
             assert (await client.get(server.url)).content == data
         assert server.seen == 1
-        async with Server(saying(WHOLE), certified(), "127.0.0.2") as other:
+        async with Server(saying(WHOLE), tls, "127.0.0.2") as other:
             with pytest.raises(httpx.ConnectError, match="not valid for"):  # the certificate has other names
                 await client.get(other.url)
 
 
-async def test_tls_with_a_server_that_is_not_known() -> None:
+async def test_tls_with_a_server_that_is_not_known(tmp_path: Path) -> None:
     """Who cannot prove its name is sent nothing."""
-    async with serving(saying(WHOLE), certified()) as (server, client):
+    async with serving(saying(WHOLE), certificate(tmp_path / "tls", "IP:127.0.0.1")) as (server, client):
         with pytest.raises(httpx.ConnectError, match="certificate"):
             await client.get(server.url)
