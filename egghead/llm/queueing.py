@@ -142,7 +142,7 @@ class Level:
 class Queue:
     """One provider's line. `waiting`: agent -> its calls, oldest first; the agents in the order of their turns. `running`:
     call -> agent. `begun`: (when, call, tokens) of the last minute. `window`: how many at once since the provider last
-    refused; it grows again with each call that ends well."""
+    refused, when `peak` ran; it grows again with each call that ends well."""
 
     bounds: Bounds = Bounds()
     waiting: Mapping[str, tuple[Ask, ...]] = field(default_factory=dict)
@@ -150,6 +150,7 @@ class Queue:
     begun: tuple[tuple[float, int, int], ...] = ()
     paused: float = -math.inf
     window: float = math.inf
+    peak: float = 0.0
     told: Mapping[str, Level] = field(default_factory=dict)
 
     @property
@@ -261,10 +262,12 @@ def _grown(queue: Queue) -> Queue:
 
 
 def _limited(queue: Queue, pause: float, now: float) -> Queue:
-    # Calls that were refused together are one refusal: halving for each of them would end at one.
-    fresh = now >= queue.paused
-    window = max(1.0, (len(queue.running) + 1) / 2) if fresh else queue.window
-    return replace(queue, window=min(window, queue.window), paused=max(queue.paused, now + pause))
+    """As many at once from now on as the provider still has; when it has none left, the fault was not their number but
+    their rate, and half of them begin again."""
+    left = len(queue.running)
+    peak = left + 1.0 if now >= queue.paused else queue.peak  # refusals within one pause are one
+    window = float(left) if left else max(1.0, peak / 2)
+    return replace(queue, window=min(window, peak), peak=peak, paused=max(queue.paused, now + pause))
 
 
 def _level(queue: Queue, event: Told, now: float) -> Queue:
