@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import shutil
 import time
@@ -65,14 +66,29 @@ def _records(p: Patient) -> Iterator[Finding]:
     if p.records is None:
         yield Finding("records", "fail", p.records_fault, "egghead serve --records DIR, or set records_dir")
         return
-    if not os.access(p.records, os.W_OK):
-        yield Finding("records", "fail", f"{p.records} cannot be written", f"check the owner and mode of {p.records}")
+    refusal = _unwritable(p.records)
+    if refusal is not None:
+        fix = f"check the owner and mode of {p.records}"
+        if refusal.errno == errno.EROFS:
+            fix = "see why its disk is read-only (dmesg), and mount it for writing again"
+        yield Finding("records", "fail", f"{p.records} cannot be written: {refusal.strerror}", fix)
         return
     free = shutil.disk_usage(p.records).free
     if free < LOW_SPACE:
         yield Finding("records", "warn", f"{p.records}: only {free >> 20} MiB free", "make room on that disk")
     else:
         yield Finding("records", "ok", f"{p.records}, {free >> 30} GiB free")
+
+
+def _unwritable(folder: Path) -> OSError | None:
+    """Why no file can be made in a folder, tried with one that has no name. A disk that the kernel has made read-only after
+    a fault says to `access` that it can be written."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return error
+    return None  # it can, or its disk has no files without a name
 
 
 def _watching(p: Patient) -> Iterator[Finding]:

@@ -26,6 +26,14 @@ PRIVATE = ".egghead"
 MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather than taken into memory
 MAX_NAME = 255  # characters between two slashes that some file may have
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
+_SPACE, _RIGHTS = "Free space on the disk below {root!r}", "Check who owns {root!r} and what is in it, and their modes"
+_REMEDIES = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "The disk below {root!r} is mounted read-only: see why (dmesg), and mount it for writing again",
+}
 
 
 @functools.cache
@@ -273,7 +281,7 @@ class Folder:
             reason = error.strerror or str(error)
             return ReadOnly(
                 f"{path!r} cannot be written: {reason}; the old file is unchanged. "
-                f"Free space on the disk or check the permissions of {str(self.root)!r}",
+                + _REMEDIES.get(error.errno, "Look at the disk below {root!r} (dmesg)").format(root=str(self.root)),
                 errno=error.errno,
             )
         return RecordError(f"{path!r} cannot be written: {error}")

@@ -16,6 +16,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +92,7 @@ class RoomLog:
         self._seqs: list[int] = []  # of every STRIDE-th entry
         self._offsets: list[int] = []
         self._ids: OrderedDict[str, int] = OrderedDict()
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise LogError(f"cannot open the room log {path!r}: {error.strerror}") from error
+        self._fd, self._writable = self._open()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -106,6 +104,18 @@ class RoomLog:
         except BaseException:  # a lock that nobody holds must not stay
             os.close(self._fd)
             raise
+
+    def _open(self) -> tuple[int, bool]:
+        """The file, and whether it can be written: on a disk that was made read-only a room can still be read."""
+        flags = os.O_APPEND | os.O_CLOEXEC
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o600), True
+        except OSError as error:
+            fault = error
+        if fault.errno == errno.EROFS:
+            with suppress(FileNotFoundError):
+                return os.open(self.path, os.O_RDONLY | flags), False
+        raise LogError(f"cannot open the room log {self.path!r}: {fault.strerror}") from fault
 
     def close(self) -> None:
         """Give up the file and its lock."""
@@ -163,15 +173,18 @@ class RoomLog:
     def write(self, data: bytes) -> None:
         """Put bytes at the end and sync them; on a full disk cut back to the last good entry and raise LogFull.
 
-        Raises LogBroken, with nothing written, when somebody else has changed, replaced or removed the file.
+        Raises LogBroken, with nothing written, when somebody else has changed, replaced or removed the file, or when it was
+        opened only for reading and can be written by now.
         """
+        if not self._writable:
+            self._open_again()
         self._check_untouched()
         try:
             self._write_all(data)
         except OSError as error:
-            self._cut(self.size)
-            why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else error.strerror
-            raise LogFull(f"{self.path!r} took nothing: {why}; free some space, then say it again") from error
+            if os.fstat(self._fd).st_size != self.size:
+                self._cut(self.size)
+            raise self._refused(error) from error
         if self._sync:
             try:
                 os.fdatasync(self._fd)
@@ -180,6 +193,22 @@ class RoomLog:
                 raise LogBroken(
                     f"cannot sync {self.path!r}: {error.strerror}; what it holds must be read again"
                 ) from error
+
+    def _open_again(self) -> None:
+        """Whether the disk takes writes again. What it holds now is read by a successor, as after any death."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise self._refused(error) from error
+        raise LogBroken(f"{self.path!r} can be written again: it is opened anew")
+
+    def _refused(self, error: OSError) -> LogFull:
+        why, remedy = error.strerror, "free some space"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            why = "the disk is full"
+        elif error.errno == errno.EROFS:
+            why, remedy = "its disk is read-only now", "see why (dmesg) and mount it for writing again"
+        return LogFull(f"{self.path!r} took nothing: {why}; {remedy}, then say it again")
 
     def _check_untouched(self) -> None:
         # Behind half a line, or in a file that has no name any more, an acknowledged entry would be lost.
@@ -277,8 +306,8 @@ class RoomLog:
                 self._remember_heads(batch)
                 batch.clear()
                 self.size = good = offset
-        if good == end:
-            return Recovered(entries)
+        if good == end or not self._writable:
+            return Recovered(entries)  # what must be cut is cut once it can be
         if why and end - offset > 0 and self._holds_entries(offset, end):
             # Whole entries behind the bad place: this is damage or a hand's edit, not a write cut short.
             self._set_aside(good, end, why)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egghead.rooms.log import REMEMBERED, STRIDE, LogBroken, LogBusy, LogError, RoomLog, encode
+from egghead.rooms.log import REMEMBERED, STRIDE, LogBroken, LogBusy, LogError, LogFull, RoomLog, encode
 
 WRITER = """
 import sys
@@ -44,6 +44,32 @@ try:
 except LogFull as full:
     assert log.last == n and log.read(0, 100)[-1]["seq"] == n, (log.last, n)
     print(n, full)
+"""
+
+# In a mount namespace of its own: the disk of a log is mounted read-only, and for writing again.
+READ_ONLY = """
+import os, subprocess, sys
+from egghead.rooms.log import LogBroken, LogError, LogFull, RoomLog
+folder = sys.argv[1]
+path = folder + "/r.jsonl"
+def mount(*words): subprocess.run(["mount", *words], check=True)
+def one(n): return [[{"seq": n, "id": f"e{n}", "at": "", "by": "x", "kind": "notice", "text": ""}]]
+mount("-t", "tmpfs", "own", folder)
+log = RoomLog(path); log.append(one(1)); log.append(one(2)); log.close()
+with open(path, "ab") as file: file.write(b'{"seq": 3, "id": "to')
+mount("-o", "remount,ro", folder)
+log = RoomLog(path)
+print([e["seq"] for e in log.read(0)], log.recovered.cut)
+try: log.append(one(3))
+except LogFull as refusal: print(refusal)
+try: RoomLog(folder + "/new.jsonl")
+except LogError as refusal: print(refusal)
+mount("-o", "remount,rw", folder)
+try: log.append(one(3))
+except LogBroken as broken: print(broken)
+log.close()
+log = RoomLog(path); log.append(one(3))
+print([e["seq"] for e in log.read(0)], log.recovered.cut)
 """
 
 
@@ -158,6 +184,36 @@ def test_a_full_disk_refuses_and_keeps_the_log_whole(tmp_path: Path) -> None:
     assert int(count) > 5
     lines = path.read_bytes().splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, int(count) + 1))
+
+
+@pytest.mark.kernel
+def test_a_log_on_a_read_only_disk_is_read_and_later_written(tmp_path: Path) -> None:
+    """It opens, gives what is whole, and refuses with what to do; once the disk takes writes its process is to begin anew, and
+    what was torn is cut then. A new log is refused with the reason."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", READ_ONLY, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    read, refused, new, again, after = done.stdout.splitlines()
+    assert read == "[1, 2] 0" and "read-only now; see why (dmesg) and mount it for writing again" in refused
+    assert "cannot open the room log" in new and "Read-only" in new
+    assert "can be written again" in again and after == "[1, 2, 3] 20"
+
+
+def test_a_disk_that_turns_read_only_under_an_open_log_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written, nothing is cut, the log stays in use, and later it takes the entry."""
+    log = RoomLog(str(tmp_path / "r.jsonl"))
+    log.append([[entry(1)]])
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as faulty:  # the kernel does this after a fault of the disk itself
+        faulty.setattr(os, "write", refuse)
+        faulty.setattr(os, "ftruncate", refuse)
+        with pytest.raises(LogFull, match="its disk is read-only now"):
+            log.append([[entry(2)]])
+    assert log.read(0) == [entry(1)]
+    log.append([[entry(2)]])
+    log.close()
 
 
 def test_after_a_failed_sync_the_log_says_that_it_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
