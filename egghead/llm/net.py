@@ -24,6 +24,7 @@ from egghead.llm.errors import ProviderMissing
 from egghead.llm.surroundings import Proxy
 
 NEXT_ADDRESS = 0.25  # seconds that an address has for itself before the next one is tried as well (RFC 8305, 5)
+BUSY = 0.005  # seconds between two tries at a unix socket whose line is full
 MAX_ADDRESSES = 8  # of one name
 LOOKING_UP, CONNECTING, SHAKING_HANDS = "looking up", "connecting", "shaking hands"  # what a ConnectTimeout cut off
 
@@ -68,10 +69,27 @@ async def connect(host: str, port: int, phase: Phase, uds: str | None = None) ->
     the first address said."""
     if uds is not None:
         phase.now = CONNECTING
-        return await _one(socket.AF_UNIX, uds)
+        return await unix(uds)
     addresses = await lookup(host, port)
     phase.now = CONNECTING
     return await _first(addresses)
+
+
+async def unix(path: str) -> socket.socket:
+    """A socket connected to the unix socket of this path. Raises OSError when nobody listens."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        while True:
+            try:
+                made.connect(path)
+                return made
+            except BlockingIOError:
+                # Its line is full (llama.cpp's has room for five). The kernel tells nobody when it is not any more, and
+                # asyncio takes this for a connection under way.
+                await asyncio.sleep(BUSY)
+    except BaseException:  # raised again; also who is cancelled leaves no socket behind
+        made.close()
+        raise
 
 
 async def lookup(host: str, port: int) -> list[tuple[int, Any]]:
@@ -134,8 +152,7 @@ async def _first(addresses: Sequence[tuple[int, Any]]) -> socket.socket:
 async def _one(family: int, address: Any) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        if family != socket.AF_UNIX:
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(made, address)
     except BaseException:  # raised again; also who is cancelled leaves no socket behind
         made.close()

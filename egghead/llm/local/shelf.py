@@ -38,6 +38,7 @@ AGAIN = 0.1  # seconds between two looks at a process that is starting again
 LIMITS = Limits()
 # llama.cpp's samplers against saying the same for ever
 CALM = {"repeat_penalty": 1.1, "repeat_last_n": 256, "dry_multiplier": 0.8, "dry_penalty_last_n": 1024}
+MODULE = "xllamacpp"  # what the processes need, looked for and not loaded
 INSTALL = "pip install 'egghead[local]'"
 
 
@@ -79,10 +80,11 @@ class Local:
         *,
         idle: float = IDLE,
         look: float = LOOK,
+        module: str = MODULE,
     ) -> None:
         self._librarian = Librarian()
         self._directory, self._sockets, self._starter = directory, sockets, starter
-        self._idle, self._look = idle, look
+        self._idle, self._look, self._module = idle, look, module
         self._running: dict[str, _Running] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._parked: dict[str, catalog.Shelved] = {}
@@ -229,11 +231,12 @@ class Local:
 
     async def _listens(self, name: str) -> bool:
         """Whether somebody is behind the socket. The supervisor may not have heard yet that its process is dead."""
+        from egghead.llm import net  # late, as in `_wire`
+
         try:
-            _, writer = await asyncio.open_unix_connection(self._socket(name))
+            (await net.unix(self._socket(name))).close()
         except OSError:
             return False
-        writer.close()
         return True
 
     def _wire(self, name: str) -> Any:
@@ -246,7 +249,7 @@ class Local:
         name, path = shelved.name, self._socket(shelved.name)
         if shelved.fault:
             raise ProviderMissing(f"local/{name} cannot be used: {shelved.fault}")
-        if importlib.util.find_spec("xllamacpp") is None:
+        if importlib.util.find_spec(self._module) is None:
             raise ProviderMissing(f"local/{name} needs llama.cpp, which is not installed: {INSTALL}")
         if len(path.encode()) > MAX_SOCKET_PATH:
             raise ProviderMissing(
