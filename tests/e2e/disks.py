@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.node import Node
@@ -34,11 +35,6 @@ def entering(node: Node) -> list[str]:
     return ["nsenter", "--target", str(node.pid), "--user", "--mount", "--preserve-credentials"]
 
 
-def remount(node: Node, folder: Path, how: str) -> None:
-    """Mounts the node's own disk anew, `how`: ro or rw."""
-    subprocess.run([*entering(node), "mount", "-o", f"remount,{how}", str(folder)], check=True)
-
-
 def fill(folder: Path) -> Path:
     """Writes until no byte more fits on the disk below `folder`; the file to remove."""
     filler = folder / ".filler"
@@ -48,3 +44,28 @@ def fill(folder: Path) -> Path:
                 while True:
                     file.write(b"x" * size)
     return filler
+
+
+# mount_setattr(2): only this flag, and only of the mounts at or below a folder. In Python, as a jail has no mount(8).
+SET_READ_ONLY = """
+import ctypes, fcntl, os, struct, sys
+pid, folder, on = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "on"
+libc = ctypes.CDLL(None, use_errno=True)
+places = [line.split()[4] for line in open(f"/proc/{pid}/mountinfo")]
+mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+owner = fcntl.ioctl(mounts, 0xB701)  # NS_GET_USERNS: a jailed process is in another one by now
+if os.fstat(owner).st_ino != os.stat("/proc/self/ns/user").st_ino and libc.setns(owner, 0) or libc.setns(mounts, 0):
+    sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
+attributes = ctypes.create_string_buffer(struct.pack("QQQQ", on, not on, 0, 0))  # MOUNT_ATTR_RDONLY is 1
+found = [place for place in places if (place + "/").startswith(folder + "/")]
+for place in found:
+    if libc.syscall(442, -100, place.encode(), 0, attributes, ctypes.sizeof(attributes) - 1):
+        sys.exit(f"mount_setattr {place}: {os.strerror(ctypes.get_errno())}")
+sys.exit(None if found else f"{folder} is not mounted for {pid}")
+"""
+
+
+def set_read_only(pid: int, folder: Path, on: bool) -> None:
+    """Makes what a process has mounted at and below `folder` read-only, or not any more. It may hold no file open for writing."""
+    command = [sys.executable, "-c", SET_READ_ONLY, str(pid), str(folder), "on" if on else "off"]
+    subprocess.run(command, check=True)
