@@ -113,6 +113,7 @@ class Turn:
     context: int = 0
     window: int | None = None
     answered: str = ""  # the whole name of the model that answered last
+    stands_in: str = ""  # what the room was last told of a model that answers in place of another; empty: none does
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -207,7 +208,7 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
     """One model call, streamed to the room as it comes."""
     reply = _Reply()
     turn.saying = ""
-    shown = 0
+    shown, stood_in = 0, False
     async with turn.ports.complete(_request(turn, history)) as events:
         async for event in events:
             kind = event.get("type")
@@ -220,7 +221,12 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
                 reply.blocks.append(dict(event))
             elif kind == "thinking":
                 reply.blocks.append(dict(event))
+            elif kind == "stand_in":
+                stood_in = True
+                await _stood_in(turn, event)
             elif kind == "stop":
+                if not turn.answered and not stood_in:
+                    turn.stands_in = ""  # the model that the note names answers again
                 reply.reason = str(event.get("reason", "end_turn"))
                 _count(turn, event.get("usage") or {})
                 turn.window = event.get("window") or turn.window
@@ -231,6 +237,17 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
         turn.said.append(reply.text)
     turn.saying = ""
     return reply
+
+
+async def _stood_in(turn: Turn, event: Mapping[str, Any]) -> None:
+    """Say in the room who answers in whose place, once until that changes."""
+    now = f"{event['model']} in place of {event['asked']}"
+    if now == turn.stands_in:
+        return
+    text = f"{turn.spec.title}: {now}, because {_first_line(str(event['why'])).rstrip('.')}."
+    entry = {"id": f"{turn.given.turn}.i{len(turn.said)}", "kind": "action", "turn": turn.given.turn, "action": "note"}
+    await turn.ports.append([{**entry, "text": text}])
+    turn.stands_in = now
 
 
 def _heard(reply: _Reply, text: str) -> None:

@@ -37,8 +37,10 @@ async def list_(as_json: bool) -> None:
     async with connected() as client:
         cards = await client.call("roster", "cards")
         processes = await _processes(client)
+        waiting = await _waiting(client)
     if as_json:
-        print_json([card | {"process": processes.get(card["id"])} for card in cards])
+        rows = [{"process": processes.get(card["id"]), "waiting": waiting.get(card["id"])} for card in cards]
+        print_json([card | row for card, row in zip(cards, rows, strict=True)])
         return
     print_table(
         ("ID", "TITLE", "STATE", "MODEL", "TAGS", "PROBLEMS"),
@@ -46,7 +48,9 @@ async def list_(as_json: bool) -> None:
             (
                 card["id"],
                 card["title"],
-                processes.get(card["id"], card).get("state", "absent"),
+                ", ".join(
+                    filter(None, (processes.get(card["id"], card).get("state", "absent"), waiting.get(card["id"])))
+                ),
                 card.get("model"),
                 card["tags"],
                 "; ".join(_wrong(card)),
@@ -54,6 +58,19 @@ async def list_(as_json: bool) -> None:
             for card in cards
         ],
     )
+
+
+async def _waiting(client: Client) -> dict[str, str]:
+    """Agent -> where it waits for a model's provider; nothing of a gateway that does not answer now."""
+    try:
+        found = await client.call("llm", "providers", timeout=2.0)
+    except EggheadError:
+        return {}
+    return {
+        agent: f"{place}. in line for {row['name']}"
+        for row in found["providers"]
+        for agent, place in (row.get("places") or {}).items()
+    }
 
 
 def _wrong(card: dict[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from egghead.llm.shapes import (
     Event,
     ProviderTool,
     Request,
+    StandIn,
     Stop,
     Usage,
     Waiting,
@@ -97,7 +98,10 @@ class Gateway:
                     # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
                     async with aclosing(self._answer(call, asked, provider, model)) as events:
                         async for event in events:
-                            heard = heard or not isinstance(event, Waiting)
+                            if not heard and not isinstance(event, Waiting):
+                                heard = True
+                                if told:
+                                    yield event_data(_stand_in(first, provider, model, told))
                             yield event_data(event)
                     return
                 except LlmError as error:
@@ -271,6 +275,10 @@ def _all_said(told: list[LlmError]) -> str:
     """The fault of the model that was asked for, then those of its fallbacks."""
     first, *others = (str(error).rstrip(".") for error in told)
     return f"{first}. Nor did a fallback answer: {'; '.join(others)}." if others else str(told[0])
+
+
+def _stand_in(first: tuple[Lane, str], provider: Lane, model: str, told: list[LlmError]) -> StandIn:
+    return StandIn(f"{first[0].name}/{first[1]}", f"{provider.name}/{model}", str(told[0]))
 
 
 def _refused(error: LlmError) -> Refused:

@@ -185,7 +185,7 @@ class Lane:
         await asyncio.gather(*self._closing)
 
     def told(self) -> dict[str, Any]:
-        """For people: `{breaker, again, running, waiting, paused, error, error_at, limits}`; running and waiting by agent,
+        """For people: `{breaker, again, running, waiting, places, paused, error, error_at, limits}`; running and waiting by agent,
         seconds from now, the error's time on the wall clock."""
         now, queue = _now(), self._queue
         ahead = self._fuse.until - now
@@ -195,6 +195,7 @@ class Lane:
             "needs_key": self._fuse.keyless,
             "running": dict(sorted(Counter(queue.running.values()).items())),
             "waiting": {agent: len(line) for agent, line in queue.waiting.items()},
+            "places": {agent: queueing.place(queue, line[0].id) for agent, line in queue.waiting.items()},
             "paused": round(queue.paused - now, 1) if queue.paused > now else None,
             "at_once": int(queue.most) if queue.most < math.inf else None,
             "error": str(self.fault.error) if self.fault else None,

@@ -116,6 +116,14 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", tag_field="type"):
     cost: float | None = None
 
 
+class StandIn(msgspec.Struct, frozen=True, tag="stand_in", tag_field="type"):
+    """Nothing of the answer yet: it comes from `model` in place of `asked`, because of `why`, a sentence."""
+
+    asked: str
+    model: str
+    why: str
+
+
 class Waiting(msgspec.Struct, frozen=True, tag="waiting", tag_field="type"):
     """Nothing of the answer yet: the call is the `place`th in the line in front of `provider`."""
 
@@ -123,7 +131,7 @@ class Waiting(msgspec.Struct, frozen=True, tag="waiting", tag_field="type"):
     place: int
 
 
-Event = Text | Thinking | ToolUse | Waiting | Stop
+Event = Text | Thinking | ToolUse | Waiting | StandIn | Stop
 
 
 def request_from(data: Any) -> Request:

@@ -65,6 +65,7 @@ class Seat:
         self.taken: tuple[str, int] | None = None
         self.handed: tuple[str, int] | None = None  # the handoff that was begun here last, and its attempt
         self.writing = False
+        self.stands_in = ""  # what the room was told last of a model that answers in place of another
         self.note: tuple[str, str | None] | None = None  # record of the last handoff, and its note as it is there now
 
     @property
@@ -279,10 +280,11 @@ class AgentProcess:
             deliberation=note,
             today=datetime.now(UTC).date().isoformat(),
         )
-        seat.turn = Turn(self.spec, seat.session, given, menu, system, ports)
+        seat.turn = Turn(self.spec, seat.session, given, menu, system, ports, stands_in=seat.stands_in)
         seat.taking = asyncio.create_task(take_turn(seat.turn, seat.halt))
         try:
             await asyncio.wait({seat.taking})
+            seat.stands_in = seat.turn.stands_in
             await self._settle(seat, given, ports)
         finally:
             seat.taking.cancel()

@@ -101,10 +101,12 @@ class World:
 
     # what a test looks at
 
-    async def turn(self, halt: asyncio.Event | None = None, attempt: int = 1, spec: AgentSpec = SPEC) -> Ending:
+    async def turn(
+        self, halt: asyncio.Event | None = None, attempt: int = 1, spec: AgentSpec = SPEC, stands_in: str = ""
+    ) -> Ending:
         given = OpenTurn("t", "r", attempt, 7, "open", 1)
         session = fold(Session("scout", "default"), [{**Log().person("hello"), "seq": 1}])
-        turn = Turn(spec, session, given, MENU, "system", self)
+        turn = self.last = Turn(spec, session, given, MENU, "system", self, stands_in=stands_in)
         return await take_turn(turn, halt or asyncio.Event())
 
     def kinds(self) -> list[str]:
@@ -191,6 +193,19 @@ async def test_who_stood_in_goes_on_to_the_end_of_the_turn() -> None:
         for request in world.requests
     ]
     assert thoughts == [[], [True, False], [False, True, False]]
+
+
+async def test_who_answers_in_whose_place_is_said_once() -> None:
+    """A note before the answer, with the reason; not again in the next turn, but after the first model was back."""
+    stands_in = {"type": "stand_in", "asked": "a/b", "model": "c/d", "why": "a is overloaded."}
+    told = ""
+    for number, (first, notes) in enumerate([(stands_in, 1), (stands_in, 0), (None, 0), (stands_in, 1)]):
+        world = World([*([first] if first else []), text("Hi."), {**stop(), "model": "c/d" if first else "a/b"}])
+        await world.turn(stands_in=told)
+        told = world.last.stands_in
+        said = [e["text"] for e in world.log.entries if e["kind"] == "action" and e["action"] == "note"]
+        assert len(said) == notes, number
+        assert not said or said[0].endswith(": c/d in place of a/b, because a is overloaded.")
 
 
 async def test_what_the_loop_sees_is_what_the_fold_gives_back() -> None:

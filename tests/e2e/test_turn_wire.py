@@ -86,15 +86,24 @@ def test_what_the_record_says_of_its_model_is_on_the_wire(play: Play, wire: str)
 
 
 def test_a_fallback_of_the_record_answers_and_goes_on(play: Play) -> None:
-    """While the first model is down the second answers, with tools to the end of the turn; the next turn tries the first."""
-    script = turns(Status(529), [Use("list_records")], "From the second.", Status(503), Status(500))
+    """While the first model is down the second answers, with tools to the end of the turn; the next turn tries the first. Who
+    answers in whose place is said once."""
+    script = turns(
+        Status(529), [Use("list_records")], "From the second.", Status(529), "Again.", Status(503), Status(500)
+    )
     begin(play, "twofold", script, fallback=["openai/double"])
-    assert answer(play.say("@twofold hello"))["text"] == "From the second."
-    assert [asked.wire for asked in play.double.of("twofold")] == ["anthropic", "openai", "openai"]
+    entries = play.say("@twofold hello")
+    assert answer(entries)["text"] == "From the second."
+    [note] = [e["text"] for e in entries if e["kind"] == "action"]
+    assert "openai/double in place of anthropic/double, because anthropic is overloaded" in note
+    again = play.say("@twofold hello again")
+    assert answer(again)["text"] == "Again." and [e for e in again if e["kind"] == "action"] == []  # it was said
+    wires = ["anthropic", "openai", "openai", "anthropic", "openai"]
+    assert [asked.wire for asked in play.double.of("twofold")] == wires
     entries = play.say("@twofold and now?")
     [end] = [e for e in entries if e["kind"] == "action" and e.get("turn")]
     assert "anthropic" in end["text"] and "Nor did a fallback answer: openai" in end["text"]
-    assert [asked.wire for asked in play.double.of("twofold")][3:] == ["anthropic", "openai"]
+    assert [asked.wire for asked in play.double.of("twofold")] == [*wires, "anthropic", "openai"]
 
 
 def test_twenty_rounds_of_tools_and_then_an_answer(play: Play) -> None:

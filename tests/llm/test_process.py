@@ -244,7 +244,8 @@ async def test_a_fallback_answers_for_a_model_that_is_down(trouble: Step) -> Non
     with Double([[trouble], ["From the other.", Tokens(10, 5)]]) as double:
         async with gateway(_two(double)) as (bus, served):
             events = await stream(bus, "agents/scout", request(**ASKED))
-            assert "".join(e["text"] for e in events[:-1]) == "From the other."
+            assert events[0]["type"] == "stand_in" and events[0]["asked"] == "anthropic/double"
+            assert "".join(e["text"] for e in events[1:-1]) == "From the other."
             assert events[-1]["model"] == "openai/double" and served.running == {}
             assert [asked.wire for asked in double.asked] == ["anthropic", "openai"]
             rows = served.purse.usage("model", None, {})["rows"]
