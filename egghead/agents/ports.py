@@ -86,13 +86,17 @@ class BusPorts:
                         yield chunk
                     return
             except PeerDown as down:
-                if begun:
+                if begun and down.name == "llm":  # without the bus for a moment we live on, and end the turn ourselves
                     await self.pause(GATEWAY_LOST)
                 if begun or pause is None:
                     raise ModelFailed(f"The model gateway went away in this turn ({down}). Ask again.") from None
                 await self.pause(pause)
             except RemoteError as error:
                 raise (WindowFull if error.type == "ContextOverflow" else ModelFailed)(error.message) from None
+            except CallTimeout:
+                seconds = f"{MODEL_TIMEOUT:.0f} s"
+                text = f"The answer was not whole within {seconds}. Ask for less at once, or try another model."
+                raise ModelFailed(text) from None
             except IpcError as error:
                 raise ModelFailed(f"The model gateway did not answer: {error}.") from None
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from egghead.llm.lane import DOWN
-from tests.llm.asking import ask, gateway, refusal, table
+from ipc import Peer
+from ipc.testing import running_bus
+from tests.llm.asking import HELLO, ask, gateway, refusal, table
 from tests.llm.double import KEY
 from tests.llm.faults import BY_ID, FAULTS, MIB, Fault, words_without_end
 from tests.llm.faulty import CHUNKED, Again, Answer, Faulty, HangUp, Silence, chunk, ended, head, said, whole
@@ -192,6 +194,38 @@ async def test_a_cancelled_stream_leaves_the_pool_well(wire: str) -> None:
                 await ask(served, heard, "bad")
         assert heard == ["Whole.", "<end>"] * 3
         assert server.lines == 101
+
+
+async def test_two_hundred_agents_and_a_provider_that_stalls() -> None:
+    """On a real bus: all wait, and another provider answers each of them meanwhile; when they leave, all of them are gone
+    from the gateway and from the provider in a moment."""
+    with Faulty([Silence()]) as server, Faulty([whole("openai"), Again()]) as other:
+        async with (
+            gateway(bad=("openai", server.url, {}), good=("openai", other.url, {})) as served,
+            running_bus() as bus,
+        ):
+            await bus.peer("llm", expose=served.methods())
+            peers = [await bus.peer(f"agents/a{n}") for n in range(200)]
+            waiting = [asyncio.create_task(streamed(peer, "bad")) for peer in peers]
+            while len(server.requests) < 200:
+                await asyncio.wait(waiting, timeout=0.02)
+            assert sum(served.running.values()) == 200
+            assert await asyncio.gather(*(streamed(peer, "good") for peer in peers)) == ["Whole."] * 200
+            begun = time.monotonic()
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            while served.running:
+                await asyncio.sleep(0.01)  # the gateway hears of it over the bus
+            assert time.monotonic() - begun < 5
+            assert await asyncio.to_thread(server.left.wait, 5)
+            assert await streamed(peers[0], "good") == "Whole."
+
+
+async def streamed(peer: Peer, name: str) -> str:
+    request = {**HELLO, "model": f"{name}/m"}
+    async with peer.stream("llm", "complete", request=request, timeout=60) as events:
+        return "".join([event["text"] async for event in events if event["type"] == "text"])
 
 
 @WIRE
