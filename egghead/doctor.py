@@ -7,13 +7,16 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from egghead import node, paths
 from egghead.config import Config
+from egghead.llm.errors import LlmError
+from egghead.llm.local.shelf import Local
+from egghead.llm.registry import ADAPTERS, DEFAULT_MODEL, Registry
 
 LOW_SPACE = 200 * 1024 * 1024  # bytes; below this a log or an index may soon fail to grow
 
@@ -36,6 +39,7 @@ class Patient:
     """What is examined: the configuration that was read, and the records directory it leads to (None: none).
 
     `watching`: what the running node's store says of how it finds changes; None: no node runs, or it does not answer.
+    `providers`: likewise what its gateway says of providers and their keys.
     """
 
     config: Config
@@ -43,6 +47,7 @@ class Patient:
     records: Path | None
     records_fault: str = ""
     watching: Mapping[str, Any] | None = None
+    providers: Mapping[str, Any] | None = None
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
@@ -139,7 +144,7 @@ def _notes(p: Patient) -> Iterator[Finding]:
     from records import CLASSES, RecordError, Store
     from records.catalog import Catalog, Entry
 
-    store, count = Store(p.records), 0
+    store, count, registry = Store(p.records), 0, _registry(p)
     catalog = Catalog()
     spelled: dict[str, str] = {}
     unread: list[str] = []
@@ -168,8 +173,11 @@ def _notes(p: Patient) -> Iterator[Finding]:
                         f"egghead records rename {record.id} NEW")
             )  # fmt: skip
         if record.class_ == "agent":
-            for problem in load(record.to_dict()).problems:
+            spec = load(record.to_dict())
+            for problem in spec.problems:
                 faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
+            for missing in _unusable(registry, (spec.model, *spec.fallback)):
+                faults.append(replace(missing, why=f"{record.id}: {missing.why}"))
     for entry in catalog:
         has = catalog.id_at(entry.path)
         if has != entry.wanted:
@@ -217,20 +225,58 @@ def _index(p: Patient) -> Iterator[Finding]:
 
 
 def _models(p: Patient) -> Iterator[Finding]:
-    from egghead.llm.errors import LlmError  # late: only this check speaks of models
-    from egghead.llm.registry import DEFAULT_MODEL, Registry
-
-    registry = Registry.from_config(p.config.model_dump(mode="json"), os.environ)
+    """The default model, where keys were found, and how the providers are: as the running node has it, else as a new one would."""
+    registry = _registry(p)
+    told = p.providers or {"providers": registry.providers(), "default": registry.default, "config": {}}
+    if fault := told["config"].get("fault"):
+        yield Finding("models", "fail", f"the running node goes on with what it had: {fault}", f"edit {p.config_path}")
+    for row in told["providers"]:
+        if not row["usable"]:
+            yield Finding(
+                "models", "warn", f"{row['name']} cannot be used: {row['why']}", f"egghead llm add {row['name']}"
+            )
+        elif row.get("needs_key"):
+            yield Finding("models", "fail", row["error"], f"egghead llm add {row['name']}")
+        elif row.get("breaker", "closed") != "closed":
+            yield Finding("models", "warn", f"{row['name']} is down: {row['error']}", f"egghead llm test {row['name']}")
     try:
-        registry.resolve(None)
+        registry.resolve(told["default"])
     except LlmError as error:
-        yield Finding("models", "fail", f"default_model {registry.default!r} cannot be used: {error}",
+        yield Finding("models", "fail", f"default_model {told['default']!r} cannot be used: {error}",
                       f"correct `llm:` or `default_model:` in the configuration, or set default_model: {DEFAULT_MODEL}")  # fmt: skip
         return
-    if registry.default == DEFAULT_MODEL and p.config.default_model is None:
+    others = [
+        f"{row['name']} (key: {row['key'] or 'none'})"
+        for row in told["providers"]
+        if row["provider"] != "local" and row["usable"]
+    ]
+    if not others:
         yield Finding("models", "ok", "no model is configured: the built-in librarian answers from the notes")
     else:
-        yield Finding("models", "ok", f"agents that name no model use {registry.default}")
+        count = f"{len(others)} provider{'s' * (len(others) != 1)}"
+        yield Finding("models", "ok", f"{count}: {', '.join(others)}; agents that name no model use {told['default']}")
+
+
+def _registry(p: Patient) -> Registry:
+    """The providers of the configuration. What the running node has beyond that, out of its own environment, is added as known."""
+    config = p.config.model_dump(mode="json")
+    rows = (p.providers or {"providers": ()})["providers"]
+    own = {str(entry["name"] or entry["provider"]) for entry in config["llm"]}
+    for row in rows:
+        if row["usable"] and row["provider"] != "local" and row["name"] not in own:
+            config["llm"].append({"provider": row["provider"], "name": row["name"], "api_key": "known-to-the-node"})
+    adapters = {**ADAPTERS, "local": lambda entry: Local(paths.models_dir())}
+    return Registry.from_config(config, os.environ, adapters=adapters)
+
+
+def _unusable(registry: Registry, names: Iterable[str | None]) -> Iterator[Finding]:
+    """The models that an agent's note names and nobody offers."""
+    for name in filter(None, names):
+        try:
+            registry.resolve(name)
+        except LlmError as error:
+            add = error.args[0].partition(": egghead ")[2].partition(",")[0]
+            yield Finding("agents", "warn", str(error), f"egghead {add}" if add else "correct `model:` in the note")
 
 
 def _confinement(p: Patient) -> Iterator[Finding]:

@@ -94,14 +94,14 @@ async def _findings_there(where: str) -> list[Finding]:
 
 
 @asynchronous
-async def _watching() -> dict[str, Any] | None:
-    """What the store of the running node says; None when it does not answer now."""
+async def _asked(target: str, method: str) -> dict[str, Any] | None:
+    """What a process of the running node says; None when it does not answer now."""
     try:
         async with connected() as client:
-            watching: dict[str, Any] = await client.call("store", "watching", timeout=5.0)
+            found: dict[str, Any] = await client.call(target, method, timeout=5.0)
     except EggheadError:
         return None
-    return watching
+    return found
 
 
 def _findings() -> list[Finding]:
@@ -120,8 +120,10 @@ def _findings() -> list[Finding]:
         found = find_node()
         given = found[1]["records"] if found else options()["records"]
         patient = doctor.Patient(
-            config, path, node.resolve_records(config, given), watching=_watching() if found else None
-        )
+            config, path, node.resolve_records(config, given),
+            watching=_asked("store", "watching") if found else None,
+            providers=_asked("llm", "providers") if found else None,
+        )  # fmt: skip
     except (NodeError, EggheadError) as error:
         patient = doctor.Patient(config, path, None, str(error))
     return faults + [f for f in doctor.examine(patient) if not (faults and f.check == "config")]

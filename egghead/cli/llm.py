@@ -193,20 +193,23 @@ async def asked() -> AsyncIterator[tuple[bool, Ask]]:
 
 def _registry(entry: Mapping[str, Any] | None = None) -> Registry:
     """The providers of the configuration and the environment, or of this entry alone."""
-    from egghead.llm.registry import Registry
+    from egghead.llm.registry import ADAPTERS, Registry
     from egghead.llm.surroundings import Surroundings, settle
 
     settle(Surroundings.of(os.environ))
     if entry is not None:
         return Registry.from_config({"llm": [entry]}, os.environ)
-    from egghead import config
+    from egghead import config, paths
+    from egghead.llm.local.shelf import Local
     from egghead.llm.reading import Reader
 
     text, path = config.read(options()["config"])
     shown = (config.parse(text, str(path)) if text is not None else config.Config()).redacted()
     content = None if text is None else text.encode()
     known = None if content is None else digest(content)
-    return Registry.from_config(Reader(shown, known, os.environ, str(path)).read(content).config, os.environ)
+    config_ = Reader(shown, known, os.environ, str(path)).read(content).config
+    adapters = {**ADAPTERS, "local": lambda entry: Local(paths.models_dir())}
+    return Registry.from_config(config_, os.environ, adapters=adapters)
 
 
 # -- what is printed
