@@ -19,9 +19,11 @@ ABBREVIATIONS = ("TLS", "HTTP", "JSON", "API")
 TRIES = r"( \((tried \d+ times)?(, )?(it asks to wait \d+ s)?\))?"
 
 
-def table() -> dict[str, re.Pattern[str]]:
-    """What happened → the sentence that the page promises for it; words in capitals and `…` stand for anything."""
-    text = PAGE.read_text(encoding="utf-8").partition("### What a room is told")[2].partition("\n#")[0]
+def table(after: str = "### What a room is told") -> dict[str, re.Pattern[str]]:
+    """What happened → the sentence that the page promises for it; words in capitals and `…` stand for anything. The first
+    table behind these words of the page."""
+    text = PAGE.read_text(encoding="utf-8").partition(after)[2].partition("\n#")[0]
+    text = text[text.index("\n|") :].partition("\n\n")[0]
     lines = [line.strip().strip("|") for line in text.splitlines() if line.startswith("|")]
     found: dict[str, re.Pattern[str]] = {}
     for what, sentence, remedy in (map(str.strip, line.split(" | ")) for line in lines[2:]):

@@ -3,9 +3,12 @@ heard twice, left within a blink, in bounded memory, while other providers answe
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import functools
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ WIRES = ["anthropic", "openai"]
 LEAVING = 0.3  # seconds from a halt until the call is over and the provider's connection closed
 BUFFERS = 16 * MIB  # bytes that the kernel and asyncio may hold on the way
 TABLE = table()
+CODE = Path(__file__).parents[2] / "egghead"
 
 
 def fits(fault_says: str, sentence: str) -> bool:
@@ -268,6 +272,29 @@ async def test_a_key_is_not_shown_in_part_either() -> None:
             async with gateway(p=("openai", server.url, {})) as served:
                 error = await refusal(served, [], "p")
         assert KEY[:4] not in error.message
+
+
+OWN = table("What the agent and the gateway say of themselves:")
+
+
+@pytest.mark.parametrize("row", list(OWN))
+def test_what_the_agent_says_stands_in_the_code(row: str) -> None:
+    """Each sentence of the second table is one that the code has, its holes filled with anything."""
+    assert any(OWN[row].fullmatch(sentence) for sentence in sentences()), OWN[row].pattern
+
+
+@functools.cache
+def sentences() -> frozenset[str]:
+    """Every text that the code may put together, with X for what is put in."""
+    found: set[str] = set()
+    for path in (*(CODE / "agents").glob("*.py"), *(CODE / "llm").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(str(p.value) if isinstance(p, ast.Constant) else "X" for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    # What is put in at the end may be nothing, such as the nearest names.
+    return frozenset(found | {text.rstrip("X") for text in found})
 
 
 def test_the_page_has_no_sentence_that_nobody_says() -> None:
