@@ -52,9 +52,13 @@ class Jail:
     def stale(self) -> bool:
         """True when a given directory is not the one it was: a mount would show the old, deleted one."""
         try:
-            return any(_identity(path) != (path, device, inode) for path, device, inode in self.sources)
+            for path, device, inode in self.sources:
+                status = os.stat(path)
+                if status.st_ino != inode or status.st_dev != device:
+                    return True
         except OSError:
             return True
+        return False
 
     def enter(self, limits: Mapping[str, int]) -> None:
         """Lock this process in, for good. The caller closes descriptors and then calls `seal`. Raises OSError.

@@ -30,15 +30,16 @@ class Ahead:
         keep: Collection[int],
         become: Callable[[dict[str, Any], list[int]], NoReturn],
         name: Callable[[], None],
+        fork: Callable[[], int],
     ) -> None:
-        """Fork one. In it every descriptor but `keep` is closed, and `become(request, fds)` is called when it is asked for.
+        """Fork one, by `fork`. In it every descriptor but `keep` is closed, and `become(request, fds)` is called when it is asked for.
 
         name: gives it a title until then. Raises OSError when the machine has no room for it.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             zygote = os.getpid()
-            pid = os.fork()
+            pid = fork()
         except OSError:
             ours.close()
             theirs.close()

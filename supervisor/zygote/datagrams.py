@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def receive(channel: socket.socket, size: int, most: int, flags: int = 0) -> tup
         return None, []
     fds: list[int] = []
     for _level, _kind, descriptors in ancillary:
-        fds += struct.unpack(f"{len(descriptors) // _INT}i", descriptors)
+        fds += memoryview(descriptors).cast("i")
     return (parse(data), fds) if data else (None, fds)
 
 
@@ -54,6 +55,6 @@ def encode(message: Any) -> bytes:
 def send_encoded(channel: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
     """Send one datagram that is JSON already. Raises OSError."""
     if fds:
-        channel.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
+        channel.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))])
     else:
         channel.send(data)

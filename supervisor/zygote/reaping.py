@@ -10,14 +10,14 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from supervisor.zygote.orphans import children, count
 
 HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
 
 
-@dataclass
+@dataclass(slots=True)
 class Life:
     """A child that was forked. `number` is -1 until somebody has asked for it.
 
@@ -30,7 +30,7 @@ class Life:
     childless: bool = False
     status: int | None = None
     dead_at: float = 0.0
-    left: set[int] = field(default_factory=set)
+    left: frozenset[int] = frozenset()
 
 
 class Lives:

@@ -35,9 +35,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from supervisor.jail import linux
-from supervisor.zygote import datagrams, heap, warm
+from supervisor.zygote import datagrams, forking, heap, warm
 from supervisor.zygote.ahead import Ahead
 from supervisor.zygote.child import CONTROL_FD, MOST_FDS, detach, live
+from supervisor.zygote.forking import threads
 from supervisor.zygote.guardian import guard
 from supervisor.zygote.reaping import Life, Lives
 
@@ -151,6 +152,7 @@ class Zygote:
         self.loading = ""  # the module that is being imported
         self.plugs: list[bytes] = []
         self.ahead = Ahead()
+        self.fork: Callable[[], int] = os.fork
         self.asked_at = 0.0
         self.ahead_in: int | None = 0  # milliseconds without a request until the next child is forked ahead
         self.name = ""
@@ -224,24 +226,24 @@ class Zygote:
         self.nofile = min(configuration["nofile"], soft)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.nofile, hard))
         faulthandler.enable()  # a crash in native code leaves its Python stack among the last lines of stderr
-        before = _threads()
+        before = threads()
         rehearsals: list[Callable[[], None]] = []
         for name in configuration["preload"]:
             self.loading = name
             module = importlib.import_module(name)
             self.loading = ""
-            if _threads() > before:
+            if threads() > before:
                 self.remarks.append(
                     f"importing {name!r} started a thread; children do not have it, and its locks may hang"
                 )
-                before = _threads()
+                before = threads()
             warm = getattr(module, "supervisor_warm", None)
             if warm is not None:
                 rehearsals.append(warm)
         importlib.import_module("supervisor.jail.confine")  # not before the application: it may not need one
         for warm in rehearsals:
             warm()  # what every child would do first is done once, here, and shared; last, so that it stays settled
-            if _threads() > before:
+            if threads() > before:
                 self.remarks.append(f"{warm.__module__}.supervisor_warm() left a thread; children do not have it")
         self.ability = levels.measure()
         self.python = layout.python_places()
@@ -261,6 +263,7 @@ class Zygote:
     def _freeze(self) -> None:
         """Take what is loaded out of the collector's sight: a collection in a child would copy every page of it."""
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for all children; it is a real file here
+        self.fork = forking.forker()
         warm.up(self.title)
         gc.collect()
         gc.disable()
@@ -297,6 +300,8 @@ class Zygote:
                 if message is None:
                     return False
                 self._handle(message, fds)
+                if self.lives.hunting:
+                    break  # a mark may be given again once nobody has it: the dead are to be buried before many are born
         except BlockingIOError:
             pass
         return True
@@ -322,7 +327,7 @@ class Zygote:
                 life.number, life.childless = number, childless
             else:
                 mark = self._new_mark() if self.lives.marks and not childless else 0
-                pid = os.fork()
+                pid = self.fork()
                 if pid == 0:
                     os.close(self.wake_read)
                     os.close(self.wake_write)
@@ -368,20 +373,20 @@ class Zygote:
         mark = self._new_mark() if self.lives.marks else 0
         with contextlib.suppress(OSError):
             keep = [fd for jail in self.jails.values() for fd in jail.descriptors()]
-            self.ahead.make(keep, self._become, self._name_waiting)
+            self.ahead.make(keep, self._become, self._name_waiting, self.fork)
             self.lives.add(self.ahead.pid, Life(-1, mark))
 
     def _jail(self, index: int | None) -> Any:
         """The prepared jail of a profile; made at first use, and again when a directory in it was replaced."""
         if index is None:
             return None
-        from supervisor.jail import confine
-
         jail = self.jails.get(index)
         if jail is not None and jail.stale():
             jail.close()
             jail = None
         if jail is None:
+            from supervisor.jail import confine
+
             self.ahead.drop()  # it does not have what is made here
             self.jails.pop(index, None)
             jail = self.jails[index] = confine.prepare(self.profiles[index], self.ability, self.python)
@@ -412,8 +417,10 @@ class Zygote:
         self._tell(datagrams.encode(message), [])
 
     def _tell(self, data: bytes, fds: list[int]) -> None:
-        with contextlib.suppress(ConnectionError):  # the root is gone; the next read says so
+        try:  # noqa: SIM105 - `suppress` is ten pages more to copy for each fork
             datagrams.send_encoded(self.channel, data, fds)
+        except ConnectionError:
+            pass  # the root is gone; the next read says so
 
 
 def _woken(*_: object) -> None:
@@ -430,13 +437,6 @@ def _why_not(error: Exception) -> str:
             "raise ulimit -u (RLIMIT_NPROC), TasksMax= of systemd, --pids-limit of docker or kernel.pid_max"
         )
     return str(error)
-
-
-def _threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return 1
 
 
 def _profile(spec: dict[str, Any]) -> Any:

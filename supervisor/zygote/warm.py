@@ -17,6 +17,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from supervisor.zygote import forking
+
 if TYPE_CHECKING:
     from supervisor.jail.title import Title
 
@@ -28,6 +30,7 @@ def up(title: Title | None) -> None:
     """Run everything that a child does with the standard library and with its context. `title`: of this process."""
     for _ in range(ROUNDS):
         _after_fork()
+        forking.settle()
         _identity(title)
         ours, theirs = socket.socketpair()
         with ours, theirs:
