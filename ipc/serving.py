@@ -183,6 +183,7 @@ class Server:
         _current.set(job)  # of this task alone
         try:
             params = wire.unpack_map(payload)
+            payload = None  # a long one is not held twice while a long stream answers it
             if request.method not in self._methods:
                 raise Refused("NoSuchMethod", f"there is no method {request.method!r}")
             if (request.method in self._streams) != (request.credit is not None):
@@ -207,6 +208,7 @@ class Server:
             message, answer = _error(request.id, "BadParameters", str(error), {})
         except asyncio.CancelledError:
             self._done(request.id, job)
+            job.task = None  # it keeps this error, and so this frame: a circle that would hold all a handler knew
             raise
         except Exception as error:  # the handler's own failure is the caller's answer, never the end of this process
             if not isinstance(error, IpcError):

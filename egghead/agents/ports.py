@@ -13,7 +13,7 @@ from typing import Any
 
 from egghead.agents.turn import ModelFailed, TurnOver, WindowFull, describe
 from egghead.client.follow import AWAY, append_reliably
-from ipc import CallTimeout, IpcError, Peer, PeerDown, RemoteError
+from ipc import CallTimeout, IpcError, Overloaded, Peer, PeerDown, RemoteError
 
 logger = logging.getLogger("egghead.agents")
 
@@ -75,7 +75,8 @@ class BusPorts:
             yield events
 
     async def _events(self, request: dict[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The stream of one model call. A gateway that is not there yet is asked again. One that dies in mid-answer
+        """The stream of one model call. A gateway that is not there yet, or for which so much waits
+        on the bus that a call was refused, is asked again. One that dies in mid-answer
         takes this process with it in the tree; that is waited for, because then the turn is given again."""
         begun = False
         for pause in (*AGAIN, None):
@@ -85,11 +86,13 @@ class BusPorts:
                         begun = True
                         yield chunk
                     return
-            except PeerDown as down:
-                if begun and down.name == "llm":  # without the bus for a moment we live on, and end the turn ourselves
+            except (PeerDown, Overloaded) as down:
+                # Without the bus for a moment we live on, and end the turn ourselves.
+                if begun and isinstance(down, PeerDown) and down.name == "llm":
                     await self.pause(GATEWAY_LOST)
                 if begun or pause is None:
-                    raise ModelFailed(f"The model gateway went away in this turn ({down}). Ask again.") from None
+                    what = "has too much to do" if isinstance(down, Overloaded) else "went away in this turn"
+                    raise ModelFailed(f"The model gateway {what} ({down}). Ask again.") from None
                 await self.pause(pause)
             except RemoteError as error:
                 raise (WindowFull if error.type == "ContextOverflow" else ModelFailed)(error.message) from None

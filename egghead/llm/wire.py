@@ -116,10 +116,9 @@ class Wire:
         self, path: str, body: Mapping[str, Any], parser: Callable[[], Parser], failure: Failure
     ) -> AsyncGenerator[Event, None]:
         """One try at one completion. Closing the generator closes the connection at once."""
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         begun = False
         try:
-            async with aclosing(self._once(path, content, parser(), failure)) as events:
+            async with aclosing(self._once(path, body, parser(), failure)) as events:
                 async for event in events:
                     begun = True
                     yield event
@@ -157,8 +156,10 @@ class Wire:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _once(self, path: str, content: bytes, parser: Parser, failure: Failure) -> AsyncGenerator[Event, None]:
-        async with self._answer(path, content) as answer:
+    async def _once(
+        self, path: str, body: Mapping[str, Any], parser: Parser, failure: Failure
+    ) -> AsyncGenerator[Event, None]:
+        async with self._answer(path, body) as answer:
             if self.told is not None:
                 self.told(answer.headers)
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -212,19 +213,11 @@ class Wire:
         return found, None
 
     @asynccontextmanager
-    async def _answer(self, path: str, content: bytes | None = None) -> AsyncIterator[httpx.Response]:
-        """The answer's head, to a POST of `content` or to a GET. All that httpx may raise becomes an error of ours, also while the body is read."""
-        client = self._ready()
-        if content is None:
-            request = client.build_request("GET", path.lstrip("/"), headers={"accept": "application/json"})
-        else:
-            request = client.build_request("POST", path.lstrip("/"), content=content)
+    async def _answer(self, path: str, body: Mapping[str, Any] | None = None) -> AsyncIterator[httpx.Response]:
+        """The answer's head, to a POST of `body` as JSON or to a GET. All that httpx may raise becomes an error of ours,
+        also while the answer's body is read."""
         try:
-            try:
-                async with asyncio.timeout(self.limits.first_byte_timeout):
-                    answer = await client.send(request, stream=True)
-            except TimeoutError:
-                raise self._silent(self.limits.first_byte_timeout, "answer") from None
+            answer = await self._ask(path, body)
             try:
                 yield answer
             finally:
@@ -233,6 +226,22 @@ class Wire:
             raise reasons.of(error, self._at(), self.limits) from None
         except httpx.InvalidURL as error:
             raise ProviderMissing(f"the base_url of {self.name} cannot be used: {error}") from None
+
+    async def _ask(self, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        client = self._ready()
+        if body is None:
+            request = client.build_request("GET", path.lstrip("/"), headers={"accept": "application/json"})
+        else:
+            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+            request = client.build_request("POST", path.lstrip("/"), content=content)
+        try:
+            async with asyncio.timeout(self.limits.first_byte_timeout):
+                answer = await client.send(request, stream=True)
+        except TimeoutError:
+            raise self._silent(self.limits.first_byte_timeout, "answer") from None
+        # What was sent is not held while it is answered: many long conversations at once would be much memory.
+        answer.request = httpx.Request(request.method, request.url)
+        return answer
 
     async def _pieces(
         self, answer: httpx.Response, whole: Callable[[], bool] = lambda: False

@@ -28,6 +28,7 @@ from contender import Contender, closing, nothing_left
 
 RATE = 50  # tokens a second of one stream
 WIRES = ("anthropic", "openai")
+CONVERSATION = 100_000  # characters that were said before
 AGENTS = 100  # peers; more streams than that share them
 
 Row = dict[str, Any]
@@ -176,19 +177,28 @@ def _flood(name: str, offered: int, ours: list[Figures], floor: Figures | None) 
 def _memory(ends: Ends, plan: Plan) -> Iterator[Row]:
     """The gateway's own memory with every stream open, and without."""
     ends.agents.ask("first", wire="anthropic", count=3)
-    sizes = [_quiet(ends)]
-    ends.agents.ask("hold", wire="anthropic", streams=plan.storm, rate=1)
-    sizes.append(ends.gateway.ask("size"))
-    assert sizes[1]["open"] == plan.storm, sizes
-    ends.agents.ask("release")
-    sizes.append(_quiet(ends))
+    empty = _quiet(ends)
+    short, long = (_full(ends, plan.storm, characters) for characters in (8, CONVERSATION))
+    after = _quiet(ends)
     for kind in ("private", "pss"):
         name = f"{'PSS' if kind == 'pss' else 'private memory'} of the gateway"
-        before, full, after = (size["memory"][kind] for size in sizes)
-        yield _row(f"{name}, no stream open", before, "MiB")
-        yield _row(f"{name}, {plan.storm} streams open", full, "MiB")
-        yield _row(f"{name}, a stream", max(0.0, full - before) * 1024 / plan.storm, "KiB")
-        yield _row(f"{name}, after the streams", after, "MiB")
+        none, some, much, last = (size["memory"][kind] for size in (empty, short, long, after))
+        yield _row(f"{name}, no stream open", none, "MiB")
+        yield _row(f"{name}, {plan.storm} streams open", some, "MiB")
+        yield _row(f"{name}, a stream", max(0.0, some - none) * 1024 / plan.storm, "KiB")
+        each = max(0.0, much - none) * 1024 / plan.storm
+        yield _row(f"{name}, a stream after a conversation of {CONVERSATION // 1000} kB", each, "KiB")
+        yield _row(f"{name}, after the streams", last, "MiB")
+
+
+def _full(ends: Ends, streams: int, characters: int) -> Figures:
+    """The gateway's figures with so many streams open, each after so much talk."""
+    ends.agents.ask("hold", wire="anthropic", streams=streams, rate=1, before=characters)
+    size: Figures = ends.gateway.ask("size")
+    assert size["open"] == streams, size
+    ends.agents.ask("release")
+    _quiet(ends)
+    return size
 
 
 def _quiet(ends: Ends) -> Figures:

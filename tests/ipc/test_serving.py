@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from collections.abc import AsyncIterator
+
+import pytest
 
 from ipc import Call, PeerDown, shielded, wire
 from ipc.serving import Server
@@ -78,6 +82,39 @@ async def test_a_shielded_stream_without_reader_ends() -> None:
     server.cancel(1)
     await asyncio.wait_for(ended.wait(), 2)
     assert wire.End(1) not in notes.sent
+
+
+@pytest.mark.parametrize("method", ["wait", "produce"])
+async def test_what_a_cancelled_handler_knew_is_forgotten_at_once(method: str) -> None:
+    """No circle of references is left that would wait for the garbage collector with all that a caller had sent."""
+
+    class Known:
+        pass
+
+    known: list[weakref.ref[Known]] = []
+
+    async def wait(call: Call) -> None:
+        mine = Known()
+        known.append(weakref.ref(mine))
+        await asyncio.Event().wait()
+
+    async def produce(call: Call) -> AsyncIterator[bytes]:
+        await wait(call)
+        yield b""
+
+    server = Server(Notes(), lambda: False)
+    server.expose({"wait": wait, "produce": produce})
+    gc.disable()
+    try:
+        server.request(request(1, method, None if method == "wait" else 1000), b"\x80")
+        await turns()
+        assert known and known[0]() is not None
+        server.cancel(1)
+        await turns()
+        assert known[0]() is None
+    finally:
+        gc.enable()
+        await server.close()
 
 
 async def test_a_request_is_not_started_when_its_bus_is_gone() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import re
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from egghead.llm.gateway import Gateway
 from egghead.llm.registry import Registry
+from egghead.llm.shapes import Text, request_from
 from ipc import Peer
 from ipc.testing import running_bus
 
@@ -51,7 +55,9 @@ async def node(say: Say, agents: int = 1) -> AsyncIterator[Told]:
         assert task is not None
         answering.add(task)
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                await reader.readexactly(int(length[1]) if length else 0)
                 writer.write(HEAD)
                 await say(writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
@@ -157,3 +163,26 @@ async def test_agents_that_leave_close_every_connection() -> None:
             for _ in asking:
                 await told.left.acquire()
         assert not told.gateway.running
+
+
+async def test_what_was_asked_is_not_held_while_it_is_answered() -> None:
+    """From the first word of an answer on, the bytes of the question are gone: many long conversations at once are served."""
+    size = 8_000_000
+    question = {"role": "user", "content": [{"type": "text", "text": "word " * (size // 5)}]}
+    request = request_from({"model": "near/m", "messages": [question]})
+
+    async def say(writer: asyncio.StreamWriter) -> None:
+        writer.write(token("and "))
+        await asyncio.Event().wait()
+
+    async with node(say) as told:
+        provider, model = told.gateway.registry.resolve("near/m")
+        tracemalloc.start()
+        try:
+            async with contextlib.aclosing(provider.complete(request, model)) as events:
+                assert await anext(events) == Text("and ")
+                gc.collect()
+                held, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most > size and held < size / 4

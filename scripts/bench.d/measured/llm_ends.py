@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stand import cpu, memory, say
 from token_server import WIDTH
@@ -28,9 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 CREDENTIAL = "c" * 32
 MOST = 1000  # agents that the bus knows
 PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+AT_ONCE = 50  # streams that begin together where their beginning is not measured: the bus bounds what waits for one
 WARM = 0.5  # seconds in which streams run before they are measured
 Got = Callable[[Any], None]  # is given each text, or piece of a body, as it comes
-Ask = Callable[[int, str, str, Got], Coroutine[Any, Any, None]]  # number of the stream, wire, model
+
+
+class Ask(Protocol):
+    """One stream to its end: its number, wire, model, what hears it, and what was said before."""
+
+    def __call__(
+        self, number: int, wire: str, model: str, got: Got, before: str = "go on"
+    ) -> Coroutine[Any, Any, None]: ...
 
 
 def agent(number: int) -> str:
@@ -101,15 +109,15 @@ async def agents(directory: str, count: str) -> None:
     for peer in peers:
         await peer.connect()
 
-    async def ask(number: int, wire: str, model: str, got: Got) -> None:
-        message = {"role": "user", "content": [{"type": "text", "text": "go on"}]}
+    async def ask(number: int, wire: str, model: str, got: Got, before: str = "go on") -> None:
+        message = {"role": "user", "content": [{"type": "text", "text": before}]}
         request = {"model": f"{wire}/{model}", "messages": [message]}
         async with peers[number % len(peers)].stream("llm", "complete", request=request, timeout=600) as events:
             async for event in events:
                 if event["type"] == "text":
                     got(event["text"])
 
-    async def turn(number: int, wire: str, model: str, got: Got) -> None:
+    async def turn(number: int, wire: str, model: str, got: Got, before: str = "") -> None:
         class Ports(BusPorts):
             async def append(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 return []
@@ -134,8 +142,8 @@ async def bare(port: str) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=600, limits=limits) as client:
 
-        async def ask(number: int, wire: str, model: str, got: Got) -> None:
-            body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "go on"}]}
+        async def ask(number: int, wire: str, model: str, got: Got, before: str = "go on") -> None:
+            body = {"model": model, "stream": True, "messages": [{"role": "user", "content": before}]}
             async with client.stream("POST", PATHS[wire], json=body) as answer:
                 async for piece in answer.aiter_raw():
                     got(piece)
@@ -161,7 +169,7 @@ def commands(ask: Ask) -> dict[str, Callable[..., Awaitable[Any]]]:
     async def run(wire: str, streams: int, rate: int, seconds: float, pids: Mapping[str, int]) -> Any:
         """Streams at so many tokens a second each: `{rate, pieces, late: {p50, p95, p99} in ms, cpu: {name: cores}}`."""
         running = Running(streams)
-        tasks = [asyncio.create_task(ask(n, wire, f"r{rate}", running.getter(n))) for n in range(streams)]
+        tasks = [asyncio.create_task(ask(n, wire, f"r{rate}", got)) for n, got in enumerate(running.getters())]
         await running.begun(tasks)
         await asyncio.sleep(WARM)
         began, before = time.monotonic(), {name: cpu(pid) for name, pid in pids.items()}
@@ -171,11 +179,15 @@ def commands(ask: Ask) -> dict[str, Callable[..., Awaitable[Any]]]:
         used = {name: (after[name] - before[name]) / (ended - began) for name in pids}
         return running.figures(began, ended) | {"cpu": used}
 
-    async def hold(wire: str, streams: int, rate: int) -> Any:
-        """Open streams and keep them open until `release`."""
-        running = Running(streams)
-        holding.extend(asyncio.create_task(ask(n, wire, f"r{rate}", running.getter(n))) for n in range(streams))
-        await running.begun(holding)
+    async def hold(wire: str, streams: int, rate: int, before: int) -> Any:
+        """Open streams, after conversations of so many characters, and keep them open until `release`."""
+        said = "and " * (before // 4)
+        for some in range(0, streams, AT_ONCE):
+            running = Running(min(AT_ONCE, streams - some))
+            asked = [ask(some + n, wire, f"r{rate}", got, said) for n, got in enumerate(running.getters())]
+            begun = [asyncio.create_task(one) for one in asked]
+            holding.extend(begun)
+            await running.begun(begun)
         return streams
 
     async def release() -> Any:
@@ -203,9 +215,11 @@ class Running:
         self.all = asyncio.Event()
         self._silent = streams
 
-    def getter(self, number: int) -> Got:
-        kept = self.kept[number]
+    def getters(self) -> list[Got]:
+        """What hears each stream."""
+        return [self._getter(kept) for kept in self.kept]
 
+    def _getter(self, kept: list[tuple[float, Any]]) -> Got:
         def got(text: Any) -> None:
             kept.append((time.monotonic(), text))
             if len(kept) == 1:
