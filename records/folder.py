@@ -27,6 +27,7 @@ MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather tha
 MAX_NAME = 255  # characters between two slashes that some file may have
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
 _SPACE, _RIGHTS = "Free space on the disk below {root!r}", "Check who owns {root!r} and what is in it, and their modes"
+_MODES = "check who owns it and the folders above it, and their modes"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
@@ -130,7 +131,8 @@ class Folder:
                             continue  # gone between listing and stat
             except OSError as error:
                 if faults is not None:
-                    faults.append(f"{prefix or '.'}: {error.strerror}")
+                    remedy = f"; {_MODES}" if isinstance(error, PermissionError) else ""
+                    faults.append(f"{prefix or '.'}: {error.strerror}{remedy}")
 
     def stat(self, path: str) -> FileStat | None:
         """What `stat` says of a note's file, or None when it is not there."""
@@ -167,6 +169,8 @@ class Folder:
                 os.close(file)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"there is no note at {path!r}") from None
+        except PermissionError as error:
+            raise Unreadable(f"{path!r} cannot be read: {error.strerror}; {_MODES}") from error
         except (OSError, ValueError) as error:
             raise Unreadable(f"{path!r} cannot be read: {getattr(error, 'strerror', error)}") from error
 
@@ -179,7 +183,18 @@ class Folder:
         for path in self.guesses(id_):
             if self.stat(path) is not None and ids.is_note(path):
                 return path
+        for path in self.guesses(id_):
+            self._may_look(path)
         raise NotFound(f"there is no note {id_!r}")
+
+    def _may_look(self, path: str) -> None:
+        """Raises Unreadable for a path in a folder that is closed to us: whether a note is there nobody knows."""
+        try:
+            os.stat(os.path.join(self.root, path))
+        except PermissionError as error:
+            raise Unreadable(f"{path!r} cannot be looked for: {error.strerror}; {_MODES}") from None
+        except (OSError, ValueError):
+            return
 
     def get(self, id_: str) -> Record:
         """Read the note with an id. Raises NotFound, Unreadable."""
@@ -192,7 +207,7 @@ class Folder:
         """Whether some note has this id."""
         try:
             self.path_of(id_)
-        except NotFound:
+        except (NotFound, Unreadable):
             return False
         return True
 

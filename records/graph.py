@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from records import filenames
-from records.ids import key_of
+from records.ids import EXTENSIONS, id_of, key_of
 from records.index_sql import BY_ALIAS, BY_FOLDER, BY_ID, BY_LAST, BY_PATH, BY_TITLE, SUMMARY
 from records.markdown import clean, listed
 
@@ -97,9 +97,29 @@ def candidates(db: sqlite3.Connection, target: str, folder: str | None = None) -
         rows.sort(key=lambda row: (row[0], row[3]))
     for group in ((BY_ID, BY_PATH), (BY_LAST,), (BY_FOLDER,), (BY_ALIAS,), (BY_TITLE,)):
         found = {note: id_ for rank, note, id_, _ in rows if rank in group}
+        # The file of this very name that cannot be read is meant, not another note of this title.
+        if group == (BY_LAST,) and unread(db, name) is not None:
+            return []
         if found:
             return sorted(found.items(), key=lambda item: item[1])
     return []
+
+
+def unread(db: sqlite3.Connection, target: str, *, anywhere: bool = False) -> tuple[str, str] | None:
+    """(id, reason) of the file of exactly this path that cannot be read, or is no text; `anywhere`: or the one whose path ends
+    so. None: there is none."""
+    name = clean(target).lstrip("/")
+    spelled = [name + suffix for suffix in EXTENSIONS]
+    rows = db.execute(
+        f"SELECT path, error FROM skipped WHERE path IN ({', '.join('?' * len(spelled))})", spelled
+    ).fetchall()
+    if not rows and anywhere and name:
+        rows = [
+            row
+            for row in db.execute("SELECT path, error FROM skipped")
+            if row[0].endswith(tuple("/" + s for s in spelled))
+        ]
+    return (id_of(rows[0][0]), rows[0][1]) if len(rows) == 1 else None
 
 
 def _by_path(db: sqlite3.Connection, name: str, folder: str | None) -> list[tuple[int, str]]:
@@ -126,9 +146,12 @@ def _by_path(db: sqlite3.Connection, name: str, folder: str | None) -> list[tupl
 
 
 def resolve(db: sqlite3.Connection, target: str) -> str | None:
-    """The id a target means, or None."""
+    """The id a target means, or None; also the id that a file would have which cannot be read."""
     found = candidates(db, target)
-    return found[0][1] if len(found) == 1 else None
+    if len(found) == 1:
+        return found[0][1]
+    hidden = unread(db, target, anywhere=True) if not found else None
+    return hidden[0] if hidden is not None else None
 
 
 Cache = dict[tuple[str, str, str], list[str]]
@@ -198,9 +221,10 @@ def links(db: sqlite3.Connection, id_: str, depth: int = 1) -> list[dict[str, An
                 if mark in once:
                     continue
                 once.add(mark)
+                hidden = unread(db, target, anywhere=True) if leads is None else None
                 found.append(
                     {"source": source, "target": target, "id": leads, "fragment": fragment, "display": display,
-                     "kind": kind, "depth": step}
+                     "kind": kind, "depth": step, "unread": hidden[1] if hidden is not None else None}
                 )  # fmt: skip
                 if leads is not None and leads not in seen:
                     seen.add(leads)
@@ -234,8 +258,8 @@ def backlinks(db: sqlite3.Connection, id_: str, own: bool = False) -> list[dict[
 
 
 def unresolved(db: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Links that mean no note or several, by source; `candidates` are the ids of the several. Images and the like are no
-    notes: a link to one is not unresolved."""
+    """Links that mean no note or several, by source; `candidates` are the ids of the several, `unread` why the one
+    file of that name is not read. Images and the like are no notes: a link to one is not unresolved."""
     cache: Cache = {}
     found = []
     once = set()
@@ -250,7 +274,10 @@ def unresolved(db: sqlite3.Connection) -> list[dict[str, Any]]:
         if not several and target.casefold().endswith(ATTACHMENTS):
             continue
         once.add((source, target.casefold()))
-        found.append({"source": source, "target": target, "candidates": several})
+        hidden = unread(db, target, anywhere=True) if not several else None
+        found.append(
+            {"source": source, "target": target, "candidates": several, "unread": hidden[1] if hidden else None}
+        )
     return found
 
 

@@ -52,6 +52,7 @@ class Keeper:
         self.store = store
         self.catalog = Catalog(entries)
         self.faults: list[str] = []
+        self._closed: list[str] = []  # folders and names that a look could not read, each sentence with its path first
         store.locate = self.catalog.path_of
 
     def look(self, under: Sequence[str] | None = None) -> list[list[str]]:
@@ -63,7 +64,10 @@ class Keeper:
             self.faults = [f"the records directory {str(self.store.root)!r} is not there"]
             return []
         seen = [stat for scope in scopes for stat in self.store.scan(scope, faults)]
-        self.faults = faults
+        if scopes != [""]:
+            looked = tuple(scope + "/" for scope in scopes)
+            faults = [fault for fault in self._closed if not fault.startswith(looked)] + faults
+        self._closed = self.faults = list(dict.fromkeys(faults))
         if scopes == [""] and not seen and len(self.catalog) and not _inhabited(self.store.root):
             # An empty folder where notes were: the place of a disk that is not mounted, or just being put back.
             self.faults = [f"the records directory {str(self.store.root)!r} is empty; is its disk mounted?"]

@@ -64,10 +64,21 @@ class Meter:
 
 async def resolve(port: NotesPort, name: str) -> str:
     """The id meant by `name`: an id, the last segment of one, an alias or a title. Raises EggheadError."""
-    found = await port.index("resolve", target=name.strip().removeprefix("[[").removesuffix("]]"))
+    wanted = name.strip().removeprefix("[[").removesuffix("]]")
+    found = await port.index("resolve", target=wanted)
     if found is None:
+        await _look(port, wanted)
         raise await missing(port, name)
     return str(found)
+
+
+async def _look(port: NotesPort, id_: str) -> None:
+    """Raises EggheadError when nobody can know whether there is such a note: its folder is closed to us."""
+    try:
+        await port.store("get", id=id_)
+    except EggheadError as error:
+        if error.exit_code != ExitCode.NOT_FOUND:
+            raise
 
 
 async def missing(port: NotesPort, name: str) -> EggheadError:

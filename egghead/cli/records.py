@@ -115,7 +115,9 @@ def _link(row: Any) -> str:
     if not isinstance(row, dict):
         return str(row)
     name = f"{row.get('id') or row.get('target')}" + (f"#{row['fragment']}" if row.get("fragment") else "")
-    return name + ("" if row.get("id") else click.style("  (no such note)", fg="yellow"))
+    if row.get("id"):
+        return name
+    return name + click.style(f"  ({row.get('unread') or 'no such note'})", fg="yellow")
 
 
 @records.command()
@@ -192,7 +194,9 @@ async def unresolved(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table(("IN", "LINK", "MAY MEAN"), [(r["source"], r["target"], r["candidates"]) for r in rows])
+    print_table(
+        ("IN", "LINK", "MAY MEAN"), [(r["source"], r["target"], r.get("unread") or r["candidates"]) for r in rows]
+    )
 
 
 @records.command()

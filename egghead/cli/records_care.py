@@ -38,10 +38,12 @@ async def verify(rebuild: bool, as_json: bool) -> None:
         else:
             found = await _beside(port, Path(running[1]["records"]))
         counts = await port.index("stats")
+        unread = await _unread(port)
     if as_json:
-        print_json({"differences": found, "notes": counts["notes"], "rebuilt": counts.get("rebuilt")})
+        told = {"differences": found, "unread": unread, "notes": counts["notes"], "rebuilt": counts.get("rebuilt")}
+        print_json(told)
     else:
-        for line in found:
+        for line in found + [f"not compared: {line}" for line in unread]:
             click.echo(line)
         if counts.get("rebuilt"):
             click.echo(f"the index was built anew: {counts['rebuilt']}")
@@ -52,6 +54,12 @@ async def verify(rebuild: bool, as_json: bool) -> None:
         raise EggheadError(
             f"{len(found)} differences between the index and the files; `egghead records verify --rebuild` mends them"
         )
+
+
+async def _unread(port: Any) -> list[str]:
+    """Files and folders of which nobody can say what they hold, as sentences."""
+    files = [row["error"] for row in await port.index("faults") if row["id"] is None]
+    return [*files, *(await port.store("faults"))["faults"]]
 
 
 async def _beside(port: Any, root: Path) -> list[str]:

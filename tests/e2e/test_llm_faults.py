@@ -84,7 +84,9 @@ def stage() -> Iterator[Stage]:
                 return stack.enter_context(Faulty(*answers, **options))
 
             for fault in TOLD:
-                provider(name_of(fault), wire[fault], started(BY_ID[fault].answer(wire[fault])), None, **BY_ID[fault].limits)
+                provider(
+                    name_of(fault), wire[fault], started(BY_ID[fault].answer(wire[fault])), None, **BY_ID[fault].limits
+                )
             for fault in ENDLESS[:-2]:
                 provider(f"halt-{name_of(fault)}", wire[fault], started(BY_ID[fault].answer(wire[fault])))
             tls = started([Deaf()])

@@ -128,3 +128,61 @@ def test_a_folder_that_the_user_may_not_write(ordinary: Ordinary, foam: Path) ->
         for path in (foam, *foam.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
     assert code == 1 and "cannot write in" in errors and "Traceback" not in errors
+
+
+@pytest.mark.kernel
+def test_what_cannot_be_read_is_said_and_no_more_is_lost(ordinary: Ordinary, short_dir: Path) -> None:
+    """A note that is closed to the user is no missing one: each command says that it cannot be read and why, none takes
+    another note for it, all else works; and when it is opened it is found."""
+    notes = short_dir / "notes"
+    (notes / "private").mkdir(parents=True)
+    for name, text in {"open": "[[closed]] [[private/x]] [[others]] quince", "closed": "marmalade", "others": "x",
+                       "private/x": "x", "other": "---\ntitle: Closed\n---\nx"}.items():  # fmt: skip
+        (notes / f"{name}.md").write_text(text + "\n")
+    ordinary.own(notes)
+    if ordinary.switch:
+        os.chown(notes / "others.md", 0, 0)
+    (notes / "others.md").chmod(0o600 if ordinary.switch else 0)
+    (notes / "closed.md").chmod(0)
+    (notes / "private").chmod(0)
+
+    def run(*words: str) -> tuple[int, str]:
+        code, out, err = ordinary.run("--records", str(notes), "records", *words)
+        return code, out + err
+
+    for words in (("show", "closed"), ("show", "private/x")):  # without a node
+        code, told = run(*words)
+        assert code == 1 and "Permission denied; check who owns it" in told, (words, told)
+    server = ordinary.start("serve", "--records", str(notes))
+    assert server.stdout is not None and server.stderr is not None
+    try:
+        assert any("attach:" in line for line in server.stdout)
+        for words in (
+            ("show", "closed"), ("set", "closed", "tags=a"), ("append", "others", "x"), ("rename", "closed", "c"),
+            ("show", "private/x"), ("trash", "closed"),
+        ):  # fmt: skip
+            code, told = run(*words)
+            assert code == 1 and "Permission denied; check who owns it" in told, (words, told)
+        code, told = run("links", "open")
+        assert code == 0 and told.count("Permission denied") == 2, told
+        code, told = run("unresolved")
+        assert told.count("'closed.md' cannot be read") == 1
+        code, told = run("faults")
+        assert all(place in told for place in ("'closed.md' cannot", "'others.md' cannot", "private/: "))
+        code, told = run("search", "quince")
+        assert code == 0 and told.startswith("open")
+        assert run("append", "open", "more")[0] == 0 and run("new", "Fresh")[0] == 0
+        code, told = run("verify")
+        assert code == 0 and told.count("not compared: ") == 3 and "the index is as the files are" in told, told
+        assert "Closed" in run("show", "other")[1]
+        (notes / "closed.md").chmod(0o600)
+        (notes / "private").chmod(0o700)
+        until("what was opened is found", lambda: run("search", "marmalade")[1].startswith("closed"))
+        until("and the folder is", lambda: run("show", "private/x")[0] == 0)
+        assert run("links", "open")[1].count("Permission denied") == 1
+    finally:
+        (notes / "private").chmod(0o700)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        server.stdout.close()
+        server.stderr.close()

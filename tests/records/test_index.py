@@ -204,7 +204,7 @@ def test_links_backlinks_unresolved_orphans(notes: Notes) -> None:
         ("sub/c", "b", 1), ("b", "a", 2), ("a", "b", 3), ("a", None, 3), ("a", "sub/c", 3),
     ]  # fmt: skip
     assert sorted({link["id"] for link in notes.index.backlinks("b")}) == ["a", "sub/c"]
-    assert notes.index.unresolved() == [{"source": "a", "target": "later", "candidates": []}]
+    assert notes.index.unresolved() == [{"source": "a", "target": "later", "candidates": [], "unread": None}]
     assert [note["id"] for note in notes.index.orphans()] == ["lone"]
     write(notes, {"later.md": "here"})
     assert notes.index.unresolved() == [] and notes.index.backlinks("later")[0]["id"] == "a"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records import Notes
-from records.errors import RecordError
+from records.errors import RecordError, Unreadable
 
 O = "obsidian-help: Internal links"  # noqa: E741 - sources: github.com/obsidianmd/obsidian-help, en/Linking notes and files/…
 OA = "obsidian-help: Aliases"
@@ -180,6 +180,25 @@ def test_a_link_that_a_new_note_makes_ambiguous_is_unresolved_at_once(tmp_path: 
         (tmp_path / "name.md").write_text("the exact id wins over both\n")
         notes.sync()
         assert told(notes)[0] == [("name", "name"), ("one/name", "one/name")]
+
+
+def test_a_file_that_cannot_be_read_is_meant_by_its_name(tmp_path: Path) -> None:
+    """A link to it leads to no other note of that title and says why it leads nowhere; who names it is told the reason."""
+    make(tmp_path, {"x.md": "[[blob]] [[below]] [[nothing]]\n", "other.md": "---\ntitle: Blob\n---\n"})
+    (tmp_path / "blob.md").write_bytes(b"\0\1\2")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "below.md").write_bytes(b"\0\1\2")
+    with Notes(tmp_path) as notes:
+        told = {link["target"]: (link["id"], "is not text" in str(link["unread"])) for link in notes.index.links("x")}
+        assert told == {"blob": (None, True), "below": (None, True), "nothing": (None, False)}
+        assert [row["target"] for row in notes.index.unresolved() if row["unread"]] == ["blob", "below"]
+        for name, id_ in (("blob", "blob"), ("below", "sub/below")):
+            assert notes.index.resolve(name) == id_
+            with pytest.raises(Unreadable, match="is not text"):
+                notes.get(id_)
+        (tmp_path / "blob.md").write_text("now it is\n")
+        notes.sync()
+        assert notes.index.links("x")[0]["id"] == "blob" and notes.verify() == []
 
 
 def test_the_table_is_in_the_documentation() -> None:
