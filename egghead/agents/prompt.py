@@ -108,6 +108,17 @@ def system_prompt(
         f"Today is {today}." if today else "",
         f"Topic of the room: {session.topic}" if session.topic else "",
         roster_part(spec, session),
+        turn_part(spec, session, mode=mode, nudge=nudge, window=window),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def turn_part(
+    spec: AgentSpec, session: Session, *, mode: str = "open", nudge: bool = False, window: int | None = None
+) -> str:
+    """The end of the system prompt: what is about one turn alone. It changes from one to the next, and may be told to a
+    model behind the conversation."""
+    parts = [
         context_part(session, spec.context_window or window),
         ALONE if mode == "open" and session.room.startswith("dm/") else MODES.get(mode, MODES["open"]),
         NUDGE if nudge else "",

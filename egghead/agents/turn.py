@@ -104,6 +104,7 @@ class Turn:
     menu: Menu
     system: str
     ports: Ports
+    about: str = ""  # the end of `system` that is about this turn alone
     said: list[str] = field(default_factory=list)
     saying: str = ""
     published: int = 0
@@ -191,6 +192,7 @@ def _request(turn: Turn, history: list[dict[str, Any]]) -> dict[str, Any]:
         "model": models[0],
         "fallback": models[1:],
         "system": turn.system,
+        "turn_words": turn.about,
         "messages": history,
         "tools": tools,
         **({"provider_tools": [dict(tool) for tool in turn.menu.provider_tools]} if turn.menu.provider_tools else {}),

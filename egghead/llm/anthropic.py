@@ -40,6 +40,7 @@ from egghead.llm.shapes import (
     Usage,
     call_names,
     effort_of,
+    parted,
 )
 from egghead.llm.sources import Sources
 from egghead.llm.sse import Sse
@@ -89,6 +90,9 @@ def build(request: Request, model: str) -> dict[str, Any]:
     messages = [message for message in messages if message["content"]]
     for message in [message for message in messages if message["role"] == "user"][-2:]:
         message["content"][-1].update(_BREAKPOINT)
+    system, turn_words = parted(request)
+    if turn_words and (asked := [message for message in messages if message["role"] == "user"]):
+        asked[-1]["content"].append({"type": "text", "text": turn_words})  # behind the breakpoint
     body: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "stream": True, "messages": messages}
     own = [
         {"name": t.name, "description": t.description, "input_schema": t.input_schema or {"type": "object"}}
@@ -97,8 +101,8 @@ def build(request: Request, model: str) -> dict[str, Any]:
     if tools := [*_provider_tools(request, model), *own]:
         tools[-1].update(_BREAKPOINT)
         body["tools"] = tools
-    if request.system.strip():
-        body["system"] = [{"type": "text", "text": request.system, **_BREAKPOINT}]
+    if system.strip():
+        body["system"] = [{"type": "text", "text": system, **_BREAKPOINT}]
     if thinking:
         body |= thinking
         body["max_tokens"] += thinking.get("thinking", {}).get("budget_tokens", ROOM_TO_THINK)

@@ -30,6 +30,7 @@ from egghead.llm.shapes import (
     cache_key,
     call_names,
     effort_of,
+    parted,
 )
 from egghead.llm.sources import Sources
 from egghead.llm.sse import Sse
@@ -48,8 +49,9 @@ def build(request: Request, model: str) -> dict[str, Any]:
     """The body of `POST responses`. What stays the same from call to call comes first."""
     names = call_names(request)
     body: dict[str, Any] = {"model": model, "stream": True, "store": False}
-    if request.system.strip():
-        body["instructions"] = request.system
+    system, turn_words = parted(request)
+    if system.strip():
+        body["instructions"] = system
     name = model.rpartition("/")[2]
     tools = _provider_tools(request, name)
     if tools or request.tools:
@@ -67,6 +69,9 @@ def build(request: Request, model: str) -> dict[str, Any]:
             ),
         ]
     body["input"] = [item for message in request.messages for item in _items(message, names)]
+    if turn_words:
+        said = [{"type": "input_text", "text": turn_words}]
+        body["input"].append({"type": "message", "role": "developer", "content": said})
     body["max_output_tokens"] = max(LEAST_OUTPUT, request.max_tokens)
     if key := cache_key(request):
         body["prompt_cache_key"] = key

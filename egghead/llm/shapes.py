@@ -77,12 +77,14 @@ class ProviderTool(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model call. `model` is the name the agent's record says, `fallback` those to try in its place, in order;
-    `mode` is how the turn came about; `thinking` is False, True or a budget of tokens, for models that can."""
+    `turn_words` is the end of `system` that is about this turn alone: an adapter that can says it behind the conversation
+    instead, so that the conversation before it is found in the provider's cache. `mode` is how the turn came about; `thinking` is False, True or a budget of tokens, for models that can."""
 
     messages: list[Message]
     model: str = ""
     fallback: list[str] = []
     system: str = ""
+    turn_words: str = ""
     tools: list[Tool] = []
     provider_tools: list[ProviderTool] = []
     max_tokens: int = 4096
@@ -147,6 +149,14 @@ def request_from(data: Any) -> Request:
         return msgspec.convert(data, Request)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this is not a model request: {error}") from None
+
+
+def parted(request: Request) -> tuple[str, str]:
+    """The system prompt that stays the same from turn to turn, and what is to be said behind the conversation."""
+    words = request.turn_words.strip()
+    if not words or not request.system.endswith(words):
+        return request.system, ""
+    return request.system.removesuffix(words).rstrip(), f"<turn>\n{words}\n</turn>"
 
 
 def without_thoughts(request: Request) -> Request:

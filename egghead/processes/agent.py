@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from egghead.agents.handing import PATIENCE, GivenUp, HandOff
 from egghead.agents.ports import AGAIN, BusPorts, LeftOpen, pause_for
-from egghead.agents.prompt import system_prompt
+from egghead.agents.prompt import system_prompt, turn_part
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Handing, OpenTurn, Session
 from egghead.agents.session_fold import fold
@@ -280,7 +280,8 @@ class AgentProcess:
             deliberation=note,
             today=datetime.now(UTC).date().isoformat(),
         )
-        seat.turn = Turn(self.spec, seat.session, given, menu, system, ports, stands_in=seat.stands_in)
+        about = turn_part(self.spec, seat.session, mode=given.mode, nudge=given.nudge, window=seat.session.window)
+        seat.turn = Turn(self.spec, seat.session, given, menu, system, ports, about, stands_in=seat.stands_in)
         seat.taking = asyncio.create_task(take_turn(seat.turn, seat.halt))
         try:
             await asyncio.wait({seat.taking})

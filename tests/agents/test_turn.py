@@ -133,7 +133,7 @@ async def test_the_request() -> None:
     await world.turn()
     request = world.requests[0]
     assert set(request) == {
-        "model", "fallback", "system", "messages", "tools", "max_tokens", "temperature", "thinking", "agent", "room", "turn", "mode",
+        "model", "fallback", "system", "turn_words", "messages", "tools", "max_tokens", "temperature", "thinking", "agent", "room", "turn", "mode",
     }  # fmt: skip
     assert request["model"] == "a/b" and request["agent"] == "scout" and request["mode"] == "open"
     assert [set(tool) for tool in request["tools"]] == [{"name", "description", "input_schema"}] * 2

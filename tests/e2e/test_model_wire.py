@@ -51,13 +51,14 @@ def test_an_agent_works_over_the_wire(short_dir: Path, wire: str) -> None:
 
 @pytest.mark.parametrize("wire", ["anthropic", "responses"])
 def test_the_second_turn_of_an_agent_reads_the_cache(short_dir: Path, wire: str) -> None:
-    """What the first turn paid for in full, its prompt and its round of tools, the second reads for a tenth."""
+    """What the first turn paid for in full, its prompt and its round of tools, the second reads for a tenth, though it was
+    addressed in the first and is one of all who may answer in the second."""
     calls = [Use("search_records", {"query": "fern"})]
     body = "You are scout, made for a test. " + "You know all about ferns, and where they like to grow. " * 100
     with Double({"scout": [calls, "It grows in the shade.", "Yes."]}, cache=PrefixCache()) as double:
         agent_note(short_dir / "notes", "scout", f"{wire}/double", body)
         with cast(short_dir, double, {"scout": f"{wire}/double"}) as play:
-            ends = [play.say(text)[-1] and play.log() for text in ("@scout where is the fern?", "@scout surely?")]
+            ends = [play.say(text)[-1] and play.log() for text in ("@scout where is the fern?", "and surely?")]
             told = [e["usage"] for e in ends[-1] if e["kind"] == "message" and e.get("turn")]
             first, second = (asked.tokens for asked in (double.asked[0], double.asked[2]))
         assert double.faults == []

@@ -290,7 +290,9 @@ def _joined(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "\n\n".join(
-        block["text"] for block in content or () if block.get("type", "text") == "text" and "text" in block
+        block["text"]
+        for block in content or ()
+        if block.get("type", "text") == "text" and "text" in block and not block["text"].startswith("<turn>")
     )
 
 

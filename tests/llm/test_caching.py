@@ -91,6 +91,32 @@ def bare(value: Any) -> Any:
     return [bare(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "api"), [("anthropic", "claude-opus-5-5", None), ("openai", "gpt-6.1-sol", "responses")]
+)
+async def test_a_turn_of_another_kind_reads_the_conversation_from_the_cache(
+    kind: str, model: str, api: str | None
+) -> None:
+    """What is about one turn alone is said behind the conversation, in each round of it, and to the same model."""
+    words = "You were addressed by name. Answer."
+    calls = [Use("look", {"place": "shed"})]
+    with Double([calls, "Done.", "Yes."], cache=PrefixCache()) as double:
+        target = Target(kind, double.base_url(kind), KEY, model, kind=kind, api=api)
+        talk = grown(asking(f"ada: {LONG}", system="Be brief."), "I see.", "ada: go")
+        first = msgspec.structs.replace(talk, system=f"Be brief.\n\n{words}", turn_words=words)
+        events = await answer(target, first)
+        await answer(target, with_results(first, events, {"look": "x"}))
+        other = grown(
+            msgspec.structs.replace(talk, system="Be brief.\n\nOpen.", turn_words="Open."), "Done.", "ada: sure?"
+        )
+        usage = stopped(await answer(target, other)).usage
+        assert double.faults == []
+    assert usage.cached_read > 0.9 * (usage.input + usage.cached_read + usage.cached_write)
+    told = [json.dumps(asked.body) for asked in double.asked]
+    assert [text.count(words) for text in told] == [1, 1, 0] and told[2].count("<turn>") == 1
+    assert [asked.system for asked in double.asked] == ["Be brief."] * 3
+
+
 @pytest.mark.parametrize("wire", BUILDERS)
 def test_what_was_sent_is_sent_again_to_the_letter(wire: str) -> None:
     """While a conversation grows its beginning stays the same bytes, on every wire, marks aside."""
