@@ -135,7 +135,7 @@ def parked(node: Node, name: str) -> dict[str, Any] | None:
 
 def test_a_provider_that_is_down_is_a_sentence_and_no_crash(short_dir: Path) -> None:
     """The turn fails with words that a person can act on; no process restarts; when it is back the agent answers."""
-    down = [[Status(503)]] * 8
+    down = [[Status(503)]] * 5  # four tries of the first turn, one of the next: more, and the breaker makes it wait
     with Double({"scout": [*down, "Back."]}) as double, cast(short_dir, double, SCOUT) as play:
         entries = play.say("@scout hello?")
         [(agent, outcome)] = ends(entries)
