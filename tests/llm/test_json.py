@@ -51,7 +51,9 @@ def plain(text: str) -> Any:
 @given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join) | VALUES.map(json.dumps))
 def test_the_quick_way_and_the_plain_one_agree(text: str) -> None:
     """Valid, nearly valid, and what only one of two readers takes: the value is the same, types and all."""
-    expected = json.dumps(plain(text)).replace("\\udc00", "\\ufffd")
+    said = json.dumps(plain(text), ensure_ascii=False)
+    # Half a character, but not the letters of its escape, becomes a whole one.
+    expected = json.dumps(json.loads(said.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")))
     assert json.dumps(as_json(text)) == expected
     assert json.dumps(as_json(text.encode("utf-8", "surrogatepass"))) == expected or text.startswith("\ufeff")
 
