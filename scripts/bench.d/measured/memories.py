@@ -9,11 +9,15 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
-import resource
 import shutil
+import signal
+import sqlite3
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +72,8 @@ def _run(command: Sequence[str], **more: Any) -> str:
 
 
 def basic_memory(command: Path, notes: Path, base: Path, words: list[str], limit: float) -> dict[str, float]:
-    """`{index, peak, search}`: seconds, MiB, and milliseconds above a command that does nothing. Raises Unavailable."""
+    """`{index, indexed, peak, search}`: seconds, the notes that are searchable then (not all when `limit` seconds were too few),
+    MiB, and milliseconds above a command that does nothing. Raises Unavailable."""
     copy = shutil.copytree(notes, base / "copy", ignore=shutil.ignore_patterns(".egghead"))
     env = os.environ | {
         "HOME": str(base),
@@ -81,15 +86,44 @@ def basic_memory(command: Path, notes: Path, base: Path, words: list[str], limit
     whole = [*apart, str(command)]
     _run([*whole, "project", "add", "bench", str(copy)], env=env)
     began = time.perf_counter()
-    _run([*whole, "reindex", "--search", "--full", "-p", "bench"], env=env, timeout=limit)
+    peak = _bounded([*whole, "reindex", "--search", "--full", "-p", "bench"], env, limit)
     took = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    indexed = _searchable(base / "config" / "memory.db")
     began = time.perf_counter()
     _run([*whole, "--version"], env=env)
     nothing = time.perf_counter() - began
     began = time.perf_counter()
     _run([*whole, "tool", "search-notes", " ".join(words), "--project", "bench"], env=env)
-    return {"index": took, "peak": peak, "search": 1000 * max(0.0, time.perf_counter() - began - nothing)}
+    search = 1000 * max(0.0, time.perf_counter() - began - nothing)
+    return {"index": took, "indexed": indexed, "peak": peak, "search": search}
+
+
+def _bounded(command: Sequence[str], env: dict[str, str], limit: float) -> float:
+    """Run a command for `limit` seconds at most; MiB of memory at its peak. Raises Unavailable when it fails by itself."""
+    with tempfile.TemporaryFile() as told:
+        # In a session of its own, so that what it started ends with it.
+        started = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True
+        )
+        stop = threading.Timer(limit, os.killpg, (started.pid, signal.SIGKILL))
+        stop.start()
+        _, status, usage = os.wait4(started.pid, 0)
+        stop.cancel()
+        code = started.returncode = os.waitstatus_to_exitcode(status)
+        if code not in (0, -signal.SIGKILL):
+            told.seek(0)
+            lines = told.read().decode(errors="replace").strip().splitlines()
+            raise Unavailable(f"basic-memory failed: {lines[-1] if lines else code}")
+        return usage.ru_maxrss / 1024
+
+
+def _searchable(db: Path) -> int:
+    """How many notes its own search table holds. Raises Unavailable."""
+    try:
+        with closing(sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True, timeout=10)) as opened:
+            return int(opened.execute("SELECT count(*) FROM search_index WHERE type = 'entity'").fetchone()[0])
+    except sqlite3.Error as error:
+        raise Unavailable(f"its database {str(db)!r} is not what it was in {REQUIREMENT}: {error}") from None
 
 
 def ripgrep(notes: Path, queries: list[list[str]]) -> list[float]:
