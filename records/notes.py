@@ -242,13 +242,19 @@ class Notes:
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Look for cycles in memory less often: values of notes have none, and each look is at thousands of them."""
+    """`collect_seldom` for a while."""
     often = gc.get_threshold()
-    gc.set_threshold(max(often[0], 20_000), *often[1:])
+    collect_seldom()
     try:
         yield
     finally:
         gc.set_threshold(*often)
+
+
+def collect_seldom() -> None:
+    """Look for cycles in memory less often: values of notes have none, and each look is at thousands of them."""
+    often = gc.get_threshold()
+    gc.set_threshold(max(often[0], 20_000), *often[1:])
 
 
 def _batches(paths: Sequence[str], seen: Mapping[str, FileStat]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -29,6 +29,7 @@ from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
 from records.index_rows import prepared
+from records.notes import collect_seldom
 from records.store import PRIVATE, Store
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def main(context: Context) -> None:
 
 
 async def setup(service: Service) -> None:
+    collect_seldom()
     root = Path(service.settings["records_dir"])
     path = await asyncio.to_thread(_place, root)
     if path.parent != root / PRIVATE:

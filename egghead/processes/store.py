@@ -23,7 +23,7 @@ from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
-from records.notes import differences, endangered, linkers_of, seldom_collected
+from records.notes import collect_seldom, differences, endangered, linkers_of
 from records.store import Store, owners
 from records.watch import Watcher, Watching
 
@@ -48,6 +48,7 @@ def main(context: Context) -> None:
 
 
 async def setup(service: Service) -> None:
+    collect_seldom()
     store = Store(Path(service.settings["records_dir"]))
     server = StoreServer(service, store)
     service.expose(checked(server.methods()))
@@ -117,9 +118,8 @@ class StoreServer:
         self._watcher = Watcher(self.store.root, kind=self._service.settings["config"].get("watch", "auto"))
         await self._watcher.__aenter__()  # before the scan, so that nothing falls between the two
         # What changed while no node ran is published too: who listens already needs it, who does not reads later.
-        with seldom_collected():
-            await self._reconcile(None)
-            await self._sent()
+        await self._reconcile(None)
+        await self._sent()
         await self._complete()
         self._service.info["notes"] = len(self.keeper.catalog)
         self._service.start(self._follow(self._watcher), "watch")
