@@ -10,6 +10,7 @@ until it is so: nothing here must be remembered over a crash, but what people de
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,6 +54,8 @@ logger = logging.getLogger("egghead.roster")
 
 SUPERVISOR = "agents"
 FIRST_START = 60.0  # seconds the first agents get before the roster says READY without the late ones
+CROWD = 50  # agents that are being started or stopped at once: a node that begins; then cards wait for the end of that
+CARDS_CROWD = 2.0  # seconds, at most
 RETRY_FAILED = 30.0  # seconds until an agent that did not start is tried again
 SETTLE = 0.12  # seconds without a further save until an agent is swapped
 SETTLE_BUSY = 0.25  # the same once there was one: somebody saves again and again
@@ -97,11 +100,12 @@ class Roster:
         await self.service.connect()
         records = await self.peer.subscribe("records/")
         usage = await self.peer.subscribe("usage/")
+        self.service.start(self._watch_store(), "store")
         await self._adopt()
-        await self._refresh()
+        async with self.refreshing:
+            await self._refresh()
         self._converge()
         self.service.start(self._watch_records(records), "records")
-        self.service.start(self._watch_store(), "store")
         self.service.start(self._watch_children(), "children")
         self.service.start(self._publish(), "cards")
         await self._wait_settled(FIRST_START)
@@ -174,9 +178,13 @@ class Roster:
                 self.service.start(self._refresh_stale(), "refresh")
 
     async def _watch_store(self) -> None:
-        """A store that comes back may have seen changes that nobody heard of."""
+        """A store that comes back may have seen changes that nobody heard of. The one that is there when we begin to
+        watch is asked after that, in `setup`: asking it again would be each record read twice at the start of a node."""
+        watching = False
         async for change in self.peer.monitor("store"):
-            if change.up and not change.snapshot_end:
+            if change.snapshot_end:
+                watching = True
+            elif change.up and watching:
                 self.stale.set()
                 self.service.start(self._refresh_stale(), "refresh")
 
@@ -409,6 +417,9 @@ class Roster:
             await self.changed.wait()
             # The pace: what changes meanwhile goes with it.
             await asyncio.sleep(CARDS_EVERY + CARDS_EACH * len(self.desired))
+            if len(self.acting) > CROWD:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.settled.wait(), CARDS_CROWD)
             self.changed.clear()
             now = self._cards()
             try:

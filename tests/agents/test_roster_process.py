@@ -14,7 +14,7 @@ from egghead.agents import musters
 from egghead.agents.record import AgentSpec
 from egghead.processes import roster as roster_module
 from egghead.rooms.log import RoomLog
-from ipc import RemoteError
+from ipc import Call, RemoteError
 from tests.agents.stage import Process, Root, Stage, stage, until_true
 
 
@@ -321,6 +321,40 @@ async def test_a_store_that_is_away_is_waited_for() -> None:
         s.notes.agent("scout")
         s.peers["store"] = await s.bus.peer("store", {"get": get, "agents": agents})
         await s.until("joined", agent="scout")
+
+
+async def test_the_records_are_read_once_at_the_start() -> None:
+    """A roster that begins asks the store for all agents once, and once more for the first change."""
+    async with stage() as s:
+        asked: list[str] = []
+        get, agents = s._asking("store", "get"), s._asking("store", "agents")
+
+        async def counted(call: Call) -> Any:
+            asked.append(call.caller)
+            return await agents(call)
+
+        await s.peers["store"].close()
+        s.peers["store"] = await s.bus.peer("store", {"get": get, "agents": counted})
+        root = Root(s)
+        await root.roster()
+        s.notes.agent("scout")
+        await s.changed("agents/scout", "created", previous=None)
+        await s.until("joined", agent="scout")
+        assert asked == ["roster", "roster"]
+        await root.close()
+
+
+async def test_a_crowd_of_new_agents_is_on_the_cards_when_it_runs() -> None:
+    """While many are being started the cards wait; when the last one runs, all are told."""
+    async with rostered() as (s, _root, _):
+        events = await s.peers["coordinator"].subscribe("agents/")
+        count = roster_module.CROWD + 3
+        for number in range(count):
+            s.notes.agent(f"a{number:02d}")
+        await s.changed("agents/a00", "created", previous=None)
+        told: list[dict[str, Any]] = []
+        while sum(card["id"].startswith("a") and card["state"] == "running" for card in told) < count:
+            told = (await asyncio.wait_for(anext(events), 20)).data["cards"]
 
 
 async def test_cards_are_published_when_they_change() -> None:
