@@ -7,6 +7,7 @@ Values and arithmetic only; the waiting is done in `lane` and `wire`.
 from __future__ import annotations
 
 import difflib
+import email.utils
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -83,7 +84,10 @@ class Limits:
 
 def told_by(headers: Mapping[str, str], now: float) -> Iterator[Told]:
     """What an answer says is left: Anthropic's `anthropic-ratelimit-*` (a time when all is there again) and the
-    `x-ratelimit-*` of OpenAI and those like it (a duration). What cannot be read says nothing. `now`: the wall clock."""
+    `x-ratelimit-*` of OpenAI and those like it (a duration). What cannot be read says nothing. `now`: the wall clock,
+    for an answer that does not say what time it was there."""
+    sent = moment(headers.get("date", ""))
+    now = now if sent is None else sent  # our clock and theirs may be hours apart
     for what, anthropic in (("requests", "requests"), ("tokens", "tokens"), ("tokens", "input-tokens")):
         left = _count(headers.get(f"anthropic-ratelimit-{anthropic}-remaining"))
         if left is not None:
@@ -94,6 +98,14 @@ def told_by(headers: Mapping[str, str], now: float) -> Iterator[Told]:
         if left is not None:
             limit = _count(headers.get(f"x-ratelimit-limit-{what}"))
             yield Told(what, left, limit, _duration(headers.get(f"x-ratelimit-reset-{what}")))
+
+
+def moment(text: str) -> float | None:
+    """Seconds since 1970 of a date as HTTP writes it, None for what is none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _count(text: str | None) -> int | None:

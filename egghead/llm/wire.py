@@ -11,7 +11,6 @@ configured.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import logging
 import re
@@ -34,7 +33,7 @@ from egghead.llm.errors import (
     StreamBroken,
     Unreachable,
 )
-from egghead.llm.limits import Limits
+from egghead.llm.limits import Limits, moment
 from egghead.llm.reasons import words as words
 from egghead.llm.shapes import Event, Text
 from egghead.llm.sse import MAX_VOID, Decoder, Sse
@@ -387,15 +386,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         value = headers.get(key, "").strip()
         if re.fullmatch(r"\d{1,30}(\.\d{1,9})?", value):
             return float(value) * scale
-    until, sent = _moment(headers.get("retry-after", "")), _moment(headers.get("date", ""))
+    until, sent = moment(headers.get("retry-after", "")), moment(headers.get("date", ""))
     return None if until is None else max(0.0, until - (now if sent is None else sent))
-
-
-def _moment(text: str) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 _decode = msgspec.json.Decoder().decode

@@ -8,6 +8,8 @@ import asyncio
 import functools
 import time
 import tracemalloc
+from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,33 @@ async def test_a_connection_closed_between_two_calls_is_no_fault(wire: str, capl
             await ask(served, heard, "bad")
         assert server.lines == 2 and len(server.requests) == 3
     assert heard == ["Whole.", "<end>", "Again.", "<end>"] and "trying again" not in caplog.text
+
+
+@WIRE
+@pytest.mark.parametrize("skew", [-5 * 3600, 5 * 3600], ids=["behind", "ahead"])
+async def test_a_clock_that_is_hours_off(wire: str, skew: int) -> None:
+    """What a provider says of times is read beside its own clock: the wait that it asks for is as long as it meant, and
+    when its limits are there again, too."""
+    there = time.time() - skew
+    dates = {"date": formatdate(there, usegmt=True), "retry-after": formatdate(there + 1, usegmt=True)}
+    soon = datetime.fromtimestamp(there + 1, UTC).isoformat()
+    left = {
+        f"anthropic-ratelimit-requests-{what}": value
+        for what, value in (("remaining", "0"), ("limit", "50"), ("reset", soon))
+    }
+    limited = head("429 Too Many Requests", "application/json", **dates)
+    good = head(**dates, **left)
+    with Faulty(
+        [limited, b"{}"], [good, said(wire, "One."), ended(wire)], [good, said(wire, "Two."), ended(wire)]
+    ) as server:
+        async with gateway(p=(wire, server.url, {})) as served:
+            heard: list[str] = []
+            begun = time.monotonic()
+            async with asyncio.timeout(20):
+                await ask(served, heard, "p")
+                assert time.monotonic() - begun > 0.5  # a date is exact to the second, and no more
+                await ask(served, heard, "p")
+    assert "".join(heard) == "One.<end>Two.<end>"
 
 
 @WIRE
