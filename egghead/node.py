@@ -149,6 +149,7 @@ def runtime(records: Path) -> Iterator[tuple[paths.RuntimeDir, str]]:
     place.bus.mkdir(mode=0o700)
     place.status.parent.mkdir(mode=0o700)
     place.servers.mkdir(mode=0o700)
+    place.scratch.mkdir(mode=0o700)
     token = secrets.token_hex(32)
     _write_private(place.token, token)
     try:
@@ -203,6 +204,7 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                 "roster": str(paths.decisions_dir(settings.records)),
                 "models": str(paths.models_dir()),
                 "servers": str(place.servers),
+                "scratch": str(place.scratch),
             }
             for own in (variables["usage"], variables["roster"], variables["models"]):
                 Path(own).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -234,6 +236,7 @@ def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tu
                         "servers": variables["servers"],
                     },
                     "roster": {"decisions": variables["roster"]},
+                    "index": {"scratch": variables["scratch"]},
                 },
                 shelf=(variables["models"], variables["servers"]),
             )

@@ -93,7 +93,7 @@ def runtime_roots() -> list[Path]:
 
 @dataclass(frozen=True)
 class RuntimeDir:
-    """The runtime directory of the node of one records directory: `bus/`, `status/` and `m/` (shown to jails), `token`, `node.json`."""
+    """The runtime directory of the node of one records directory: `bus/`, `status/`, `m/` and `scratch/` (shown to jails), `token`, `node.json`."""
 
     root: Path
 
@@ -113,6 +113,11 @@ class RuntimeDir:
     def servers(self) -> Path:
         """The sockets of local models, a directory each. A short name: it is part of the path of a socket."""
         return self.root / "m"
+
+    @property
+    def scratch(self) -> Path:
+        """What the process `index` keeps here when it cannot keep it with the notes; it goes with the node."""
+        return self.root / "scratch"
 
     @property
     def node(self) -> Path:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import sqlite3
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,10 +50,7 @@ def main(context: Context) -> None:
 async def setup(service: Service) -> None:
     collect_seldom()
     root = Path(service.settings["records_dir"])
-    path = await asyncio.to_thread(_place, root)
-    if path.parent != root / PRIVATE:
-        # For this run only: left behind, each run would add an index to the temporary files of the machine.
-        service.on_stop(partial(asyncio.to_thread, shutil.rmtree, path.parent, ignore_errors=True))
+    path = await asyncio.to_thread(_place, root, Path(service.context.handover["scratch"]))
     server = IndexServer(service, path, root)
     service.expose(checked(server.methods()))
     service.on_stop(server.aclose)
@@ -67,8 +61,11 @@ async def setup(service: Service) -> None:
     service.info.update(path=str(path), rebuilt=server.writer.rebuilt)
 
 
-def _place(root: Path) -> Path:
-    """Where the index lies: `.egghead/index.db`, or a directory of this process when the records directory takes no writes."""
+def _place(root: Path, scratch: Path) -> Path:
+    """Where the index lies: `.egghead/index.db`, or, when the records directory takes no writes, in `scratch`, a directory
+    that ends with the node."""
+    for left in scratch.iterdir():
+        left.unlink()  # of a life before this one; the notes may have changed without it
     try:
         Store(root).prepare()
         probe = root / PRIVATE / "index.db"
@@ -78,7 +75,7 @@ def _place(root: Path) -> Path:
             probe.unlink()  # an empty file is not a database of ours
         return probe
     except (ReadOnly, OSError) as error:
-        path = Path(tempfile.mkdtemp(prefix="egghead-index-")) / "index.db"
+        path = scratch / "index.db"
         logger.warning("the index is kept in %s for this run: %s", path, error)
         return path
 

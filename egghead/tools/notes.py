@@ -221,6 +221,8 @@ async def _linked(work: Work, id: str, method: str, words: str, **params: Any) -
         seen = {str(row["id"]) for row in await _visible(work, [{"id": end} for end in sorted(ends)])}
         # A link that leads nowhere names no note; one that leaves a hidden note would tell what stands in it.
         kept = [dict(row) for row in rows if all(not row.get(end) or str(row[end]) in seen for end in ("id", "source"))]
+        if not work.may(ANY_READ):  # why a file is not read says where it lies
+            kept = [{key: value for key, value in row.items() if key != "unread"} for row in kept]
         leads = tuple(sorted({str(row["id"]) for row in kept if row.get("id")}))
         return Output(as_json({method: kept}), f"{words} [[{record['id']}]]: {len(kept)}", leads)
 

@@ -240,3 +240,20 @@ def test_node_gone_is_said(home: Home, foam: Path) -> None:
         done = home.run(*command)
         assert done.returncode == 4 and "egghead serve" in done.stderr, command
     assert os.listdir(foam)
+
+
+def test_an_index_that_cannot_lie_with_the_notes_does_not_stop_the_node(home: Home, foam: Path) -> None:
+    """A confined node goes on with an index of this run only: killed, it comes back with every note and nothing of its last
+    life; what it kept goes with the node."""
+    (foam / ".egghead" / "index.db").mkdir(parents=True)  # in its place
+    with serving(home, foam) as node:
+        [scratch] = (home.path / "run" / "egghead").glob("*/scratch")
+        before = home.json("records", "stats")["notes"]
+        assert before == 86 and (scratch / "index.db").exists()
+        (scratch / "index.db.new").write_text("half")
+        old = node.kill("index")
+        node.healed("index", old)
+        until("all notes are there", lambda: home.json("records", "stats")["notes"] == before)
+        assert not (scratch / "index.db.new").exists()
+        assert "is kept in" in home.ok("logs", "-n", "500")
+    assert not scratch.exists() and not list((home.path.parent / "t").iterdir())

@@ -27,7 +27,7 @@ KEY = new_keys().public
 NONCE = bytes(range(16))
 
 # what a node gives its tree
-GIVEN = ("records", "bus", "lan", "status", "log", "usage", "roster", "models", "servers")
+GIVEN = ("records", "bus", "lan", "status", "log", "usage", "roster", "models", "servers", "scratch")
 
 
 def permitted(rights: Rights, row: Row) -> list[bool]:

@@ -17,6 +17,13 @@ from ipc.peer import Peer
 from ipc.testing import RunningBus, running_bus
 
 
+def scratch_of(bus: RunningBus) -> Path:
+    """The directory that a node gives its index beside the notes; it goes with the bus."""
+    path = Path(bus.directory) / "scratch"
+    path.mkdir(exist_ok=True)
+    return path
+
+
 class Context:
     """What the supervisor gives a child, over a real socket pair."""
 
@@ -30,6 +37,7 @@ class Context:
         self.handover = {
             "bus": {"directory": bus.directory, "credential": notice["credential"]},
             "settings": {"records_dir": str(records), "config": {}},
+            "scratch": str(scratch_of(bus)),
         }
         self.info: dict[str, Any] | None = None
         self.root, self._channel = socket.socketpair()

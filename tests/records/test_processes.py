@@ -7,7 +7,6 @@ import inspect
 import os
 import shutil
 import sqlite3
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ipc.errors import IpcError
 from ipc.events import Subscription
 from records.markdown import parse_markdown
 from records.rows import Row, row_of
-from tests.records.node import Node, running_node
+from tests.records.node import Node, running_node, scratch_of
 
 
 async def changes(subscription: Subscription, count: int) -> list[dict[str, Any]]:
@@ -50,18 +49,19 @@ def empty(short_dir: Path) -> Path:
     return path
 
 
-async def test_an_index_that_cannot_lie_with_the_notes_lasts_for_the_run(
-    foam: Path, short_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is kept in a temporary directory, answers all the same, and is gone with the process."""
-    temporary = short_dir / "t"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # what TMPDIR sets in a process of its own
+async def test_an_index_that_cannot_lie_with_the_notes_lasts_for_the_run(foam: Path) -> None:
+    """It is kept in the node's own directory and answers all the same; what a life before it left there is gone."""
     (foam / ".egghead" / "index.db").mkdir(parents=True)  # root is refused no write, but it cannot write to a folder
     async with running_node(foam) as node:
         assert (await node.index("stats"))["notes"] == 86
-        assert [path.name.startswith("egghead-index-") for path in temporary.iterdir()] == [True]
-    assert list(temporary.iterdir()) == []
+        scratch = scratch_of(node.bus)
+        assert (scratch / "index.db").exists()
+        (scratch / "index.db.new").write_text("half")
+        for name in ("store", "index"):
+            await node.die(name)
+        for name in ("index", "store"):
+            await node.start(name)
+        assert not (scratch / "index.db.new").exists() and (scratch / "index.db").exists()
 
 
 async def test_a_folder_of_real_notes_opens_untouched(foam: Path) -> None:
