@@ -6,8 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,3 +212,27 @@ def test_no_secret_and_no_scar(stage: Stage) -> None:
     listed = json.loads(play.home.ok("llm", "list", "--json"))["providers"]
     assert [p["name"] for p in listed if p["running"] or p["waiting"]] == []
     assert KEY not in json.dumps(listed)
+
+
+@pytest.mark.kernel
+def test_names_on_a_node(apart: dict[str, Any]) -> None:
+    """In its jail the gateway finds a name's server on either family, and says which name it does not know."""
+    assert (apart["known"], apart["six"]) == ("Whole.", "Whole.")
+    assert TABLE["no such host"].fullmatch(apart["unknown"])
+
+
+@pytest.mark.kernel
+def test_a_node_whose_name_server_hangs(apart: dict[str, Any]) -> None:
+    """A halt ends the turn at once, and the node stops as soon as ever."""
+    assert apart["halt"] * 1000 < PROMPT and apart["stop"] < 8
+
+
+@pytest.fixture(scope="module")
+def apart() -> dict[str, Any]:
+    """What came of the node of `tests/e2e/apart.py`."""
+    own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *own, "--net", "--mount", sys.executable, "-m", "tests.e2e.apart"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
