@@ -75,7 +75,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 OTHER = Preset("")  # anybody else's server, by its base_url
 
-_REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)(?![\d.]*-chat)")
+_REASONING = re.compile(r"o\d|codex|gpt-([5-9]|\d\d)(?![\d.]*-chat)")
 _NO_EFFORT_BESIDE_TOOLS = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
 _NONE_BESIDE_TOOLS = re.compile(r"gpt-(5\.[6-9]|6(?!\.))")
 _OVERFLOW = re.compile(
@@ -321,6 +321,11 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return OutOfCredit(f"the account of {provider} cannot pay: {said}")
     if status == 401 or code == "invalid_api_key" or kind == "authentication_error":
         return key_refused(provider)
+    if "v1/responses" in said:  # also said as 404, of a model that there is
+        return RequestRefused(
+            f"{provider}/{model} is asked only over the Responses API, at least with tools: "
+            f"write `api: responses` in the entry of {provider} under `llm:` in the configuration"
+        )
     if _NO_MODEL.search(every) or status == 404:
         return UnknownModel(f"{provider} has no model {model!r}: {said}; `model:` in the agent's note names another")
     if status == 403:
@@ -331,11 +336,6 @@ def failure(provider: str, model: str, status: int, data: Any, after: float | No
         return Overloaded(f"{provider} is overloaded: {said}", after)
     if status >= 500 or status in (408, 409) or kind in _TROUBLE or code in _TROUBLE:
         return Overloaded(f"{provider} has a fault of its own ({status or kind}): {said}", after)
-    if "/v1/responses" in said:
-        return RequestRefused(
-            f"{provider}/{model} takes tools only over the Responses API: "
-            f"write `api: responses` in the entry of {provider} under `llm:` in the configuration"
-        )
     return RequestRefused(f"{provider} refuses the request ({status or kind}): {said}")
 
 

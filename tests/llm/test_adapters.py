@@ -286,6 +286,12 @@ def chat_error(message: str, **more: Any) -> dict[str, Any]:
         (openai_chat, 0, chat_error("Provider returned error", code=502), Overloaded),
         (openai_chat, 422, {"detail": [{"loc": ["body"], "msg": "Extra inputs"}]}, RequestRefused),
         (openai_chat, 400, "plain", RequestRefused),
+        (
+            openai_chat,
+            404,
+            chat_error("This model is only supported in v1/responses and not in v1/chat"),
+            RequestRefused,
+        ),
         (openai_chat, 400, chat_error("Function tools … To use function tools, use /v1/responses"), RequestRefused),
     ],
 )
