@@ -38,13 +38,13 @@ Figures = dict[str, Any]
 @dataclass(frozen=True)
 class Plan:
     calls: int = 200
-    rounds: int = 3
-    seconds: float = 3.0
+    rounds: int = 2
+    seconds: float = 2.0
     widths: tuple[int, ...] = (1, 10, 100)
     storm: int = 500
 
 
-FULL, QUICK, SMOKE = Plan(), Plan(100, 1, 2.0), Plan(3, 1, 0.2, (1, 5), 10)
+FULL, QUICK, SMOKE = Plan(), Plan(100, 1, 1.5), Plan(3, 1, 0.2, (1, 5), 10)
 
 
 def run() -> Iterator[Row]:
@@ -147,9 +147,10 @@ def _each(ends: Ends, plan: Plan, wire: str, streams: int) -> Iterator[Row]:
 def _storm(ends: Ends, plan: Plan, wire: str) -> Iterator[Row]:
     """All at once: whether what is sent arrives, how late, and who is at his limit."""
     name, offered = f"{wire}, {plan.storm} streams of {RATE} tokens/s", plan.storm * RATE
-    floors = [ends.floor(wire, plan.storm, plan.seconds)]
+    # A client that does not keep up on a busy machine takes minutes to leave: not where it is to be quick.
+    floor = ends.floor(wire, plan.storm, plan.seconds) if plan is not QUICK else None
     ours = [ends.run(wire, plan.storm, 2 * plan.seconds) for _ in range(plan.rounds)]
-    yield from _flood(name, offered, ours, floors[0])
+    yield from _flood(name, offered, ours, floor)
 
 
 def _turns(ends: Ends, plan: Plan) -> Iterator[Row]:
