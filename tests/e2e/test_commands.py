@@ -16,8 +16,8 @@ from egghead.client.commands import Desk, Reply, run, split
 from egghead.client.connection import Client
 from egghead.errors import EggheadError
 from tests.conftest import FOAM
+from tests.e2e.cast import client_of
 from tests.e2e.node import Home, Node, serving, until
-from tests.e2e.test_mid_answer import connect
 
 SCOUT = "---\nclass: agent\ntitle: Scout\ntags: [woods]\ncapabilities: [records.read]\n---\nYou know the woods.\n"
 
@@ -54,7 +54,7 @@ class Table:
 
 @asynccontextmanager
 async def sitting(node: Node, room: str = "default") -> AsyncIterator[Table]:
-    async with await connect(node) as client:
+    async with await client_of(node.home) as client:
         yield Table(client, room)
 
 
