@@ -199,6 +199,29 @@ async def test_what_waits_for_the_index_together_fails_together_and_nothing_else
         assert {row["id"] for row in await node.index("list", limit=None)} == expected
 
 
+async def test_what_goes_on_is_written_also_when_it_does_not(empty: Path) -> None:
+    """A call that says `more` shares a transaction with the next one: all of it is in the index, or none, once the next is
+    answered. When nothing follows it is answered all the same, and a call that does not say so waits for nobody."""
+    rows = [row_of(parse_markdown(f"word{n}".encode(), f"n{n}.md")) for n in range(40)]
+    async with running_node(empty) as node:
+        peer = node.running["store"].service.peer
+
+        async def tell(row: Row, more: bool) -> int:
+            return int(await peer.call("index", "apply", upserts=[row], removals=[], more=more, timeout=20))
+
+        assert await tell(rows[0], True) == 1
+        assert await asyncio.gather(*(tell(row, True) for row in rows[1:30])) == [1] * 29
+        assert await asyncio.gather(*(tell(row, row is not rows[39]) for row in rows[30:])) == [1] * 10
+        for row in rows:
+            assert row.stem in await node.found(f"{row.body} ")
+        spoiled = rows[0]._replace(note=())
+        told = await asyncio.gather(
+            tell(rows[1], True), tell(spoiled, True), tell(rows[2], False), return_exceptions=True
+        )
+        assert isinstance(told[1], RemoteError)
+        assert await tell(rows[3], False) == 1
+
+
 async def test_errors_arrive_typed(empty: Path) -> None:
     """A refusal carries the class of the library's error, its sentence and its data."""
     async with running_node(empty) as node:
