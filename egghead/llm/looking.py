@@ -25,6 +25,7 @@ LIST_TIMEOUT = 10.0  # seconds for a models endpoint
 TEST_TIMEOUT = 60.0
 FACTS = tuple(field.name for field in fields(Model) if field.name not in ("name", "provider", "note", "told"))
 PLEASE = "Answer with the one word: ready"
+LIBRARIAN = "What can you do?"  # it answers questions and takes no orders
 
 
 async def providers(registry: Registry) -> dict[str, Any]:
@@ -77,7 +78,9 @@ async def test(registry: Registry, provider: str, model: str | None = None) -> d
     chosen = (model or "").removeprefix(f"{provider}/") or registry.first_model(provider) or await _any(lane)
     if chosen is None:
         raise UnknownModel(f"{provider} names no model to try; say one: egghead llm test {provider} --model MODEL")
-    request = Request([Message("user", [Text(PLEASE)])], max_tokens=64, mode="mention")
+    request = Request(
+        [Message("user", [Text(LIBRARIAN if chosen == "librarian" else PLEASE)])], max_tokens=64, mode="mention"
+    )
     lane.close_breaker()
     began, first, text, stop = time.monotonic(), None, "", Stop("end_turn", Usage())
     async with aclosing(lane.complete(request, chosen, began + TEST_TIMEOUT)) as events:

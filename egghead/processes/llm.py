@@ -27,6 +27,7 @@ from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
 from ipc import Event, IpcError
 from supervisor.aio import AsyncControl, ControlError
+from supervisor.jail import withhold_memory
 
 if TYPE_CHECKING:
     from supervisor import Context
@@ -44,6 +45,8 @@ def main(context: Context) -> None:
 
 async def setup(service: Service) -> None:
     warm_up()  # the first person to ask does not wait for our tables
+    if service.context.level == "none":
+        withhold_memory()  # keys come next
     secret = service.context.handover.get("secret") or {}
     settle(Surroundings.from_data(secret.get("network") or {}))
     kept = service.context.handover.get("usage")

@@ -210,7 +210,7 @@ async def test_who_is_here_is_read_from_the_roster() -> None:
 async def test_what_it_is_not_is_said_in_one_line(message: str, answer: str) -> None:
     """Greetings and requests for more say what it is and how to configure a model."""
     assert await ask(Shelf(GARDEN), message) == answer
-    assert "egghead config path" in answer and "\n" not in answer
+    assert "egghead llm add" in answer and "\n" not in answer
 
 
 async def test_text_comes_in_small_pieces_and_ends_with_usage() -> None:

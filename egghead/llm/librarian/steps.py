@@ -33,10 +33,7 @@ LISTED = 8  # notes named in a list
 PASS = "/pass"
 SPOKEN = ("agent", "transcript", "deliberation")  # classes that are not notes: what was said in a room, and who said it
 
-CONFIGURE = (
-    "name a provider under `llm:` in the configuration (`egghead config path`) and its model as `model:` in the agent's "
-    "note"
-)
+CONFIGURE = "add a provider of language models (`egghead llm add`) and name its model as `model:` in the agent's note"
 SELF = (
     "I am the built-in librarian: no language model, I find things in your notes and quote them with their [\u2060[id]\u2060]. "
     "Ask me a question, “what's new”, “what links to NOTE” or “notes tagged TAG”. For more, " + CONFIGURE + "."
