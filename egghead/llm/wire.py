@@ -35,7 +35,7 @@ from egghead.llm.errors import (
 )
 from egghead.llm.limits import Limits, moment
 from egghead.llm.reasons import words as words
-from egghead.llm.shapes import Event, Text
+from egghead.llm.shapes import Event, Text, ToolUse
 from egghead.llm.sse import MAX_VOID, Decoder, Sse
 from egghead.llm.surroundings import is_near
 
@@ -52,6 +52,8 @@ LISTING_TIME = 20.0  # seconds to read it in
 ERROR_TIME = 5.0  # seconds to read it in; its status says enough
 MAX_STREAM = 64 * 1024 * 1024  # bytes of one answer
 MAX_DEPTH = 64  # of the arguments of a tool call
+MAX_INPUT = 768 * 1024  # bytes of them: an entry of a room's log has room for a mebibyte
+MAX_USES = 256  # tools that one answer may ask for at once; providers allow half of that
 MAX_FIGURE = 2**53  # tokens
 LEAST_KEY = 4  # letters of a key that are not shown, should a sentence end within it
 
@@ -166,7 +168,7 @@ class Wire:
                 raise await self._not_a_stream(answer, kind, failure)
             if (packed := answer.headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
                 raise self._no_api(f"answered with a stream packed as {words(packed)!r}, which nobody asked for")
-            decoder, size = Decoder(), 0
+            decoder, size, uses = Decoder(), 0, 0
             clock = asyncio.get_running_loop().time
             patience = max(self.limits.first_byte_timeout, self.limits.idle_timeout)
             alive = clock()
@@ -175,6 +177,7 @@ class Wire:
                     size += len(piece)
                     told = decoder.feed(piece)
                     found, fault = self._read(parser, told)
+                    uses = self._uses(found, uses)
                     for event in found:
                         yield event
                     if fault is not None:
@@ -192,9 +195,18 @@ class Wire:
                         raise StreamBroken(f"{self.name} sent an answer larger than a model can mean; it was cut off")
                 if not (parser.ended or parser.at_end()):
                     raise reasons.unreachable(self._at(), "the connection was closed before the answer")
-                for event in parser.finish():
+                last = parser.finish()
+                self._uses(last, uses)
+                for event in last:
                     yield event
                 await _drain(pieces)
+
+    def _uses(self, found: Sequence[Event], before: int) -> int:
+        """How many tools were asked for so far. Nobody has run one: an agent begins when the answer is whole."""
+        uses = before + sum(type(event) is ToolUse for event in found)
+        if uses > MAX_USES:
+            raise StreamBroken(f"{self.name} asked for more than {MAX_USES} tools at once; ask again")
+        return uses
 
     def _read(self, parser: Parser, events: Sequence[Sse]) -> tuple[list[Event], LlmError | None]:
         """What came in one piece, and the fault that is behind it. Words that came together go on together: one message
@@ -442,7 +454,11 @@ def tool_input(text: str, given: Any = None) -> dict[str, Any]:
     """The arguments of a tool call. What a model wrote that is no JSON object is handed to the tool under a name that
     it refuses: the model then reads what was wrong with it, and writes it again."""
     data = as_json(text) if text.strip() else given or {}
-    return data if isinstance(data, dict) and _sane(data, MAX_DEPTH) else {"not_a_json_object": text[:1000]}
+    if not (isinstance(data, dict) and _sane(data, MAX_DEPTH)):
+        return {"not_a_json_object": text[:1000]}
+    if (size := len(msgspec.json.encode(data))) > MAX_INPUT:
+        return {"too_long": f"{size} bytes of arguments; at most {MAX_INPUT} can be taken: do it in parts"}
+    return data
 
 
 def _sane(value: Any, depth: int) -> bool:

@@ -26,7 +26,7 @@ from egghead.llm.errors import (
     UnknownModel,
     Unreachable,
 )
-from tests.llm.faulty import CHUNKED, Answer, Deaf, Drip, Endless, Reset, Silence, chunk, head, more, said
+from tests.llm.faulty import CHUNKED, Answer, Deaf, Drip, Endless, Reset, Silence, chunk, ended, head, more, said, used
 
 MIB = 1024 * 1024
 JSON = "application/json"
@@ -137,6 +137,7 @@ FAULTS = [
     Fault("an event of another format", "an event of another format", StreamBroken, _half(chunk(b'data: {"type": "content_block_delta", "index": 0, "delta": 3, "choices": 3}\n\n')), 1, "Half "),
     Fault("an event without end in the middle", "larger than an answer", StreamBroken, _half(b"7fffffff\r\ndata: ", Endless(b"x")), 1, "Half ", flood=True, most=9 * MIB),
     Fault("pings without end", "larger than an answer", StreamBroken, _half(b"7fffffff\r\n", Endless(b": still alive, and no word yet\n\n")), 1, "Half ", flood=True, most=2 * MIB),
+    Fault("tools without end", "too many tools", StreamBroken, lambda wire: [head(), *(used(wire, n) for n in range(300)), ended(wire)]),
     Fault("trailers without end", "broke off", StreamBroken, _half(b"0\r\n", Endless(b"x: y\r\n")), 1, "Half ", flood=True),
 ]  # fmt: skip
 BY_ID = {fault.id: fault for fault in FAULTS}

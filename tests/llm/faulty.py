@@ -9,6 +9,7 @@ asks which models there are (GET), on its own account and beside the calls, is t
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import struct
@@ -275,6 +276,21 @@ def more(wire: str, text: str) -> bytes:
         delta = b'{"type": "text_delta", "text": "%b"}' % text.encode()
         return b'data: {"type": "content_block_delta", "index": 0, "delta": %b}\n\n' % delta
     return b'data: {"choices": [{"index": 0, "delta": {"content": "%b"}, "finish_reason": null}]}\n\n' % text.encode()
+
+
+def used(wire: str, number: int, arguments: str = "{}") -> bytes:
+    """A call of the tool `look`; `arguments` are JSON."""
+    text = json.dumps(arguments).encode()
+    if wire == "anthropic":
+        block = b'{"type": "tool_use", "id": "toolu_%d", "name": "look", "input": {}}' % number
+        return (
+            b'data: {"type": "content_block_start", "index": %d, "content_block": %b}\n\n' % (number, block)
+            + b'data: {"type": "content_block_delta", "index": %d, "delta": {"type": "input_json_delta", "partial_json": %b}}\n\n'
+            % (number, text)
+            + b'data: {"type": "content_block_stop", "index": %d}\n\n' % number
+        )
+    call = b'{"index": %d, "id": "c%d", "function": {"name": "look", "arguments": %b}}' % (number, number, text)
+    return b'data: {"choices": [{"index": 0, "delta": {"tool_calls": [%b]}}]}\n\n' % call
 
 
 def ended(wire: str) -> bytes:

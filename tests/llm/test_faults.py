@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from egghead.llm.lane import DOWN
+from egghead.llm.shapes import ToolUse, request_from
 from ipc import Peer
 from ipc.testing import running_bus
 from tests.llm.asking import HELLO, ask, gateway, refusal, table
 from tests.llm.double import KEY
 from tests.llm.faults import BY_ID, FAULTS, MIB, Fault, words_without_end
-from tests.llm.faulty import CHUNKED, Again, Answer, Faulty, HangUp, Silence, chunk, ended, head, said, whole
+from tests.llm.faulty import CHUNKED, Again, Answer, Faulty, HangUp, Silence, chunk, ended, head, said, used, whole
 
 WIRES = ["anthropic", "openai"]
 LEAVING = 0.3  # seconds from a halt until the call is over and the provider's connection closed
@@ -179,6 +180,19 @@ async def test_a_connection_closed_between_two_calls_is_no_fault(wire: str, capl
             await ask(served, heard, "bad")
         assert server.lines == 2 and len(server.requests) == 3
     assert heard == ["Whole.", "<end>", "Again.", "<end>"] and "trying again" not in caplog.text
+
+
+@WIRE
+async def test_arguments_that_no_room_would_take(wire: str) -> None:
+    """The model is told that they are too long, in their place: the call of a tool is written to a log."""
+    for size, kept in ((700_000, True), (900_000, False)):
+        arguments = '{"text": "%s"}' % ("x" * size)
+        with Faulty([head(), used(wire, 0, arguments), ended(wire)]) as server:
+            async with gateway(p=(wire, server.url, {})) as served:
+                provider, model = served.registry.resolve("p/m")
+                found = [event async for event in provider.complete(request_from(HELLO), model)]
+        [use] = [event for event in found if isinstance(event, ToolUse)]
+        assert ("text" in use.input) == kept and ("too_long" in use.input) == (not kept)
 
 
 @WIRE
