@@ -185,7 +185,8 @@ def decide(queue: Queue, event: Event, now: float) -> tuple[Queue, list[Action]]
             queue = _level(queue, event, now)
         case Tick():
             pass
-    queue = _without_late(queue, now, actions)
+    if isinstance(event, Tick | Limited):  # what time ends, a Tick tells; the others need not look through the line
+        queue = _without_late(queue, now, actions)
     return _filled(queue, now, actions), actions
 
 
@@ -219,6 +220,8 @@ def _joined(queue: Queue, ask: Ask, again: bool, now: float, actions: list[Actio
     why = None
     if queue.paused - now > queue.bounds.longest_pause:
         why = PAUSED
+    elif ask.until <= now:
+        why = LATE
     elif not again and (queue.length >= queue.bounds.waiting or len(line) >= queue.bounds.waiting_each):
         why = FULL
     if why is not None:
