@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("egghead.model")
 
 PING = 15  # seconds after which a reader of a silent stream is told that somebody is there
+BATCH = 32  # tokens of a prompt that are read at once; between two batches it can be told to stop
 ERRORS = 1  # llama.cpp's `verbosity`: what it says at higher ones may hold what was asked
 
 _servers: list[Any] = []  # held to the end of the process: taking one apart waits for the answers in progress
@@ -51,6 +52,7 @@ def _load(file: str, socket: str, window: int, slots: int, threads: int) -> Any:
     params.hostnames = [socket]  # a path that ends in .sock: no port is opened
     params.n_ctx, params.n_parallel = window * slots, slots
     params.n_predict = window
+    params.n_batch = params.n_ubatch = BATCH
     params.kv_unified = False  # a conversation has its window, whatever the others take
     params.fit_params = False  # else it may take a smaller window than we tell the agents
     params.cache_ram_mib = 0  # up to 8 GiB by default

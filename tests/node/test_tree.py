@@ -10,7 +10,9 @@ from egghead import node
 from egghead.processes import store
 from supervisor import load_tree
 
-VARIABLES = dict.fromkeys(("records", "bus", "lan", "status", "log", "usage", "roster", "models", "servers", "scratch"), "/")
+VARIABLES = dict.fromkeys(
+    ("records", "bus", "lan", "status", "log", "usage", "roster", "models", "servers", "scratch"), "/"
+)
 
 
 def test_the_store_may_ask_the_index_what_it_asks_and_nothing_else() -> None:

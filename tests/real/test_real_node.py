@@ -23,6 +23,7 @@ from egghead.llm.errors import ContextOverflow
 from egghead.llm.local.shelf import Local
 from egghead.llm.shapes import Event, Message, Request, Stop, Text, Tool, ToolUse
 from egghead.paths import RuntimeDir
+from egghead.processes.model import BATCH
 from tests.e2e.cast import Play, agent_note, cast
 from tests.e2e.node import Home, until, workers
 from tests.llm.double import Double
@@ -78,12 +79,18 @@ def place(play: Play) -> RuntimeDir:
 
 def busy(play: Play) -> int:
     """How many conversations the model is in, by its own word."""
+    return sum(bool(slot["is_processing"]) for slot in slots(play))
+
+
+def slots(play: Play) -> list[dict[str, Any]]:
+    """What llama.cpp says of its conversations."""
     line = http.client.HTTPConnection("local")
     line.sock = socket.socket(socket.AF_UNIX)
     line.sock.connect(str(place(play).servers / "smollm2" / ".sock"))
     with contextlib.closing(line):
         line.request("GET", "/slots")
-        return sum(bool(slot["is_processing"]) for slot in json.load(line.getresponse()))
+        told: list[dict[str, Any]] = json.load(line.getresponse())
+        return told
 
 
 class Runs:
@@ -157,6 +164,27 @@ async def test_leaving_stops_the_work(play: Play) -> None:
         left = time.monotonic()
         while await asyncio.to_thread(busy, play):
             assert time.monotonic() - left < 0.3
+
+
+async def test_leaving_stops_the_reading(play: Play) -> None:
+    """Who leaves while the model still reads a long prompt has it read two more batches at most."""
+    await asyncio.to_thread(running, play)
+
+    async def read() -> list[int]:
+        told = await asyncio.to_thread(slots, play)
+        return [slot.get("n_prompt_tokens_processed", 0) for slot in told if slot["is_processing"]]
+
+    long = Request(messages=[Message("user", [Text("other words house " * 400)])], max_tokens=8)
+    async with shelf(play) as local:
+        asking = asyncio.create_task(ask(local, long))
+        while not (done := await read()) or not done[0]:
+            await asyncio.sleep(0.01)  # watching a program from outside
+        asking.cancel()
+        await asyncio.wait({asking})
+        left, last = done[0], done[0]
+        while done := await read():
+            last = max(last, *done)
+        assert last - left <= 3 * BATCH, (left, last)
 
 
 async def test_two_share_it(play: Play) -> None:

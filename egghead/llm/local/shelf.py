@@ -155,7 +155,8 @@ class Local:
         """One answer of the model's process, started if need be. Dead before it said anything, it is asked once more."""
         from egghead.llm import openai_chat
 
-        body = {**openai_chat.build(request, shelved.name), **more}
+        # With progress it writes after each batch of the prompt, and so sees that nobody reads any more.
+        body = {**openai_chat.build(request, shelved.name), "return_progress": True, **more}
         for last in (False, True):
             running = await self._ready(shelved)
             running.busy += 1
