@@ -49,7 +49,7 @@ TOLD = [  # faults of `faults.FAULTS` that a room is told of
 ]
 # Where a halt finds a turn. The last is tried anew after a pause that nobody would wait for.
 ENDLESS = ["no first byte", "mute", "a head drop by drop", "only pings", "silence in the middle", "TLS", "pause"]
-PROMPT = 1500.0  # ms from the halt to the end of the turn, both by the log, on a machine that others use
+PROMPT = 300.0  # ms from the halt to the end of the turn, both by the log; 5 to 26 on a machine with much else to do
 ECHO = f'{{"error": {{"message": "bad key {KEY}", "type": "invalid_request_error"}}}}'.encode()
 
 
@@ -224,7 +224,7 @@ def test_names_on_a_node(apart: dict[str, Any]) -> None:
 @pytest.mark.kernel
 def test_a_node_whose_name_server_hangs(apart: dict[str, Any]) -> None:
     """A halt ends the turn at once, and the node stops as soon as ever."""
-    assert apart["halt"] * 1000 < PROMPT and apart["stop"] < 8
+    assert apart["halt"] < 1.5 and apart["stop"] < 8
 
 
 @pytest.fixture(scope="module")
