@@ -128,15 +128,18 @@ def add(
     from egghead import config_edit
 
     path = _file()
-    kind = _kind(provider, base_url)
+    # `egghead llm add work` is what an error says when the key of the entry `work` is refused.
+    there = _configured(path, name or provider or "")
+    kind = str(there["provider"]) if there else _kind(provider, base_url)
+    name = name or (provider if provider != kind else None)
     entry: dict[str, Any] = {"provider": kind}
     given = {"name": name, "base_url": base_url, "models": list(models_) or None}
     entry |= {key: value for key, value in given.items() if value}
-    key = f"{{env:{api_key_env}}}" if api_key_env else _key(kind, base_url)
+    key = f"{{env:{api_key_env}}}" if api_key_env else _key(kind, base_url or there.get("base_url"))
     if key:
         entry["api_key"] = key
     if not no_test:
-        _try(_configured(path, name or kind) | entry)
+        _try(there | entry)
     closed = config_edit.change(
         path, lambda text: config_edit.with_provider(text, entry), bool(key) and not api_key_env
     )
@@ -219,6 +222,8 @@ def _print_providers(found: Mapping[str, Any], live: bool) -> None:
     rows = [_provider_row(row) for row in found["providers"]]
     print_table(("NAME", "SPEAKS", "KEY", "STATE", "RUNNING", "WAITING", "ADDRESS"), rows)
     for row in found["providers"]:
+        if row["why"]:
+            click.echo(click.style(row["why"], fg="yellow"), err=True)
         if row.get("error"):
             when = ago(time.time() - row["error_at"])
             click.echo(click.style(f"{row['name']}, {when} ago: {row['error']}", fg="yellow"), err=True)

@@ -174,7 +174,9 @@ class Registry:
         if self._adapter(entry) is None:
             raise _unknown(entry.kind, KNOWN, wanted)
         if _keyless(entry):
-            raise self._missing(entry.kind, wanted)
+            raise ProviderMissing(
+                f"the model {wanted!r} needs a key of {entry.name}: {_remedy(entry.kind, entry.name)}"
+            )
         provider = self._provider(entry)
         self._check(provider, entry, model, wanted)
         return provider, model
@@ -215,7 +217,7 @@ class Registry:
                 if self._adapter(entry) is None:
                     raise _unknown(entry.kind, KNOWN, f"{entry.name}/")
                 if _keyless(entry):
-                    raise self._missing(entry.kind, f"{entry.name}/")
+                    raise ProviderMissing(f"{entry.name} has no key: {_remedy(entry.kind, entry.name)}")
                 self._provider(entry)
             except LlmError as error:
                 why = str(error)
@@ -233,8 +235,10 @@ class Registry:
     def lane(self, name: str) -> Lane:
         """The way to the provider called `name`. Raises UnknownProvider or ProviderMissing."""
         entry = self._entries.get(name)
-        if entry is None or self._adapter(entry) is None or _keyless(entry):
+        if entry is None or self._adapter(entry) is None:
             raise self._missing(name, f"{name}/…")
+        if _keyless(entry):
+            raise ProviderMissing(f"{entry.name} has no key: {_remedy(entry.kind, entry.name)}")
         return self._provider(entry)
 
     def first_model(self, name: str) -> str | None:
@@ -300,9 +304,7 @@ class Registry:
         known = KNOWN.get(prefix)
         if known is None:
             return _unknown(prefix, {*self._entries, *KNOWN}, wanted)
-        way = f"egghead llm add {known.name}" + (
-            f", or set {known.keys[0]} and start the node again" if known.keys else ""
-        )
+        way = _remedy(prefix, known.name)
         return ProviderMissing(f"the model {wanted!r} needs the provider {prefix!r}, which is not configured: {way}")
 
     def _check(self, provider: Provider, entry: Entry, model: str, wanted: str) -> None:
@@ -327,6 +329,13 @@ def _entry(given: Mapping[str, Any], environ: Mapping[str, str]) -> Entry:
         kind, str(given.get("name") or kind), key or None, given.get("base_url"), models,
         given.get("limits") or {}, given.get("api"), source,
     )  # fmt: skip
+
+
+def _remedy(kind: str, name: str) -> str:
+    known = KNOWN.get(kind)
+    return f"egghead llm add {name}" + (
+        f", or set {known.keys[0]} and start the node again" if known and known.keys else ""
+    )
 
 
 def _in_environment(known: Known | None, environ: Mapping[str, str]) -> str:

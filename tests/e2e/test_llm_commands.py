@@ -41,7 +41,12 @@ def test_a_provider_is_added_tried_listed_and_removed(home: Home, file: Path) ->
             tried["model"] == "anthropic/double" and tried["text"] == "ready" and tried["seconds"] >= tried["first"] > 0
         )
         assert double.faults == []
-    assert "no longer in" in home.ok("llm", "remove", "anthropic")
+        home.ok("llm", "add", "anthropic", "--name", "work", *address, text=KEY + "\n")
+        assert "work/double works" in home.ok("llm", "add", "work", text=KEY + "\n")  # as an error of it would say
+        assert len(yaml.safe_load(file.read_text())["llm"]) == 2
+    assert "no longer in" in home.ok("llm", "remove", "anthropic") and "no longer in" in home.ok(
+        "llm", "remove", "work"
+    )
     assert "# for now" in file.read_text() and KEY not in file.read_text()
     assert "no provider called 'anthropic'" in home.run("llm", "remove", "anthropic").stderr
 
