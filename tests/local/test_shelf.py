@@ -123,6 +123,14 @@ async def test_what_cannot_be_started_is_told(short_dir: Path) -> None:
             await here.say()
 
 
+async def test_a_file_that_is_gone_is_told(short_dir: Path) -> None:
+    """A file that was moved away is named, with what to do, and not the jail that could not show it."""
+    async with world(short_dir, lambda asked: ["Hi."]) as here:
+        here.starter.says = ["[Errno 2] confine: read path does not exist; create it before the child starts: 'x'"]
+        with pytest.raises(LocalDown, match=r"is gone from .*egghead llm local remove x"):
+            await here.say()
+
+
 async def test_a_parked_model_is_told_until_it_is_added_anew(short_dir: Path) -> None:
     """Parked, it stays so and says what to do; removed and added again it is started."""
     async with world(short_dir, lambda asked: ["Hi."]) as here:

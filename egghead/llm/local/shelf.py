@@ -220,7 +220,14 @@ class Local:
                     f"(models/{shelved.name}). `egghead llm local remove {shelved.name}` and add it again to try anew"
                 )
             if said not in ("starting", "running"):
-                raise LocalDown(f"local/{shelved.name} cannot be started: {said}")
+                if "path does not exist" in said:  # said by the jail, which was to show it
+                    raise LocalDown(
+                        f"the file of local/{shelved.name} is gone from {shelved.file!r}: bring it back, or "
+                        f"`egghead llm local remove {shelved.name}` and add it from where it is now"
+                    )
+                raise LocalDown(
+                    f"local/{shelved.name} cannot be started: {said} (`egghead logs` has llama.cpp's own words)"
+                )
             if time.monotonic() - began > START:
                 raise LocalDown(f"local/{shelved.name} was not ready after {START:.0f} s")
             await asyncio.sleep(AGAIN)  # nobody tells us when the supervisor has started it again
