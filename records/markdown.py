@@ -179,7 +179,9 @@ def plain(text: str) -> str:
         text = _BRACKETS.sub(_inside, text)
     if "*" in text or "_" in text or "`" in text:
         text = _EMPHASIS.sub("", text)
-    return " ".join(text.split())
+    text = text.strip()
+    # Of white space only the space can be printed: most lines need not be taken apart.
+    return text if "  " not in text and text.isprintable() else " ".join(text.split())
 
 
 def _inside(match: re.Match[str]) -> str:

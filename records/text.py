@@ -208,8 +208,12 @@ class Wanted:
                     high = text.find(" ", at)
                     high = high if high >= 0 else len(text)
                     if low not in found:
-                        for match in _PIECE.finditer(text, low, high):
-                            found[match.start()] = match.group()
+                        piece = text[low:high]
+                        if piece.isprintable():  # no other white space: what most pieces are
+                            found[low] = piece
+                        else:
+                            for match in _PIECE.finditer(text, low, high):
+                                found[match.start()] = match.group()
                     at = folded.find(root, high)
         return sorted(found.items())
 
