@@ -100,9 +100,13 @@ async def models(provider: str | None, as_json: bool) -> None:
 @json_option
 @asynchronous
 async def test(name: str, model: str | None, as_json: bool) -> None:
-    """Ask the provider NAME for one word, and say how long it took. It may cost a fraction of a cent."""
+    """Ask the provider NAME for one word, and say how long it took. It may cost a fraction of a cent.
+
+    NAME may be that of a model, as an agent's note has it: `egghead llm test anthropic/claude-haiku-4-5`.
+    """
+    provider, _, rest = name.partition("/")
     async with asked() as (_, ask):
-        found = await ask("test", provider=name, model=model)
+        found = await ask("test", provider=provider, model=model or rest or None)
     if as_json:
         print_json(found)
     else:

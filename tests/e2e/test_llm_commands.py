@@ -40,6 +40,7 @@ def test_a_provider_is_added_tried_listed_and_removed(home: Home, file: Path) ->
         assert (
             tried["model"] == "anthropic/double" and tried["text"] == "ready" and tried["seconds"] >= tried["first"] > 0
         )
+        assert home.json("llm", "test", "anthropic/double")["model"] == "anthropic/double"
         assert double.faults == []
         home.ok("llm", "add", "anthropic", "--name", "work", *address, text=KEY + "\n")
         assert "work/double works" in home.ok("llm", "add", "work", text=KEY + "\n")  # as an error of it would say
