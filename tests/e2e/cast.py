@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from egghead.client import Client
-from egghead.client.chat import converse
+from egghead.client.chat import converse, post
 from egghead.paths import RuntimeDir
 from tests.e2e.disks import entering, inside
 from tests.e2e.node import Home, Node, serving, until
@@ -98,3 +99,32 @@ def cast(
         play = Play(home, node, records, double)
         play.present(*agents)
         yield play
+
+
+def halted(play: Play, agent: str, ready: Callable[[], object] | str) -> tuple[float, dict[str, Any]]:
+    """Halts a turn once it is `ready`, or once that word of it is heard: milliseconds from the halt to the end of the
+    turn, both by the log, and that end."""
+
+    async def people() -> int:
+        async with await play.connect() as client:
+            heard = await client.peer.subscribe("text/default/")
+            entry = await post(client, "default", f"@{agent} go", "ada", deadline=20)
+            if callable(ready):
+                await asyncio.to_thread(ready)
+            else:
+                async with asyncio.timeout(20):
+                    while ready not in str((await anext(heard)).data):
+                        pass
+            await client.call("rooms/default", "append", entries=[{"kind": "halted", "author": "ada"}])
+            return int(entry["seq"])
+
+    since = asyncio.run(people())
+
+    def over() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        log = [e for e in play.log() if e["seq"] > since]
+        ends = [e for e in log if e["kind"] == "turn_ended" and e["agent"] == agent]
+        return (next(e for e in log if e["kind"] == "halted"), ends[0]) if ends else None
+
+    halt, end = until("the turn ended", over)
+    times = [datetime.fromisoformat(entry["at"]) for entry in (halt, end)]
+    return (times[1] - times[0]).total_seconds() * 1000, end

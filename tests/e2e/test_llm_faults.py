@@ -3,7 +3,6 @@ in neither, a halt ends every state of it, and nobody else notices."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -14,14 +13,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from egghead.client.chat import post
-from tests.e2e.cast import Play, cast
+from tests.e2e.cast import Play, cast, halted
 from tests.e2e.node import memory_has, until
 from tests.llm.asking import table
 from tests.llm.certs import certificate
@@ -146,31 +143,16 @@ def test_a_halt_ends_every_state(stage: Stage, state: str) -> None:
     agent = f"halt-{name_of(state)}"
     server, play = stage.server(agent), stage.play
 
-    async def people() -> int:
-        async with await play.connect() as client:
-            entry = await post(client, "default", f"@{agent} go", "ada", deadline=20)
-            if state == "pause":
-                await asyncio.to_thread(until, "it was asked", lambda: server.requests)
-            else:
-                assert await asyncio.to_thread(server.reached.wait, 20)
-            assert await asyncio.to_thread(elsewhere)
-            await client.call("rooms/default", "append", entries=[{"kind": "halted", "author": "ada"}])
-            return int(entry["seq"])
-
-    def elsewhere() -> bool:
+    def ready() -> None:
+        if state == "pause":
+            until("it was asked", lambda: server.requests)
+        else:
+            assert server.reached.wait(20)
         entries = play.say("@well are you?", "beside", timeout=20)
-        return [e["text"] for e in entries if e["kind"] == "message" and e.get("turn")] == ["Whole."]
+        assert [e["text"] for e in entries if e["kind"] == "message" and e.get("turn")] == ["Whole."]
 
-    since = asyncio.run(people())
-
-    def over() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        log = [e for e in play.log() if e["seq"] > since]
-        ends = [e for e in log if e["kind"] == "turn_ended" and e["agent"] == agent]
-        return (next(e for e in log if e["kind"] == "halted"), ends[0]) if ends else None
-
-    halt, end = until("the turn ended", over)
-    times = [datetime.fromisoformat(entry["at"]) for entry in (halt, end)]
-    assert end["outcome"] == "halted" and (times[1] - times[0]).total_seconds() * 1000 < PROMPT
+    took, end = halted(play, agent, ready)
+    assert end["outcome"] == "halted" and took < PROMPT
     if state != "pause":
         assert server.left.wait(5)
     assert len(server.requests) == (0 if state in ("mute", "TLS") else 1)

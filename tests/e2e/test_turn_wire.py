@@ -10,7 +10,6 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 from egghead.agents.turn import CONCLUDE, MAX_CONCURRENT, MAX_ROUNDS
 from egghead.client.chat import post
 from egghead.tools.results import HEAD_SHARE, MAX_RESULT
-from tests.e2e.cast import Play, agent_note, cast
+from tests.e2e.cast import Play, agent_note, cast, halted
 from tests.e2e.node import until
 from tests.llm.double import PASS, Asked, Double, Gate, Hang, Reply, Status, Think, Use, Wait
 
@@ -231,35 +230,6 @@ def test_a_pass_after_words_is_dropped(play: Play) -> None:
 
 
 # -- halt
-
-
-def halted(play: Play, agent: str, ready: Callable[[], object] | str) -> tuple[float, dict[str, Any]]:
-    """Halts a turn once it is `ready`, or once that word of it is heard: milliseconds from the halt to the end of the
-    turn, both by the log, and that end."""
-
-    async def people() -> int:
-        async with await play.connect() as client:
-            heard = await client.peer.subscribe("text/default/")
-            entry = await post(client, "default", f"@{agent} go", "ada", deadline=20)
-            if callable(ready):
-                await asyncio.to_thread(ready)
-            else:
-                async with asyncio.timeout(20):
-                    while ready not in str((await anext(heard)).data):
-                        pass
-            await client.call("rooms/default", "append", entries=[{"kind": "halted", "author": "ada"}])
-            return int(entry["seq"])
-
-    since = asyncio.run(people())
-
-    def over() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        log = [e for e in play.log() if e["seq"] > since]
-        ends = [e for e in log if e["kind"] == "turn_ended" and e["agent"] == agent]
-        return (next(e for e in log if e["kind"] == "halted"), ends[0]) if ends else None
-
-    halt, end = until("the turn ended", over)
-    times = [datetime.fromisoformat(entry["at"]) for entry in (halt, end)]
-    return (times[1] - times[0]).total_seconds() * 1000, end
 
 
 PROMPT = 1500.0  # ms; 200 on a quiet machine (scripts/bench rooms), and the coordinator alone would take 3,000
