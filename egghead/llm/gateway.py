@@ -124,7 +124,7 @@ class Gateway:
         account = _Account(self.purse, call, request, self.registry.model(provider, model))
         started = asyncio.get_running_loop().time()
         try:
-            async with aclosing(_events(provider, request, model, call.until)) as events:
+            async with aclosing(provider.complete(request, model, call.until)) as events:
                 async for event in events:
                     if isinstance(event, Waiting):
                         yield event
@@ -169,7 +169,7 @@ class Gateway:
         return await looking.known(self.registry, provider)
 
     async def test(self, call: Call, provider: str, model: str | None = None) -> dict[str, Any]:
-        """One tiny completion: `{model, text, first, seconds, usage, cost}`, or why not."""
+        """One tiny completion: see `looking.test`. Refused with what the provider says."""
         try:
             return await looking.test(self.registry, provider, model)
         except LlmError as error:
@@ -253,17 +253,6 @@ class _Account:
         usage, cost = (stop.usage, stop.cost) if stop is not None else (Usage(), None)
         used = (usage.input, usage.output, usage.cached_read, usage.cached_write, cost)
         return Called(self._id, utc_now(), self._agent, self._room, self.model.name, *used, cut=stop is None)
-
-
-async def _events(provider: Lane, request: Request, model: str, until: float) -> AsyncGenerator[Event, None]:
-    """The provider's events, with the loop given to others now and then: the librarian never waits for anything."""
-    async with aclosing(provider.complete(request, model, until)) as events:
-        said = 0
-        async for event in events:
-            yield event
-            said += 1
-            if said % 8 == 0:
-                await asyncio.sleep(0)  # one turn of the loop for the others
 
 
 def _priced(stop: Stop, model: Model) -> Stop:
