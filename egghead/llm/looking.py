@@ -1,8 +1,7 @@
 """What people ask about providers: which models one has, and whether it answers. The same with a node and without.
 
 A question to a provider's models endpoint has a short time and stands beside the calls of agents, not in their line. The
-try of a provider is one tiny completion in nobody's name; it goes out whatever was before, and closes the breaker when it
-goes well.
+try of a provider is one tiny completion in nobody's name; it goes out whatever was before: the breaker is closed for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The process `llm`: the only one that holds keys, which it reads itself from what the root hands it unread. It streams completions to agents and says which models there are.
+"""The process `llm`: it streams completions to agents and says which models there are. The only one that holds keys, which
+it reads itself from what the root hands it unread.
 
 Only wiring: what it serves is `egghead/llm/gateway.py`. Learns the limits in agents' notes from the roster, and publishes
 `usage/paused/` when a limit is reached or over.
