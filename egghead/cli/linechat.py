@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 20  # entries shown when entering a room
 OWN_DROP = 5.0  # seconds in which a command that dropped the room says so itself
+OWN = (("/quit", "leave the chat (Ctrl-D)"),)
 UNTOLD = frozenset({"turn_started", "round_ended"})
 
 
@@ -188,7 +189,7 @@ async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) ->
         screen.last = max(0, last - BACKLOG)
     elif screen.last > last:
         screen.last = 0  # another log under the same name
-    desk = Desk(client, screen.room, author, screen.printer.own.add)
+    desk = Desk(client, screen.room, author, screen.printer.own.add, OWN)
     _offer(client, typed.keyboard)
     async with typed.keyboard.opened(screen.room):
         showing = asyncio.create_task(_show(client, screen))
@@ -308,7 +309,7 @@ async def _command(desk: Desk, screen: Screen, line: str, command: tuple[str, st
     if typed_off_screen := screen.printer.keyboard.echo:
         screen.printer.say(line.strip())
     reply = await run(desk, *command)
-    for row in (*reply.lines, *(["/quit     leave the chat (Ctrl-D)"] if command == ("help", "") else ())):
+    for row in reply.lines:
         screen.printer.say(("  " if typed_off_screen else "") + row)
     return reply
 

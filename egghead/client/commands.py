@@ -41,12 +41,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a person sits. `posted`: told the id of each entry before it is sent, so that a surface knows its own."""
+    """Where a person sits. `posted`: told the id of each entry before it is sent, so that a surface knows its own. `own`: what
+    the surface understands beside the commands here, for /help."""
 
     client: Client
     room: str
     author: str
     posted: Callable[[str], object] = field(default=lambda id: None)
+    own: Sequence[tuple[str, str]] = ()
 
     async def append(self, kind: str, **fields: Any) -> dict[str, Any]:
         """One entry in the room's log, once. Raises EggheadError."""
@@ -347,10 +349,16 @@ def cost_text(figures: Mapping[str, Any]) -> str:
 
 async def _usage(desk: Desk, rest: str) -> Reply:
     found = await desk.client.call("llm", "usage", by="agent", room=desk.room, timeout=30.0)
-    lines = [f"@{row['agent']}  {_used(row)}" for row in found["rows"][:LISTED]]
-    lines += [f"this room  {_used(found['total'])}", f"today  {_used(found['today'])}"] if lines else []
-    lines += found["paused"].values()
-    return Reply(tuple(lines) or ("no model was called in this room yet",), found)
+    told = [(f"@{row['agent']}", _used(row)) for row in found["rows"][:LISTED]]
+    told += [("this room", _used(found["total"])), ("today", _used(found["today"]))] if told else []
+    lines = (*_columns(told), *found["paused"].values())
+    return Reply(lines or ("no model was called in this room yet",), found)
+
+
+def _columns(rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Two columns, the second as far in as the widest of the first needs."""
+    width = max((len(first) for first, _ in rows), default=0)
+    return tuple(f"{first:<{width}}  {second}" for first, second in rows)
 
 
 def _used(figures: Mapping[str, Any]) -> str:
@@ -362,12 +370,9 @@ async def _help(desk: Desk, rest: str) -> Reply:
     name = rest.removeprefix("/")
     if name and name not in TABLE:
         await run(desk, name, "")  # says what is nearest
-    listed: Sequence[Command] = [TABLE[name]] if name else list(TABLE.values())
-    width = max(len(command.shown) for command in listed) + 2
-    return Reply(
-        tuple(f"{command.shown:<{width}}{command.line}" for command in listed),
-        [{"command": command.shown, "text": command.line} for command in listed],
-    )
+    listed = [(command.shown, command.line) for command in ([TABLE[name]] if name else TABLE.values())]
+    shown = listed if name else [*listed, *desk.own]
+    return Reply(_columns(shown), [{"command": command, "text": text} for command, text in listed])
 
 
 TABLE: dict[str, Command] = {

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +215,13 @@ async def _kinds(table: Table, kind: str) -> list[dict[str, Any]]:
 
 
 async def test_looking_things_up(scouted: Node) -> None:
-    """search and help answer; an unknown command names the nearest one."""
+    """search and help answer, help in two columns; an unknown command names the nearest one."""
     async with sitting(scouted) as table:
         assert "[[user/publishing/publish-to-github-pages]]" in await table.says("/search GitHub Pages")
         assert await table.says("/search class:none words") == "no note has 'class:none words'"
         assert "/kick AGENT" in await table.says("/help") and "/kick" not in await table.says("/help /topic")
+        rows = (await run(replace(table.desk, own=(("/quit", "leave"),)), "help", "")).lines
+        assert len({len(row) - len(row.rpartition("  ")[2]) for row in rows}) == 1 and rows[-1].endswith("  leave")
         assert await table.refused("/hlep") == "no such command: '/hlep'; did you mean '/help [COMMAND]'?"
         assert "/help lists the commands" in await table.refused("/xyzzyx")
         assert "did you mean '/topic" in await table.refused("/help topci")
