@@ -135,6 +135,7 @@ class Gateway:
                         event = _priced(event, account.model)
                         # Before the agent hears that it is over: then it is counted, whatever dies.
                         account.close(event)
+                        await self.purse.durable()
                     account.begin()
                     yield event
                     if isinstance(event, Stop):
@@ -192,6 +193,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         await self.registry.aclose()
+        await self.purse.durable()  # calls that were cut
 
     def _open(self, call: Call, request: dict[str, Any]) -> tuple[Request, tuple[Lane, str]]:
         try:

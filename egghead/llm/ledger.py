@@ -1,12 +1,17 @@
 """The account of every model call, on disk: one file a day, one line a call, in the directory of the process `llm`.
 
 Append-only, and each call has an id, so that nothing is counted twice. A call is written when its answer begins, as one
-whose use nobody told, and again before its agent hears that it is over; the last line of an id counts. Lines of a day that is over become sums, one small file; where both are there, the sums are right. When the disk
-is full the lines wait in memory (limits hold meanwhile) and are written later. What the figures mean is in `usage`.
+whose use nobody told, and again before its agent hears that it is over; the last line of an id counts. Lines of a day
+that is over become sums, one small file; where both are there, the sums are right. When the disk is full the lines wait
+in memory (limits hold meanwhile) and are written later.
+
+A kill loses nothing that was written; a power cut nothing that `durable` waited for. That is one sync in a thread for all
+who wait at the time, so that a slow disk holds up ends of calls and never a stream. What the figures mean is in `usage`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -22,7 +27,9 @@ from egghead.llm.usage import EVERYBODY, Called, Figures, Key, Sums, count, figu
 
 logger = logging.getLogger("egghead.llm")
 
-MOST_WAITING = 10_000  # lines kept in memory while the disk is full
+MOST_WAITING = 10_000  # lines kept in memory while the disk is full, or does not sync
+PATIENCE = 1.0  # seconds that the end of a call waits for the disk
+AGAIN_AFTER = 5.0  # seconds after a sync that failed
 LINES, SUMS = ".jsonl", ".sums"
 
 
@@ -40,6 +47,11 @@ class Ledger:
         self._kept: dict[str, Sums] = {}  # days of a ledger without a directory
         self._open: set[str] = set()  # calls under way in this life
         self._torn = True  # the file may end in the middle of a line: our last life may have been cut there
+        self._doubt: deque[str] = deque(maxlen=MOST_WAITING)  # written to this day's file, and not synced yet
+        self._named = False  # whether the directory is known to hold this day's file
+        self._now_syncing: asyncio.Future[None] | None = None
+        self._next_sync: asyncio.Future[None] | None = None
+        self._not_before = 0.0  # on the loop's clock
         self.day = self.today()
         self.used: Sums = {}
         self.spent: dict[str, Figures] = {}  # of this day: by agent, and of all together
@@ -56,6 +68,8 @@ class Ledger:
         if self._directory is None:
             self._kept[self.day] = self.used
         self.day, self.used, self.spent, self._torn = self.today(), {}, {}, True
+        self._doubt.clear()  # the sums of the day that is over are synced, or its file stays
+        self._named = False
         self._begin()
         return True
 
@@ -77,10 +91,50 @@ class Ledger:
         if self._directory is None:
             return
         self._waiting.append(msgspec.json.encode(call).decode() + "\n")
+        self._try_write()
+
+    def _try_write(self) -> None:
         try:
             self._write()
         except OSError as error:
             logger.error("usage is counted, but could not be written yet: %s", error)
+
+    # -- a power cut
+
+    async def durable(self) -> None:
+        """Returns when all that was counted before is on the disk, or after PATIENCE when the disk hangs: a call is not
+        lost for the sake of its account. Never raises OSError; what the disk refused is told, and tried again later."""
+        if self._waiting:
+            self._try_write()
+        loop = asyncio.get_running_loop()
+        if not self._doubt or loop.time() < self._not_before:
+            return
+        if self._next_sync is None:
+            self._next_sync = asyncio.ensure_future(self._commit(self._now_syncing))
+        await asyncio.wait({self._next_sync}, timeout=PATIENCE)
+
+    async def _commit(self, before: asyncio.Future[None] | None) -> None:
+        """One sync for all who came while the one before was under way, which may have begun before their lines."""
+        if before is not None:
+            await asyncio.wait({before})
+        self._now_syncing, self._next_sync = self._next_sync, None
+        day, lines = self.day, len(self._doubt)
+        try:
+            await asyncio.to_thread(_sync, self._path(day, LINES), self._named)
+        except FileNotFoundError:
+            return  # the day is over and its sums are synced, or somebody removed the file
+        except OSError as error:
+            logger.error("usage is counted and written, but the disk did not take it for good: %s", error)
+            self._not_before = asyncio.get_running_loop().time() + AGAIN_AFTER
+            if day == self.day:
+                # After a failed sync the kernel may drop the pages: only a line that is written again is there again.
+                self._waiting.extendleft(reversed(self._doubt))
+                self._doubt.clear()
+            return
+        if day == self.day:
+            self._named = True
+            for _ in range(min(lines, len(self._doubt))):
+                self._doubt.popleft()
 
     def days(self, since: str | None = None) -> Iterator[tuple[str, dict[Key, Figures]]]:
         """(day, sums) of every day that is known, the oldest first. Reads files."""
@@ -131,6 +185,7 @@ class Ledger:
                 os.ftruncate(fd, size)
                 raise OSError("the disk took only a part of it")
             self._torn = False
+            self._doubt.extend(self._waiting)
             self._waiting.clear()
         finally:
             os.close(fd)
@@ -185,7 +240,27 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(sums)
+            _sync_directory(lines.parent)  # else a power cut might leave neither
         lines.unlink()
+
+
+def _sync(path: Path, named: bool) -> None:
+    """The file; and, unless it is known to be `named` there, its directory: else a power cut could take the file whole."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    if not named:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _values(one: Figures) -> list[Any]:

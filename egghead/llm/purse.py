@@ -57,6 +57,10 @@ class Purse:
         self.ledger.add(call)
         self.look()
 
+    async def durable(self) -> None:
+        """Returns when what was counted outlives a power cut; see `Ledger.durable`."""
+        await self.ledger.durable()
+
     def told(self) -> dict[str, Any]:
         """`{day, paused: {agent or *: sentence}}`, for who puts it into practice."""
         return {"day": self.ledger.day, "paused": dict(self.paused)}

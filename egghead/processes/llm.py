@@ -148,6 +148,7 @@ async def _publish(service: Service, gateway: Gateway) -> None:
             await asyncio.wait_for(gateway.changed.wait(), LOOK_EVERY)
         gateway.changed.clear()
         purse.look()
+        await purse.durable()  # what a disk did not take, it may take by now
         if (now := purse.told()["paused"]) == told:
             continue
         for agent in sorted(now.keys() - (told or {}).keys()):
