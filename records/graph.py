@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from records import filenames
-from records.ids import EXTENSIONS, id_of, key_of
+from records.ids import EXTENSIONS, folder_named, id_of, key_of
 from records.index_sql import BY_ALIAS, BY_FOLDER, BY_ID, BY_LAST, BY_PATH, BY_TITLE, SUMMARY
 from records.markdown import clean, listed
 
-FOLDER_NOTES = ("index", "readme")
 # Files of other kinds that Obsidian takes into a vault.
 ATTACHMENTS = tuple(
     "." + kind
@@ -58,10 +57,9 @@ def name_keys(path: str, stem: str, wanted: str, title: str, aliases: Iterable[s
     keys = [(key_of(wanted), BY_ID)]
     if wanted != stem:
         keys.append((key_of(stem), BY_PATH))
-    folder, _, last = stem.rpartition("/")
-    keys.append((key_of(last), BY_LAST))
-    if last.casefold() in FOLDER_NOTES and folder:
-        # As Foam and Obsidian's folder notes: a link to a folder means its index.
+    keys.append((key_of(stem.rpartition("/")[2]), BY_LAST))
+    folder = folder_named(stem)
+    if folder:
         keys.append((key_of(folder), BY_FOLDER))
         keys.append((key_of(folder.rpartition("/")[2]), BY_FOLDER))
     keys += [(key_of(alias), BY_ALIAS) for alias in (*aliases, *filenames.names(stem))]
@@ -130,7 +128,11 @@ def _by_path(db: sqlite3.Connection, name: str, folder: str | None) -> list[tupl
         name = posixpath.normpath(posixpath.join(folder, name))
         if name == ".." or name.startswith("../"):
             return []
-    key = key_of(name.lstrip("/"))
+    stem = name.lstrip("/")
+    exact = db.execute("SELECT note, id FROM notes WHERE stem = ? ORDER BY path", (stem,)).fetchall()
+    if len(exact) == 1:
+        return exact  # also where another file differs from it in case only
+    key = key_of(stem)
     rows = db.execute(
         "SELECT k.rank, n.note, n.id, n.stem FROM names k JOIN notes n USING(note) WHERE k.key = ? AND k.rank IN (?, ?, ?)",
         (key, BY_ID, BY_PATH, BY_FOLDER),

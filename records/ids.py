@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
 from records.errors import InvalidId
 
 EXTENSIONS = (".md", ".org")
+FOLDER_NOTES = ("index", "readme")
 MAX_ID = 1000  # bytes; Linux refuses longer paths soon after
 _SKILL = re.compile(r"(skills/[^/]+)/SKILL\Z")
 _COPIES = re.compile(r"(?:^|/)logseq/(?:bak|version-files)(?:/|$)")
@@ -30,6 +32,13 @@ def id_of(path: str) -> str:
 def key_of(name: str) -> str:
     """What names are compared by: case does not count, nor how an accent is composed (macOS takes file names apart)."""
     return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+
+
+def folder_named(stem: str) -> str:
+    """The folder that a link means by this note, as Foam and Obsidian's folder notes have it: of an `index` or `README` in it.
+    Empty for any other note."""
+    folder, _, last = stem.rpartition("/")
+    return folder if last.casefold() in FOLDER_NOTES else ""
 
 
 def is_note(path: str) -> bool:
@@ -66,10 +75,14 @@ def check_id(id_: str) -> str:
             raise InvalidId(f"the id {id_!r} contains the invisible character {character!r}; remove it")
         if character in _AWKWARD:
             raise InvalidId(f"the id {id_!r} contains {character!r}, which not every disk can store; remove it")
-        if character in "[]#":
-            raise InvalidId(f"the id {id_!r} contains {character!r}, which no link can hold; remove it")
+        if character in "[]#`":
+            raise InvalidId(f"the id {id_!r} contains {character!r}, which links cannot hold; remove it")
     if is_copy(id_):
         raise InvalidId(f"the id {id_!r} lies where Logseq keeps copies, which are not read as notes; choose another")
+    stem, suffix = os.path.splitext(id_)
+    if suffix.lower() in (*EXTENSIONS, ".markdown"):
+        # The file would be `x.md.md`, and `[[x.md]]` means `x`: no link could hold the name.
+        raise InvalidId(f"the id {id_!r} ends as a file does, and ids have no extension; write {stem!r}")
     for segment in id_.split("/"):
         if segment in ("", ".", ".."):
             raise InvalidId(

@@ -16,7 +16,7 @@ from records import graph, index_rows, index_sql, search
 from records.catalog import Entry
 from records.errors import InvalidValue
 from records.fields import check_class
-from records.ids import id_of, key_of
+from records.ids import folder_named, id_of, key_of
 from records.index_file import IndexFile
 from records.index_rows import Upsert
 from records.model import Hit
@@ -101,10 +101,12 @@ class Index(IndexFile):
     def rivals(self, id_: str, but: str = "") -> Sequence[str]:
         """Ids of the notes, but the one at path `but`, that a link might mean by the names this id would have: their links may
         lead elsewhere once there is a note of that id."""
+        names = [name for whole in (id_, folder_named(id_)) if whole for name in (whole, whole.rpartition("/")[2])]
         with self._reading() as db:
             rows = db.execute(
-                "SELECT DISTINCT n.id FROM names k JOIN notes n USING(note) WHERE k.key IN (?, ?) AND n.path <> ? ORDER BY 1 LIMIT ?",
-                (key_of(id_), key_of(id_.rpartition("/")[2]), but, MAX_RIVALS),
+                f"SELECT DISTINCT n.id FROM names k JOIN notes n USING(note) WHERE k.key IN ({', '.join('?' * len(names))}) "
+                "AND n.path <> ? ORDER BY 1 LIMIT ?",
+                (*(key_of(name) for name in names), but, MAX_RIVALS),
             )
             return [row[0] for row in rows]
 

@@ -121,7 +121,8 @@ class Moves:
         with suppress(OSError):  # versions that stay under the old name are found under that
             self._writer.history.follow(intent.old, intent.new)
         record = self._folder.read(intent.new)
-        if record.wikilinks and record.revision == intent.revision:
+        # Not asked of the links that it has now: `../x.md` is none any more where it leads out of the folder of all.
+        if posixpath.dirname(intent.old) != posixpath.dirname(intent.new) and record.revision == intent.revision:
             kind = formats.of(intent.new)
             try:
                 self._writer.rewrite(
@@ -199,8 +200,10 @@ def _retargeted(
 
     parts = frontmatter.with_values(parts, moved)
     links = [moved(link) for link in record.links]
-    wanted = {key_of(target) for target in targets}
-    plain = [new if "[[" not in link and key_of(clean(link)) in wanted else moved(link) for link in record.links]
+    plain = [
+        new if "[[" not in link and not targets.isdisjoint((link, clean(link))) else moved(link)
+        for link in record.links
+    ]
     return kind.change(parts, {"links": plain}) if plain != links else parts
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from records.catalog import Catalog, Entry
 from records.errors import IndexBroken, NotFound, ReadOnly, Unreadable
-from records.ids import key_of
+from records.ids import folder_named, key_of
 from records.index import Index
 from records.markdown import clean, listed
 from records.model import Change, FileStat, Hit, Record
@@ -288,11 +288,15 @@ def linkers_of(backlinks: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
 
 def endangered(backlinks: Iterable[Mapping[str, Any]], id_: str, new: str) -> dict[str, set[str]]:
     """Of the links that mean the note `id_`: the linkers of those that would mean a note with the id `new` too, or instead."""
-    name = "/" + key_of(new)
+    names = tuple("/" + key_of(name) for name in (new, folder_named(new)) if name)
+
+    def ends(target: str) -> bool:
+        return any(name.endswith("/" + target) for name in names)
+
     return linkers_of(
         link for link in backlinks
-        if (target := clean(listed(link["target"]))) != id_ and name.endswith("/" + key_of(target).rpartition("/")[2])
-        and (link["kind"] == "markdown" or name.endswith("/" + key_of(target)))
+        if (target := clean(listed(link["target"]))) != id_ and ends(key_of(target).rpartition("/")[2])
+        and (link["kind"] == "markdown" or ends(key_of(target)))
     )  # fmt: skip
 
 

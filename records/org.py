@@ -16,10 +16,9 @@ from typing import Any
 from records import frontmatter
 from records.errors import InvalidValue
 from records.frontmatter import Parts
-from records.ids import key_of
 from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
 from records.model import FileStat, Heading, Link, Record
-from records.relink import named
+from records.relink import named, path_from
 from records.yaml_block import LINE
 
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
@@ -314,7 +313,6 @@ def retarget(
     text: str, source: str, targets: Collection[str], old_path: str, new_path: str, new_id: str, short: bool
 ) -> str:
     """As `records.relink.retarget`, for org links."""
-    wanted = {key_of(target) for target in targets}
 
     def name_for(target: str) -> str | None:
         kind, _, rest = target.partition(":")
@@ -323,9 +321,9 @@ def retarget(
         if kind == "file" or local is not None:
             if local is None or (local[0] != os.path.splitext(old_path)[0] and local[0] not in targets):
                 return None
-            relative = posixpath.relpath(new_path, posixpath.dirname(source) or ".")
+            relative = path_from(new_path, source)
             return ("file:" if kind == "file" else "") + relative + mark + fragment
-        if key_of(clean(path)) not in wanted:
+        if clean(path) not in targets:
             return None
         if kind in ("id", "roam"):
             return f"{kind}:{new_id}{mark}{fragment}"
@@ -338,14 +336,16 @@ def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool]
     """As `records.relink.relink`, for org links to files."""
     if posixpath.dirname(old_path) == posixpath.dirname(new_path):
         return text
+    old_stem, new_stem = os.path.splitext(old_path)[0], os.path.splitext(new_path)[0]
 
     def name_for(target: str) -> str | None:
         path, mark, fragment = target.removeprefix("file:").partition("::")
         local = local_target(path, old_path)
-        if local is None or path.startswith("/") or not known(local[0]):
+        if local is None or path.startswith("/") or not (local[0] == old_stem or known(local[0])):
             return None
         suffix = os.path.splitext(path)[1]
-        relative = posixpath.relpath(local[0], posixpath.dirname(new_path) or ".") + suffix
+        stem = new_stem if local[0] == old_stem else local[0]
+        relative = path_from(stem, new_path) + suffix
         return ("file:" if target.startswith("file:") else "") + relative + mark + fragment
 
     return _rewrite(text, name_for)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from urllib.parse import quote
 
 from records.code import mask_code
-from records.ids import key_of
 from records.markdown import DEFINITION, DENOTE, INLINE, WIKI, clean, local_target, wiki_parts
 
 
@@ -37,14 +36,18 @@ def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool]
         return text
     edits = []
     masked = mask_code(text)
+    old_stem, new_stem = os.path.splitext(old_path)[0], os.path.splitext(new_path)[0]
     for start, end, href in _targets(masked):
         local = local_target(href, old_path)
-        if local is not None and not href.startswith("/") and known(local[0]):
-            edits.append((start, end, _href(href, local[0], new_path)))
+        if local is not None and not href.startswith("/") and (local[0] == old_stem or known(local[0])):
+            # A link to the note itself goes with it: under the old name there is nothing any more.
+            stem = new_stem if local[0] == old_stem else local[0]
+            edits.append((start, end, _href(href, stem, new_path)))
     for match in WIKI.finditer(masked):
         target = wiki_parts(match)[0]
         if target.strip().startswith(("./", "../")):
             stem = posixpath.normpath(posixpath.join(posixpath.dirname(old_path), target.strip()))
+            stem = new_stem if stem == old_stem else stem
             edits.append((match.start(1), match.start(1) + len(target), _dotted(stem, new_path)))
     return _apply(text, edits)
 
@@ -61,12 +64,11 @@ def named(target: str, source: str, new_id: str, new_stem: str, short: bool) -> 
 def _wikis(
     text: str, source: str, targets: Collection[str], new_path: str, new_id: str, short: bool
 ) -> list[tuple[int, int, str]]:
-    wanted = {key_of(target) for target in targets}
     edits = []
     for match in WIKI.finditer(text):
         written = wiki_parts(match)[0]
         target = clean(written)
-        if target and key_of(target) in wanted:
+        if target and target in targets:
             name = named(target, source, new_id, os.path.splitext(new_path)[0], short)
             if _is_note(os.path.splitext(written.strip())[1]):
                 name += os.path.splitext(new_path)[1]
@@ -78,8 +80,15 @@ def _is_note(suffix: str) -> bool:
     return suffix.lower() in (".md", ".org", ".markdown")
 
 
+def path_from(stem: str, source: str) -> str:
+    """The relative path (no extension) by which the note at `source` names the note at `stem`. The folder is what is
+    led to: `relpath` of a note that is named as the folder of `source` is would be `.`, which is no name."""
+    folder, name = posixpath.split(stem)
+    return posixpath.normpath(posixpath.join(posixpath.relpath(folder or ".", posixpath.dirname(source) or "."), name))
+
+
 def _dotted(stem: str, source: str) -> str:
-    relative = posixpath.relpath(stem, posixpath.dirname(source) or ".")
+    relative = path_from(stem, source)
     return relative if relative.startswith("../") else "./" + relative
 
 
@@ -116,7 +125,7 @@ def _href(href: str, stem: str, source: str) -> str:
     if path.startswith("/"):
         relative = "/" + stem + suffix
     else:
-        relative = posixpath.relpath(stem, posixpath.dirname(source) or ".") + suffix
+        relative = path_from(stem, source) + suffix
         if path.startswith("./") and not relative.startswith("."):
             relative = "./" + relative
     if " " not in path:

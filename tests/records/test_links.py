@@ -339,7 +339,7 @@ def test_a_name_with_a_bracket_is_refused_and_nothing_moves(tmp_path: Path) -> N
     """An id that a link cannot hold is no place for a note that has links."""
     make(tmp_path, {"old.md": "x\n", "l.md": "[[old]]\n"})
     with Notes(tmp_path) as notes:
-        for name in ("a]b", "a[b", "a#b"):
+        for name in ("a]b", "a[b", "a#b", "a`b", "a.md", "a/b.ORG", "a.markdown"):
             with pytest.raises(RecordError):
                 notes.rename("old", name)
         assert (tmp_path / "l.md").read_text() == "[[old]]\n" and (tmp_path / "old.md").exists()
@@ -360,3 +360,57 @@ def test_a_rename_takes_no_link_away_from_another_note(tmp_path: Path, new: str)
         assert "l.md" in done["rewritten"] and done["failed"] == []
         assert notes.index.unresolved() == [] and notes.verify() == []
         assert (tmp_path / "l.md").read_text().endswith("`[[bar]]`\n")
+
+
+def test_a_moved_note_s_links_to_itself_and_out_of_every_folder(tmp_path: Path) -> None:
+    """A path to itself goes with the note, and one that leads above the top from its new place is mended too."""
+    make(tmp_path, {
+        "a/l.md": "[x](l.md#h) [[./l]] [r]\n\n[r]: ../a/l.md\n", "a/only.md": "[x](../r.md)\n", "r.md": "r\n",
+        "a/o.org": "[[file:o.org::*H]] [[../r.md]]\n", "a/p.org": "[[file:../r.md]]\n",
+    })  # fmt: skip
+    with Notes(tmp_path) as notes:
+        for old, new in (("a/l", "b/m"), ("a/only", "only"), ("a/o", "b/q"), ("a/p", "p")):
+            assert notes.rename(old, new)["failed"] == []
+        assert notes.index.unresolved() == [] and notes.verify() == []
+    assert (tmp_path / "b/m.md").read_text() == "[x](m.md#h) [[./m]] [r]\n\n[r]: m.md\n"
+    assert (tmp_path / "only.md").read_text() == "[x](r.md)\n"
+    assert (tmp_path / "b/q.org").read_text() == "[[file:q.org::*H]] [[../r.md]]\n"
+    assert (tmp_path / "p.org").read_text() == "[[file:r.md]]\n"
+
+
+def test_a_path_leads_to_the_note_that_is_named_as_a_folder_is(tmp_path: Path) -> None:
+    """`projects.md` beside `projects/`: links from inside the folder, and to it once it is named so, keep its name."""
+    make(tmp_path, {
+        "projects.md": "p\n", "l.md": "[x](projects.md) [[./projects]]\n", "o.org": "[[file:projects.md]]\n",
+        "projects/in.md": "[x](../r.md) [[../r]]\n", "projects/in.org": "[[file:../r.md]]\n", "r.md": "r\n",
+    })  # fmt: skip
+    with Notes(tmp_path) as notes:
+        notes.rename("l", "projects/l")
+        notes.rename("o", "projects/o")
+        assert (tmp_path / "projects/l.md").read_text() == "[x](../projects.md) [[../projects]]\n"
+        assert (tmp_path / "projects/o.org").read_text() == "[[file:../projects.md]]\n"
+        notes.rename("projects", "else")
+        notes.rename("r", "projects")
+        assert (tmp_path / "projects/in.md").read_text() == "[x](../projects.md) [[../projects]]\n"
+        assert notes.index.unresolved() == []
+
+
+def test_a_note_that_becomes_a_folder_s_index_takes_no_link(tmp_path: Path) -> None:
+    """`[[a]]` that meant a note by its title is spelled out when `a/index` would be meant from now on."""
+    make(tmp_path, {"n.md": "---\ntitle: a\n---\n", "m.md": "m\n", "a/x.md": "x\n", "l.md": "[[a]] [[m]]\n"})
+    with Notes(tmp_path) as notes:
+        notes.rename("m", "a/index")
+        assert (tmp_path / "l.md").read_text() == "[[n]] [[index]]\n"
+        assert [link["id"] for link in notes.index.links("l")] == ["n", "a/index"]
+
+
+def test_names_that_differ_in_case_only_are_two_notes_to_a_link_and_to_a_rename(tmp_path: Path) -> None:
+    """A path in its exact case means that file, and a rename touches only the links in the case of its note."""
+    make(
+        tmp_path,
+        {"d/Todo.md": "T\n", "d/todo.md": "t\n", "d/l.md": "[[./Todo]] [[./todo]] [[d/Todo]] [[d/todo]] [[/d/todo]]\n"},
+    )
+    with Notes(tmp_path) as notes:
+        assert notes.index.unresolved() == []
+        notes.rename("d/Todo", "d/Later")
+    assert (tmp_path / "d/l.md").read_text() == "[[./Later]] [[./todo]] [[d/Later]] [[d/todo]] [[/d/todo]]\n"
