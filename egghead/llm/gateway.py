@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ import msgspec
 from egghead.clock import utc_now
 from egghead.llm import looking
 from egghead.llm.errors import LlmError, LocalDown
+from egghead.llm.holding import most_of
 from egghead.llm.lane import DOWN, Lane
 from egghead.llm.ledger import Ledger
 from egghead.llm.models import cost
@@ -96,7 +97,10 @@ class Gateway:
                 try:
                     asked = without_thoughts(parsed) if told else parsed
                     # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
-                    async with aclosing(self._answer(call, asked, provider, model)) as events:
+                    async with (
+                        self._held(call, asked, self.registry.model(provider, model)),
+                        aclosing(self._answer(call, asked, provider, model)) as events,
+                    ):
                         async for event in events:
                             if not heard and not isinstance(event, Waiting):
                                 heard = True
@@ -118,6 +122,12 @@ class Gateway:
             self.running[call.caller] -= 1
             if not self.running[call.caller]:
                 del self.running[call.caller]
+
+    def _held(self, call: Call, request: Request, model: Model) -> AbstractAsyncContextManager[None]:
+        """What this call may use, held back from the limits of the day while it runs. Entering raises LimitReached."""
+        if not self.purse.binds(spender := _spender(call)):
+            return nullcontext()
+        return self.purse.hold(spender, most_of(request, model), call.until)
 
     async def _answer(self, call: Call, request: Request, provider: Lane, model: str) -> AsyncGenerator[Event, None]:
         """One model's answer, counted."""

@@ -1,15 +1,21 @@
 """Who may still spend today: the ledger, the limits of the configuration and of the agents' notes, and who is paused.
 
-A limit is looked at before each model call, so an agent that reaches one ends its turn with what it has said. Nothing
-here talks to anybody: `changed` is called when who is paused has changed.
+A limit is looked at before each model call, so an agent that reaches one ends its turn with what it has said; while a
+call runs, the most that it may use is held back from the limits that bind it (`holding`), and calls beside it wait for
+what is left. Nothing here talks to anybody: `changed` is called when who is paused has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from egghead.llm.errors import LimitReached
+from egghead.llm.holding import Hold, Most, admitted
 from egghead.llm.ledger import Ledger
 from egghead.llm.usage import BY, EVERYBODY, Called, Figures, Limits, grouped, paused, pauses, rows
 
@@ -23,6 +29,9 @@ class Purse:
         self._configured = Limits.of(configured)
         self._limits: dict[str, Limits] = {EVERYBODY: self._configured}
         self._titles: dict[str, str] = {}
+        self._ids = itertools.count(1)
+        self._running: dict[int, Hold] = {}
+        self._waiting: dict[int, tuple[Hold, asyncio.Future[None]]] = {}
         self.paused: dict[str, str] = pauses(ledger.spent, self._limits, {})
 
     def learn(self, notes: Mapping[str, Any]) -> None:
@@ -39,6 +48,7 @@ class Purse:
         if now != self.paused:
             self.paused = now
             self.changed()
+        self._admit()
 
     def check(self, agent: str) -> None:
         """Raises LimitReached when this agent may not spend any more today."""
@@ -47,6 +57,54 @@ class Purse:
         why = paused(self.paused, agent)
         if why is not None:
             raise LimitReached(why)
+
+    def binds(self, agent: str) -> bool:
+        """Whether any limit is set that this agent can reach."""
+        return any(self._limits.get(name, Limits()) != Limits() for name in (agent, EVERYBODY))
+
+    @asynccontextmanager
+    async def hold(self, agent: str, most: Most, until: float = math.inf) -> AsyncGenerator[None, None]:
+        """A call of this agent may run in here, which uses `most`. Waits, `until` then (on the loop's clock), while the
+        calls that run may use up what is left. Raises LimitReached when they did, or it has waited in vain."""
+        self.check(agent)
+        hold = Hold(next(self._ids), agent, most)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[hold.id] = (hold, turn)
+        try:
+            self._admit()
+            await self._turn(turn, until)
+            yield
+        finally:
+            self._waiting.pop(hold.id, None)
+            self._running.pop(hold.id, None)
+            self._admit()
+
+    async def _turn(self, turn: asyncio.Future[None], until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until if until < math.inf else None):
+                await turn
+        except TimeoutError:
+            raise LimitReached(
+                f"what is left of the day's limit is held for the calls that run ({len(self._running)}); ask again when "
+                "they have ended, or raise the limit"
+            ) from None
+
+    def _admit(self) -> None:
+        """Let begin who may, and refuse who need not wait any more."""
+        for hold, turn in list(self._waiting.values()):
+            if (why := paused(self.paused, hold.agent)) is not None:
+                del self._waiting[hold.id]
+                if not turn.done():
+                    turn.set_exception(LimitReached(why))
+                    turn.exception()  # its caller may have gone in this moment: then nobody reads it
+        if not self._waiting:
+            return
+        waiting = [hold for hold, _ in self._waiting.values()]
+        for id in admitted(waiting, self._running.values(), self.ledger.spent, self._limits):
+            hold, turn = self._waiting.pop(id)
+            self._running[id] = hold
+            if not turn.done():
+                turn.set_result(None)
 
     def begin(self, call: Called) -> None:
         """A call is under way."""
