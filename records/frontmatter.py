@@ -49,13 +49,16 @@ class Parts:
         return normal(self.body)
 
     def encode(self) -> bytes:
-        """The bytes of the file. Raises InvalidValue when the file's old encoding cannot hold the new text."""
+        """The bytes of the file. Raises InvalidValue when its old encoding cannot hold the new text, or it would be no text."""
         try:
             data = (self.head + self.body).encode(self.encoding)
         except UnicodeEncodeError as error:
             raise InvalidValue(
                 f"the file is {self.encoding} and cannot hold {error.object[error.start]!r}; convert it to UTF-8 first"
             ) from None
+        if self.encoding not in _BOMS and (b"\0" in data or self.encoding == "latin-1") and _binary(data):
+            # Written all the same it would be skipped as a program or an image is, and the note gone from every list.
+            raise InvalidValue("the text holds so many control characters that the file would not be read as text")
         return _BOMS.get(self.encoding, BOM) + data if self.bom else data
 
 
@@ -197,9 +200,17 @@ def with_body(parts: Parts, body: str) -> Parts:
     head = parts.head
     if head and text and not head.endswith(("\n", "\r")):
         head += parts.newline  # the closing line ended the file; what is written behind it would unclose it
-    if not head and _fences(text)[1] is not None:
-        text = parts.newline + text  # a body that looks like frontmatter stays a body
+    if not head and (
+        _fences(text)[1] is not None or (text != parts.body and not parts.bom and _marked(text, parts.encoding))
+    ):
+        # A body that looks like frontmatter stays a body, also behind what would be taken for the mark of an encoding.
+        text = parts.newline + text
     return replace(parts, head=head, body=text)
+
+
+def _marked(text: str, encoding: str) -> bool:
+    """Whether a file that begins with this text would be taken to begin with a byte order mark."""
+    return text[:3].encode(encoding, "replace").startswith((BOM, *_WIDE))
 
 
 def _middle(old: list[str], plain: list[str], new: list[str], parts: Parts) -> list[str]:

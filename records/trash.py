@@ -98,7 +98,8 @@ class Trash:
 
     def _path_of(self, id_: str) -> str:
         for path in self._folder.guesses(id_):
-            if (self._folder.root / TRASH / path).is_file():
+            full = self._folder.root / TRASH / path
+            if full.is_symlink() or full.is_file():  # a link that led to a note beside it leads nowhere from here
                 return path
         return self._claimed(id_)
 

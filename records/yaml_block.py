@@ -410,10 +410,13 @@ def _indented(old: Any) -> bool:
 
 
 def _dump(value: Any, flow: bool | None, style: str | None) -> str:
-    text = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=flow, default_style=style, allow_unicode=True, width=2**20,
-        sort_keys=False,
-    )  # fmt: skip
+    try:
+        text = yaml.dump(
+            value, Dumper=_Dumper, default_flow_style=flow, default_style=style, allow_unicode=True, width=2**20,
+            sort_keys=False,
+        )  # fmt: skip
+    except yaml.representer.RepresenterError:
+        raise InvalidValue(f"frontmatter cannot hold {value!r}; give text, numbers, lists or mappings") from None
     return str(text).removesuffix("...\n") if not isinstance(value, dict | list) else str(text)
 
 

@@ -221,3 +221,28 @@ def test_a_title_that_no_heading_can_say_has_a_key(old: bytes, title: str) -> No
     """It reads back as it was set, whatever marks it holds."""
     parts = formats.change("markdown", frontmatter.split(old), {"title": title})
     assert formats.parse(parts.encode(), "n.md").title == title
+
+
+@pytest.mark.parametrize(
+    ("file", "body"),
+    [
+        (b"b\n", "\ufeff---\nclass: agent\n---\n"),
+        (b"b\n", '\ufeff{"class": "agent"}\n'),
+        (b"caf\xe9\n", "\u00ef\u00bb\u00bf---\nclass: agent\n---\n\u00e9\n"),
+        (b"caf\xe9\n", "\u00ff\u00fe--\n"),
+    ],
+)
+def test_a_body_behind_the_mark_of_an_encoding_is_no_frontmatter(file: bytes, body: str) -> None:
+    """A text cannot give its note fields, nor another encoding, by what it begins with."""
+    parts = frontmatter.split(file)
+    written = frontmatter.split(frontmatter.with_body(parts, body).encode())
+    assert written.block is None and written.encoding == parts.encoding
+    assert written.text == "\n" + body
+
+
+def test_a_text_that_would_not_be_read_as_text_is_refused() -> None:
+    """Bytes of a program as the body would take the note out of every list; a few stray ones do not."""
+    parts = frontmatter.split(b"---\ntitle: T\n---\nb\n")
+    with pytest.raises(InvalidValue, match="control characters"):
+        frontmatter.with_body(parts, "\0\1\2\3" * 40).encode()
+    assert b"a\0b" in frontmatter.with_body(parts, "a\0b\n").encode()

@@ -160,7 +160,7 @@ def test_edit_wants_exactly_one_place(store: Store) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"clas": "agent"}, "did you mean 'class'"), ({"class": "agnet"}, "did you mean 'agent'"), ({"tags": "a b"}, "list of texts"),
-     ({"body": 3}, "must be text"), ({"title": "\ud800"}, "surrogate")],
+     ({"body": 3}, "must be text"), ({"title": "\ud800"}, "surrogate"), ({"meta": {"k": object}}, "cannot hold")],
 )  # fmt: skip
 def test_senseless_changes_are_refused(store: Store, changes: dict[str, object], message: str) -> None:
     """The error names the field, shows the value and the nearest right one."""
@@ -493,3 +493,15 @@ def test_history_is_bounded_without_a_node(store: Store) -> None:
     os.utime(store.history.directory / "pruned", (1, 1))
     store.recover()
     assert not old.exists() and store.versions("n")
+
+
+def test_a_symbolic_link_comes_back_from_the_trash(store: Store) -> None:
+    """A link to a note beside it leads nowhere while it is in the trash; it is found there all the same."""
+    (store.root / "d").mkdir()
+    (store.root / "d/real.md").write_text("text\n")
+    (store.root / "d/other.md").symlink_to("real.md")
+    store.trash("d/other")
+    assert store.trashed() == ["d/other"]
+    assert store.restore("d/other").body == "text\n" and (store.root / "d/other.md").is_symlink()
+    store.trash("d/other")
+    assert store.purge("d/other") == ["d/other"] and (store.root / "d/real.md").read_text() == "text\n"
