@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"15/{VERSION}"
+SCHEMA_VERSION = f"16/{VERSION}"
 
 # `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
 # first index is written as many small pieces, and merging those costs as much as all the rest of writing.
@@ -74,6 +74,7 @@ WITH RECURSIVE w(word) AS (
     UNION ALL SELECT (SELECT min(word) FROM words WHERE word > w.word) FROM w WHERE w.word < ?2)
 SELECT word FROM w WHERE word < ?2 LIMIT 100"""
 
+MAX_TAGS = 100
 ORDERS = {
     "updated": "n.updated DESC, n.id",
     "created": "n.created DESC, n.id",
@@ -86,17 +87,18 @@ def filters(
     *, class_: str | None, tags: tuple[str, ...] = (), without_tags: tuple[str, ...] = (), folder: str | None = None,
     prefix: str | None = None, since: str | None = None, since_column: str = "updated",
 ) -> tuple[str, list[str]]:  # fmt: skip
-    """WHERE conditions over `notes AS n` (without WHERE; '1' for none) and their parameters."""
+    """WHERE conditions over `notes AS n` (without WHERE; '1' for none) and their parameters. Of tags the first MAX_TAGS count:
+    SQLite refuses an expression of a thousand."""
     where: list[str] = []
     values: list[str] = []
     if class_:
         where.append("n.class = ?")
         values.append(class_)
-    for tag in tags:
+    for tag in list(dict.fromkeys(tags))[:MAX_TAGS]:
         # A parent tag finds its children: `project` finds `project/roof`.
         where.append(f"n.note IN ({_TAGGED})")
         values += [tag, tag + "/", tag + "0"]
-    for tag in without_tags:
+    for tag in list(dict.fromkeys(without_tags))[:MAX_TAGS]:
         where.append(f"n.note NOT IN ({_TAGGED})")
         values += [tag, tag + "/", tag + "0"]
     if folder:

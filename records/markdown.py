@@ -38,7 +38,11 @@ DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))",
 # Each begins with a literal or one set of characters, which `re` looks for without trying the pattern at every place.
 _INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
 _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
-_EMPHASIS = re.compile(r"[*_`]{1,3}(?:(?=\S)|(?<=\S[*_`])|(?<=\S[*_`]{2})|(?<=\S[*_`]{3}))")
+# CommonMark 0.31, 6.2, as far as one pass sees: `*a*` and `a*b*c`, not `2 * 3`; `_a_`, not `a_b_c`.
+_STARRED = re.compile(r"(\*{1,3})(?=[^\s*])([^*]*[^\s*])\1")
+_UNDERSCORED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])(.{0,200}?\S)\1(?!\w)")
+_LITERAL = re.compile(r"\\([!-/:-@\[-`{-~])|(?<!`)(`+)(?!`)(.+?)(?<!`)\2(?!`)")  # CommonMark 0.31, 2.4 and 6.1
+_HELD = re.compile("[\ue000-\uf8ff]")  # for private use: stand for what is literal while the rest is read
 DENOTE = re.compile(r"denote:\d{8}T\d{6}\Z")  # how its links begin: the rest is the identifier in a file's name
 _SPLIT = re.compile(r"[\s,]+")
 _BACKSLASH = re.compile(r"\\([!-/:-@\[-`{-~])")  # CommonMark 0.31, 2.4
@@ -171,14 +175,28 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
 
 
 def plain(text: str) -> str:
-    """One line without its inline markup, as a person reads it; at most 500 characters."""
+    """One line without its inline markup, as a person reads it; at most 500 characters. Code and escaped characters stay."""
     text = text[:500]
+    held: list[str] = []
+    if ("`" in text or "\\" in text) and _HELD.search(text) is None:
+
+        def hold(match: re.Match[str]) -> str:
+            held.append(match.group(1) or match.group(3))
+            return chr(0xE000 + len(held) - 1)
+
+        text = _LITERAL.sub(hold, text)
     if "[" in text:
         if "![" in text:
             text = _EMBEDDED.sub(_inside, text)
         text = _BRACKETS.sub(_inside, text)
-    if "*" in text or "_" in text or "`" in text:
-        text = _EMPHASIS.sub("", text)
+    if "*" in text:
+        text = _STARRED.sub(r"\2", text)
+        if "*" in text:
+            text = _STARRED.sub(r"\2", text)  # what stood around the innermost
+    if "_" in text:
+        text = _UNDERSCORED.sub(r"\2", text)
+    if held:
+        text = _HELD.sub(lambda match: held[ord(match.group()) - 0xE000], text)
     text = text.strip()
     # Of white space only the space can be printed: most lines need not be taken apart.
     return text if "  " not in text and text.isprintable() else " ".join(text.split())

@@ -162,3 +162,15 @@ def test_a_moved_note_s_own_links_lead_where_they_led() -> None:
     assert relink("[x](beds.md) [y](./sub/z.md#f) [w](http://x.md)", "garden/roses.md", "roses.md") == (
         "[x](garden/beds.md) [y](./garden/sub/z.md#f) [w](http://x.md)"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [("snake_case_name", "snake_case_name"), ("_a_b_ and __c__", "a_b and c"), ("2 * 3 * 4", "2 * 3 * 4"), ("un*believ*able", "unbelievable"),
+     ("**a *b* c** ***d***", "a b c d"), ("`a*b` `c_d` ``e`f``", "a*b c_d e`f"), (r"1\. \*x\* \_y\_", "1. *x* _y_"),
+     ("Use `[[x]]` and [[y|z_q]] [t_u](http://a_b_)", "Use [[x]] and z_q t_u"), ("*open", "*open"), ("C:\\dir", "C:\\dir")],
+)  # fmt: skip
+def test_a_heading_is_read_as_a_person_reads_it(line: str, shown: str) -> None:
+    """Marks of emphasis go where they are such (CommonMark 0.31); in code, in words and behind a backslash they are text."""
+    record = parse_markdown(f"# {line}\n".encode())
+    assert record.title == record.outline[0].text == shown

@@ -195,3 +195,22 @@ def test_questions_in_many_languages_find_their_notes(tmp_path: Path) -> None:
     base = HERE / "librarian" / "multilingual"
     assert share(base / "notes", base / "questions.json", tmp_path / "a", 1) >= 0.90
     assert share(base / "notes", base / "questions.json", tmp_path / "b", 3) >= 0.95
+
+
+def test_a_thousand_filters_are_asked_for_too(notes: Notes) -> None:
+    """More tags than SQLite takes in one expression are no error, typed or given."""
+    assert first(notes, "descale " + "tag:coffee " * 600) == "kitchen/espresso"
+    many = [f"t{number}" for number in range(3000)]
+    assert notes.search("descale", tags=many) == [] and notes.index.list(tag="coffee")
+    assert first(notes, "descale " + " ".join(f"-tag:{tag}" for tag in many[:400])) == "kitchen/espresso"
+
+
+def test_names_with_underscores_are_shown_and_found_as_written(tmp_path: Path) -> None:
+    """A snippet and a heading keep `snake_case`, and what was searched in it is marked."""
+    (tmp_path / "n.md").write_text("# The foo_bar module\n\nCall do_it_now(2 * 3), `a*b`, then *rest*.\n")
+    with Notes(tmp_path) as made:
+        assert made.get("n").title == "The foo_bar module"
+        hit = made.search("do_it_now")[0]
+        assert "do_it_now(2 * 3), a*b, then rest." in hit.snippet
+        assert "".join(hit.snippet[low:high] for low, high in hit.marks).replace("_", "") == "doitnow"
+        assert made.index.resolve("the foo_bar module") == "n"
