@@ -83,7 +83,8 @@ class Session:
     `context` is input + output tokens of the last exchange: the only figure compared with the window; `base` that of
     the first exchange after the last handoff, 0 before there was one; `window` is that of the model that answered last.
     `lifetime` counts tokens since the last handoff. The trail of the next handoff is what came after the entry `since`,
-    up to the entry `begun` once it has begun. `note` is the hand-off note as it was written, `keep` the characters of
+    up to the entry `begun` once it has begun. `given_up`: the entries that began the last handoff and gave it up, which may
+    have left parts of a trail behind. `note` is the hand-off note as it was written, `keep` the characters of
     talk that were kept with it.
     """
 
@@ -102,6 +103,7 @@ class Session:
     note: str = ""
     keep: int | None = None
     handing: Handing | None = None
+    given_up: tuple[int, int] | None = None
     since: int = 0
     begun: int = 0
     context: int = 0

@@ -318,6 +318,7 @@ def _handoff(f: _Folding, entry: Entry) -> None:
         note=str(entry.get("note") or ""),
         keep=keep,
         handing=None,
+        given_up=None,
         since=f.get("begun") or int(entry["seq"]),
         begun=0,
         context=0,
@@ -327,8 +328,12 @@ def _handoff(f: _Folding, entry: Entry) -> None:
 
 
 def _handoff_ended(f: _Folding, entry: Entry) -> None:
-    if f.mine(entry):
-        f.changes.update(handing=None, begun=0)
+    if not f.mine(entry):
+        return
+    handing: Handing | None = f.get("handing")
+    if handing is not None and entry.get("outcome") == "failed":
+        f.changes["given_up"] = (handing.seq, int(entry["seq"]))
+    f.changes.update(handing=None, begun=0)
 
 
 def backfill(lines: Sequence[Line], keep: int | None) -> list[Line]:

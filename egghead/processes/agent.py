@@ -40,6 +40,7 @@ QUIET = (
     20.0  # seconds that a handoff waits for a moment without turns in other rooms; then they get the grace of a stop
 )
 TAIL = 300  # entries looked at for an open turn after events were lost
+CLEAR_TIMEOUT = 10.0  # seconds for the parts of a handoff that was given up
 MAX_NOTE = 24_000  # characters of a note whose budget nobody knows
 MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the others are folded again
 
@@ -66,6 +67,7 @@ class Seat:
         self.handed: tuple[str, int] | None = None  # the handoff that was begun here last, and its attempt
         self.writing = False
         self.stands_in = ""  # what the room was told last of a model that answers in place of another
+        self.cleared: tuple[int, int] | None = None  # the handoff that was given up whose parts were removed here
         self.note: tuple[str, str | None] | None = None  # record of the last handoff, and its note as it is there now
 
     @property
@@ -137,6 +139,8 @@ class AgentProcess:
                     self._look_soon(room)  # what else the room wrote before it died, a halt perhaps
         elif kind in ("halted", "turn_ended"):
             self._interrupt(room, entry)
+        elif kind == "handoff_ended":
+            self._poke(room)
 
     def _for_us(self, entry: Mapping[str, Any]) -> bool:
         return entry.get("agent") == self.spec.id and entry.get("incarnation") == self.incarnation
@@ -229,6 +233,8 @@ class AgentProcess:
                     if (handing := self._begun(seat)) is not None:
                         seat.handed = (handing.handoff, handing.attempt)
                         await self._hand_off(seat, handing, await asked)
+                    if not self.closing:
+                        await self._clear(seat)
                 finally:
                     asked.cancel()
                     await asyncio.gather(asked, return_exceptions=True)
@@ -370,6 +376,24 @@ class AgentProcess:
         if given is not None and given.incarnation == self.incarnation:  # the turn that did not fit
             failed = {"id": f"{given.turn}.m", "kind": "action", "turn": given.turn, "action": "failed", "text": text}
             await ports.append([failed])
+
+    async def _clear(self, seat: Seat) -> None:
+        """Remove the parts that a handoff that was given up has left, once in this life. What cannot be asked now is asked
+        when the room next has something for us, or by the next life."""
+        given_up = seat.session.given_up
+        if given_up is None or given_up == seat.cleared:
+            return
+        started, ended = given_up
+        try:
+            found = await self.peer.call(
+                "tools", "discard", room=seat.room, started=started, ended=ended, timeout=CLEAR_TIMEOUT
+            )
+        except IpcError as error:
+            logger.warning("room=%s what a handoff left is not removed yet: %s", seat.room, error)
+            return
+        seat.cleared = given_up
+        if found["trashed"]:
+            logger.info("room=%s a handoff that was given up had left %s", seat.room, ", ".join(found["trashed"]))
 
     async def _others_rest(self, seat: Seat) -> None:
         """Wait for a moment in which no other room has a turn or a handoff of ours in progress, but not for ever. One exit

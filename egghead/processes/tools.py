@@ -1,7 +1,7 @@
 """Process `tools`: the reference monitor on the bus.
 
 Serves `menu()` and `run(room, turn, call, tool, input)` to agents, each under the name that the bus gives the caller,
-and keeps their deliberations: `deliberate(…)`, `deliberation(record)`.
+and keeps their deliberations: `deliberate(…)`, `deliberation(record)`, `discard(…)`.
 Asks `store` and `index`; tells a room of a denial; follows `records/` to forget what it has read. What is allowed is
 decided in `egghead.tools.monitor`, not here.
 """
@@ -50,6 +50,7 @@ async def setup(service: Service) -> None:
             "provider_tools": tools.provider_tools,
             "deliberate": tools.deliberate,
             "deliberation": tools.deliberation,
+            "discard": tools.discard,
         }
     )
     await service.connect()
@@ -149,6 +150,19 @@ class ToolsProcess:
         """`{note, handoff}` of one of the caller's own deliberations, None when there is no such."""
         with _told():
             return await deliberations.read(self.ask, _agent(call), str(record))
+
+    @shielded
+    async def discard(self, call: Call, room: str, started: int, ended: int) -> dict[str, Any]:
+        """Trash the parts that a handoff of the caller's left behind when it was given up: `{trashed: [ids]}`. `started`,
+        `ended`: the entries that began it and gave it up. Again does nothing more. Refused as `deliberate`."""
+        agent = _agent(call)
+        entry = await self._entry(str(room), started)
+        reason = deliberations.given_up(entry, await self._entry(str(room), ended), agent)
+        if reason is not None:
+            raise Refused("Forbidden", f"{agent} may not remove parts of a deliberation for {room!r}: {reason}")
+        assert entry is not None
+        with _told():
+            return {"trashed": await deliberations.discard(self.ask, agent, entry)}
 
     async def _entry(self, room: str, seq: int) -> dict[str, Any] | None:
         if not isinstance(seq, int) or isinstance(seq, bool) or seq < 1:

@@ -87,11 +87,13 @@ class Gate:
         return replace(self, handoffs=MappingProxyType(handoffs))
 
     def concerned(self, entry: Entry) -> tuple[str, ...]:
-        """The agents that must hear of this entry at once: whose turn begins or ends, whose handoff begins, and on a halt
-        all that are in a turn. Everybody else reads it when its own turn comes."""
+        """The agents that must hear of this entry at once: whose turn begins or ends, whose handoff begins or is given
+        up, and on a halt all that are in a turn. Everybody else reads it when its own turn comes."""
         kind = entry.get("kind")
         if kind in ("turn_started", "turn_ended", "handoff_started"):
             return (entry["agent"],)
+        if kind == "handoff_ended" and entry.get("outcome") == "failed" and "agent" in entry:
+            return (entry["agent"],)  # lives before it may have left parts of their notes
         if kind == "halted":
             return tuple(sorted({agent for agent, _, _ in self.turns.values()}))
         return ()

@@ -375,3 +375,72 @@ async def test_two_rooms_at_once_are_one_exit() -> None:
         assert len(deliberations(s)) == 2 and sorted(waiting) == ["default", "other"]
         await says_and_waits(s, "@scout on we go")
         assert len({e["incarnation"] for e in await s.log("other") if e["kind"] == "handoff"}) == 1
+
+
+async def test_given_up_leaves_no_parts_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lives die with parts of the trail written and no record: the parts go to the trash, but the one that a person
+    has changed since, and the next handoff is as any other."""
+    monkeypatch.setattr(trails, "PIECE", 600)
+    reached, real, hold = asyncio.Event(), ToolsProcess.deliberate, True
+
+    async def deliberate(self: Any, call: Any, **params: Any) -> Any:
+        if hold and params["part"] == 1:
+            reached.set()
+            await asyncio.Event().wait()
+        return await real(self, call, **params)
+
+    monkeypatch.setattr(ToolsProcess, "deliberate", deliberate)  # held before the record, when all parts are written
+    async with scene() as s:
+        s.model.always = says(lambda request: "### Goal\nFind it." if is_note(request) else "answer")
+        for number in range(4):
+            await says_and_waits(s, f"@scout question {number} " + "q" * 500)
+        await asked(s)
+        for life in range(3):
+            await asyncio.wait_for(reached.wait(), 20)
+            reached.clear()
+            parts = deliberations(s)
+            assert len(parts) > 2
+            if life == 2:
+                changed = parts[1]
+                s.notes.notes.update(changed.id, {"body": changed.body + "\nMine.\n"})
+            await s.die("agents/scout")
+            await s.agent()
+        [ended] = await over(s)
+        assert ended["outcome"] == "failed" and "died 3 times" in ended["text"]
+        while len(deliberations(s)) > 1:
+            await asyncio.sleep(0.01)  # no entry says that parts are gone
+        assert [one.id for one in deliberations(s)] == [changed.id] and "Mine." in deliberations(s)[0].body
+        assert sorted(s.notes.notes.store.trashed()) == sorted(one.id for one in parts if one.id != changed.id)
+        hold = False
+        await says_and_waits(s, "@scout and on")
+        await asked(s)
+        await s.exits_as_planned()
+        await s.agent()
+        assert [one["outcome"] for one in await over(s, 2)] == ["failed", "back"]
+        [handoff] = await of_kind(s, "handoff")
+        whole = "\n".join(one.body for one in deliberations(s) if one.id.startswith(handoff["record"]))
+        assert [whole.count(f"question {number} q") for number in range(4)] == [1, 1, 1, 1]
+
+
+async def test_nobody_removes_what_was_not_given_up() -> None:
+    """The parts of a handoff that is over or in progress, and of another agent's, stay."""
+    async with scene() as s:
+        s.model.always = says(lambda request: "### Goal\nx" if is_note(request) else "answer")
+        await says_and_waits(s, "@scout hello")
+        await asked(s)
+        await s.exits_as_planned()
+        await s.agent()
+        await over(s)
+        [begun], [ended] = await of_kind(s, "handoff_started"), await of_kind(s, "handoff_ended")
+        mine, other = s.processes["agents/scout"].service.peer, await s.bus.peer("agents/mallory")
+        for peer, seqs, error in (
+            (mine, (1, ended["seq"]), "no handoff of it was begun"),
+            (mine, (begun["seq"], ended["seq"]), "no handoff was given up"),
+            (mine, (begun["seq"], begun["seq"]), "no handoff was given up"),
+            (other, (begun["seq"], ended["seq"]), "no handoff of it was begun"),
+            (mine, (begun["seq"], 0), "number of an entry"),
+        ):
+            with pytest.raises(RemoteError, match=error):
+                await peer.call("tools", "discard", room="default", started=seqs[0], ended=seqs[1])
+        assert len(deliberations(s)) == 1
+        await other.close()

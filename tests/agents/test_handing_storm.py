@@ -90,4 +90,4 @@ async def test_a_storm_over_handoffs(seed: int, monkeypatch: pytest.MonkeyPatch)
         whole = "\n".join(records.values())
         for entry in log:
             if entry["kind"] == "message" and entry["seq"] < upto and entry["text"].startswith("@scout talk"):
-                assert whole.count(entry["text"]) >= 1  # twice when parts of a handoff that was given up are left
+                assert whole.count(entry["text"]) >= 1  # twice when the record of a handoff that was given up stands
