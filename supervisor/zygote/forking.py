@@ -26,7 +26,8 @@ LOOKED_INTO = (
     (3, 13),
 )  # what PyOS_AfterFork_Child does beside calling the hooks: nothing that one thread needs
 
-_libc = ctypes.PyDLL(None, use_errno=True)  # keeps the GIL: in the child it is held by who holds it here
+# Keeps the GIL: in the child it is held by who holds it here.
+_fork: Callable[[], int] = ctypes.PyDLL(None, use_errno=True).fork
 
 
 def _before() -> None: ...
@@ -56,7 +57,7 @@ def threads() -> int:
 
 def fork() -> int:
     """As `os.fork`, for a process with one thread whose modules need no hook."""
-    pid = int(_libc.fork())
+    pid = _fork()
     if pid == 0:
         settle()
     elif pid < 0:
