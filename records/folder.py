@@ -241,6 +241,10 @@ class Folder:
             return self.below(os.path.realpath(full))
         return self._place(os.path.dirname(full))[0]
 
+    def forget_folders(self) -> None:
+        """Ask the disk again which folders are reached by a symbolic link: something has changed."""
+        self._folders.clear()
+
     def _place(self, folder: str) -> tuple[bool, bool, float]:
         """(inside the root, reached by a symbolic link, when that was seen) of a folder."""
         now = time.monotonic()

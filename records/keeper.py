@@ -58,6 +58,7 @@ class Keeper:
     def look(self, under: Sequence[str] | None = None) -> list[list[str]]:
         """Paths that seem to differ, in pieces of one step each. `under`: relative paths, or None for everything."""
         faults: list[str] = []
+        self.store.forget_folders()  # one that became a symbolic link is told of once, and would be seen as it was
         scopes = [""] if under is None or "" in under else _outermost(under)
         if not self.store.root.is_dir():
             # Gone as a whole (an unmounted disk, `rm -r` by accident): nobody removed the notes one by one.

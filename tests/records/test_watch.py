@@ -140,3 +140,18 @@ async def test_touched_is_not_changed(tmp_path: Path) -> None:
     os.utime(tmp_path / "n.md", (1, 1))
     (step,) = [step for piece in keeper.look() for step in keeper.step(piece)]
     assert len(step.upserts) == 1 and step.changes == []
+
+
+async def test_a_folder_that_becomes_a_symbolic_link_is_left_at_once(tmp_path: Path) -> None:
+    """What it leads to lies elsewhere: its notes are gone, also when the folder was looked at a moment before."""
+    root, away = tmp_path / "notes", tmp_path / "away"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub/n.md").write_text("text\n")
+    keeper = Keeper(Store(root))
+    for paths in keeper.look():
+        keeper.step(paths)
+    assert "sub/n.md" in keeper.catalog
+    (root / "sub").rename(away)
+    (root / "sub").symlink_to(away)
+    changes = [change for paths in keeper.look(["sub"]) for step in keeper.step(paths) for change in step.changes]
+    assert [(change.kind, change.path) for change in changes] == [("removed", "sub/n.md")]
