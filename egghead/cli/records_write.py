@@ -141,8 +141,8 @@ def _run(command: list[str]) -> int:
 async def set_(name: str, pairs: tuple[str, ...], unset: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Set fields or frontmatter keys of a note; every other line of the file stays.
 
-    `tags`, `links` and `aliases` are commas between words; another key's value is YAML: `stars=4`, `done=true`,
-    `rooms=[default, lab]`.
+    `tags`, `links` and `aliases` are words between commas, or `[a, "b, c"]`; another key's value is YAML: `stars=4`,
+    `done=true`, `rooms=[default, lab]`, `up=[[roof]]` (a link).
     """
     changes = changed(pairs, unset)
     if not changes:
@@ -165,7 +165,7 @@ def changed(pairs: tuple[str, ...], unset: tuple[str, ...]) -> dict[str, Any]:
         if key == "body":
             raise click.UsageError("the text is changed by: egghead records edit NAME --body TEXT")
         if key in LISTS:
-            changes[key] = [word.strip() for word in value.split(",") if word.strip()]
+            changes[key] = _words(value)
         elif key in TEXTS:
             changes[key] = value
         else:
@@ -177,9 +177,19 @@ def changed(pairs: tuple[str, ...], unset: tuple[str, ...]) -> dict[str, Any]:
     return {**changes, "meta": meta} if meta else changes
 
 
+def _words(text: str) -> list[str]:
+    """What a list field is set to: words between commas, or as any other key a list of YAML: `[a, "b, c"]`."""
+    listed = _value(text) if text.startswith("[") else None
+    if isinstance(listed, list) and not any(isinstance(item, list | dict) for item in listed):
+        return [str(item) for item in listed]
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _value(text: str) -> Any:
     from records.frontmatter import load
 
+    if text.startswith("[["):
+        return text  # a wikilink; to YAML it would be a list in a list, and no link any more
     fields, fault = load(f"value: {text}\n")
     return text if fault is not None or set(fields) != {"value"} or fields["value"] is None else fields["value"]
 

@@ -185,6 +185,9 @@ def test_what_pairs_ask_for() -> None:
         "title": "a=b", "tags": ["x", "y"], "author": None,
         "meta": {"n": 3, "on": True, "l": [1, "two"], "t": "a: b", "e": "", "old": None},
     }  # fmt: skip
+    assert changed(('tags=[a, "b, c", 7]', "links=[[roof]], shed", "aliases=[", "up=[[roof]]"), ()) == {
+        "tags": ["a", "b, c", "7"], "links": ["[[roof]]", "shed"], "aliases": ["["], "meta": {"up": "[[roof]]"},
+    }  # fmt: skip
     for pairs, unset in ((("novalue",), ()), (("=x",), ()), (("body=x",), ()), ((), ("body",))):
         with pytest.raises(click.UsageError):
             changed(pairs, unset)
