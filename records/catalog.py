@@ -93,15 +93,19 @@ class Catalog:
         entry = self._files[path]
         return effective(path, entry.wanted, self._stems.get, self._claims.get)
 
-    def compare(self, seen: Iterable[FileStat], under: Iterable[str] | None = None) -> Difference:
-        """What differs between the files seen and the files known. `under`: only these paths and what is below them."""
+    def compare(
+        self, seen: Iterable[FileStat], under: Iterable[str] | None = None, closed: Iterable[str] = ()
+    ) -> Difference:
+        """What differs between the files seen and the files known. `under`: only these paths and what is below them; `closed`:
+        what begins so could not be looked at, and is not gone."""
         found: dict[str, FileStat] = {stat.path: stat for stat in seen}
         changed = []
         for path, stat in found.items():
             known = self._files.get(path)
             if known is None or known.mark != stat.mark:
                 changed.append(path)
-        removed = [path for path in self._scope(under) if path not in found]
+        hidden = tuple(closed)
+        removed = [path for path in self._scope(under) if path not in found and not path.startswith(hidden)]
         by_inode: dict[int, str] = {}
         for path in removed:
             by_inode[self._files[path].mark[2]] = path

@@ -27,6 +27,7 @@ MAX_NOTE = 64 * 2**20  # bytes; a larger file is listed as unreadable rather tha
 MAX_NAME = 255  # characters between two slashes that some file may have
 _DISK = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EIO}
 _SPACE, _RIGHTS = "Free space on the disk below {root!r}", "Check who owns {root!r} and what is in it, and their modes"
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}  # not there; else nobody knows
 _MODES = "check who owns it and the folders above it, and their modes"
 _REMEDIES = {
     errno.ENOSPC: _SPACE,
@@ -71,6 +72,7 @@ class Folder:
     def __init__(self, root: Path | str, *, locate: Callable[[str], str | None] | None = None) -> None:
         self.root = Path(root)
         self.locate = locate
+        self.closed: tuple[str, ...] = ()  # as `scan` gave them to who looked last, and keeps this up to date
         self._folders: dict[str, tuple[bool, bool, float]] = {}
 
     def there(self) -> None:
@@ -92,8 +94,11 @@ class Folder:
 
     # --- looking ---
 
-    def scan(self, under: str = "", faults: list[str] | None = None) -> Iterator[FileStat]:
-        """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`."""
+    def scan(
+        self, under: str = "", faults: list[str] | None = None, closed: list[str] | None = None
+    ) -> Iterator[FileStat]:
+        """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`, and to `closed`
+        what the paths of all that they may hold begin with (`private/`): whether a note is there still nobody knows."""
         top = os.path.join(self.root, under) if under else os.fspath(self.root)
         if under and os.path.isdir(top) and (self._through_link(top) or ids.is_copy(under)):
             return
@@ -101,6 +106,8 @@ class Folder:
             found = self.stat(under)
             if found is not None and ids.is_note(under):
                 yield found
+            elif closed is not None and found is None and self.hidden(under):
+                closed.append(under)
             return
         folders = [(top, under + "/" if under else "")]
         while folders:
@@ -127,12 +134,15 @@ class Folder:
                         except UnicodeEncodeError:
                             if faults is not None:
                                 faults.append(f"{prefix}{name!r}: the file name is not UTF-8; rename it")
-                        except OSError:
-                            continue  # gone between listing and stat
+                        except OSError as error:
+                            if error.errno not in _GONE:
+                                raise  # a folder that can be listed and not entered
             except OSError as error:
                 if faults is not None:
                     remedy = f"; {_MODES}" if isinstance(error, PermissionError) else ""
                     faults.append(f"{prefix or '.'}: {error.strerror}{remedy}")
+                if closed is not None and error.errno not in _GONE:
+                    closed.append(prefix)
 
     def stat(self, path: str) -> FileStat | None:
         """What `stat` says of a note's file, or None when it is not there."""
@@ -144,6 +154,16 @@ class Folder:
         if not stat_module.S_ISREG(info.st_mode) or not self.inside(full) or self._through_link(os.path.dirname(full)):
             return None
         return FileStat.of(path, info)
+
+    def hidden(self, path: str) -> bool:
+        """Whether nobody can say if there is anything at a path: a folder above it is closed to us, or its disk fails."""
+        try:
+            os.stat(os.path.join(self.root, path))
+        except OSError as error:
+            return error.errno not in _GONE
+        except ValueError:
+            pass
+        return False
 
     def read(self, path: str) -> Record:
         """Read the note at a relative path. Raises NotFound, Unreadable."""
@@ -185,7 +205,15 @@ class Folder:
                 return path
         for path in self.guesses(id_):
             self._may_look(path)
-        raise NotFound(f"there is no note {id_!r}")
+        raise NotFound(f"there is no note {id_!r}{self._perhaps()}")
+
+    def _perhaps(self) -> str:
+        """Where a note may be that was not found."""
+        closed = [place for place in self.closed if not os.access(os.path.join(self.root, place), os.R_OK | os.X_OK)]
+        names = ", ".join(repr(place or ".") for place in closed[:3]) + (
+            f" and {len(closed) - 3} more" if len(closed) > 3 else ""
+        )
+        return f"; it may be in {names}, which cannot be read: {_MODES}" if closed else ""
 
     def _may_look(self, path: str) -> None:
         """Raises Unreadable for a path in a folder that is closed to us: whether a note is there nobody knows."""

@@ -2,6 +2,7 @@
 
 `Keeper` joins a Store with a Catalog. It blocks and knows no bus: the process calls it in a thread and sends what it
 returns. The one rule: a step looks at the disk again before it acts on a hint, so that hints may be late or doubled.
+What cannot be looked at is as it was: a note in a folder that was closed to us is not gone.
 """
 
 from __future__ import annotations
@@ -64,16 +65,20 @@ class Keeper:
             # Gone as a whole (an unmounted disk, `rm -r` by accident): nobody removed the notes one by one.
             self.faults = [f"the records directory {str(self.store.root)!r} is not there"]
             return []
-        seen = [stat for scope in scopes for stat in self.store.scan(scope, faults)]
+        closed: list[str] = []
+        seen = [stat for scope in scopes for stat in self.store.scan(scope, faults, closed)]
+        known: tuple[str, ...] = ()
         if scopes != [""]:
             looked = tuple(scope + "/" for scope in scopes)
             faults = [fault for fault in self._closed if not fault.startswith(looked)] + faults
+            known = tuple(place for place in self.store.closed if not place.startswith(looked))
+        self.store.closed = tuple(dict.fromkeys((*known, *(place for place in closed if place.endswith("/")))))
         self._closed = self.faults = list(dict.fromkeys(faults))
         if scopes == [""] and not seen and len(self.catalog) and not _inhabited(self.store.root):
             # An empty folder where notes were: the place of a disk that is not mounted, or just being put back.
             self.faults = [f"the records directory {str(self.store.root)!r} is empty; is its disk mounted?"]
             return []
-        difference = self.catalog.compare(seen, None if scopes == [""] else scopes)
+        difference = self.catalog.compare(seen, None if scopes == [""] else scopes, closed)
         size = {stat.path: stat.size for stat in seen}
         pieces: list[list[str]] = []
         piece: list[str] = []
@@ -101,7 +106,10 @@ class Keeper:
         steps = [step]
         size = 0
         stats = {path: self.store.stat(path) for path in paths}
-        gone = {path for path, stat in stats.items() if stat is None and path in self.catalog}
+        gone = {
+            path for path, stat in stats.items()
+            if stat is None and path in self.catalog and not self.store.hidden(path)
+        }  # fmt: skip
         by_inode = {entry.mark[2]: entry for path in gone if (entry := self.catalog.get(path)) is not None}
         moved: set[str] = set()
         for path, stat in stats.items():
@@ -201,7 +209,9 @@ class Keeper:
                 upsert = read_upsert(self.store, stat) if stat is not None else None
             except NotFound:
                 upsert = None
-            if upsert is None:
+            if upsert is None and self.store.hidden(path):
+                self.catalog.drop(path)  # not gone, and not in the index as it is: read when it can be seen again
+            elif upsert is None:
                 step.removals.append(path)
             else:
                 step.upserts.append(wire(upsert))

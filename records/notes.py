@@ -81,10 +81,11 @@ class Notes:
     def _sync(self) -> list[Change]:
         faults: list[str] = []
         catalog = Catalog(self.index.entries())
-        seen = {stat.path: stat for stat in self.store.scan(faults=faults)}
-        self.faults = faults
+        closed: list[str] = []
+        seen = {stat.path: stat for stat in self.store.scan(faults=faults, closed=closed)}
+        self.faults, self.store.closed = faults, tuple(closed)
         self.indexed = True
-        difference = catalog.compare(seen.values())
+        difference = catalog.compare(seen.values(), closed=closed)
         changes: list[Change] = []
         moved: set[str] = set()
         removals = list(difference.removed)
@@ -316,5 +317,4 @@ def differences(store: Store, entries: Iterable[Entry]) -> list[str]:
             elif upsert.id != entry.wanted or upsert.class_ != entry.class_:
                 has = f"{entry.wanted!r} ({entry.class_})"
                 found.append(f"{stat.path!r} is {upsert.id!r} ({upsert.class_}), the index has {has}")
-    found += [f"{path!r} is in the index and not on disk" for path in sorted(rows)]
-    return found
+    return found + [f"{path!r} is in the index and not on disk" for path in sorted(rows) if not store.hidden(path)]

@@ -72,6 +72,18 @@ async def resolve(port: NotesPort, name: str) -> str:
     return str(found)
 
 
+async def _closed(port: NotesPort, name: str) -> EggheadError | None:
+    """What is said of a note that nobody found while folders are closed to us: it may be there."""
+    closed = (await port.store("faults")).get("closed") or ()
+    if not closed:
+        return None
+    places = ", ".join(map(repr, closed[:3])) + (f" and {len(closed) - 3} more" if len(closed) > 3 else "")
+    return EggheadError(
+        f"no record {name!r} is known; it may be in {places}, which cannot be read: check who owns it and the folders "
+        "above it, and their modes"
+    )
+
+
 async def _look(port: NotesPort, id_: str) -> None:
     """Raises EggheadError when nobody can know whether there is such a note: its folder is closed to us."""
     try:
@@ -89,6 +101,8 @@ async def missing(port: NotesPort, name: str) -> EggheadError:
     if len(several) > 1:
         shown = ", ".join(repr(i) for i in several[:5])
         return EggheadError(f"{name!r} may mean {shown}; give the whole id", ExitCode.NOT_FOUND)
+    if (closed := await _closed(port, name)) is not None:
+        return closed
     short = {i.rsplit("/", 1)[-1]: i for i in ids}
     return EggheadError(unknown("record", name, [*ids, *short]), ExitCode.NOT_FOUND)
 

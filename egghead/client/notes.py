@@ -105,7 +105,9 @@ class LocalNotes:
         return self._notes.store.trashed()
 
     def _faults(self) -> Any:
-        return {"faults": list(self._notes.faults), "polling": None, "behind": 0}
+        return {
+            "faults": list(self._notes.faults), "closed": list(self._notes.store.closed), "polling": None, "behind": 0,
+        }  # fmt: skip
 
     def _watching(self) -> Any:
         from records.watch import Watching

@@ -249,9 +249,13 @@ class StoreServer:
         return (await self._in_reads(lambda: self.store.diff(id, version)))[:MAX_BODY]
 
     async def faults(self, call: Call) -> dict[str, Any]:
-        """`{faults: [text], polling: reason or None, behind: number of files the index has not yet}`."""
+        """`{faults: [text], closed: [folder], polling: reason or None, behind: number of files the index has not yet}`.
+        `closed`: what could not be looked into."""
         polling = self._watcher.polling if self._watcher is not None else None
-        return {"faults": list(self.keeper.faults), "polling": polling, "behind": len(self._behind)}
+        return {
+            "faults": list(self.keeper.faults), "closed": list(self.store.closed), "polling": polling,
+            "behind": len(self._behind),
+        }  # fmt: skip
 
     async def watching(self, call: Call) -> dict[str, Any]:
         """How changes of other programs are found now: `{by, why, every, text}`, see `records.watch.Watching`."""

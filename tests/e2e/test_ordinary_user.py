@@ -179,6 +179,19 @@ def test_what_cannot_be_read_is_said_and_no_more_is_lost(ordinary: Ordinary, sho
         (notes / "private").chmod(0o700)
         until("what was opened is found", lambda: run("search", "marmalade")[1].startswith("closed"))
         until("and the folder is", lambda: run("show", "private/x")[0] == 0)
+        (notes / "private" / "x.md").write_text("kumquat\n")
+        until("its note is found", lambda: run("search", "kumquat")[1].startswith("private/x"))
+        (notes / "private").chmod(0)
+        (notes / "open.md").write_text("[[private/x]] [[others]] damson\n")
+        until("the node has looked again", lambda: run("search", "damson")[1].startswith("open"))
+        assert run("search", "kumquat")[1].startswith("private/x"), "a note that is closed is not gone"
+        for name in ("x", "nowhere"):
+            code, told = run("show", name)
+            assert code == 1 and "private" in told and "check who owns it" in told, told
+        code, told = run("verify")
+        assert code == 0 and "not compared: private/: " in told, told
+        (notes / "private").chmod(0o700)
+        until("it is open again", lambda: run("show", "x")[0] == 0 and "private" not in run("faults")[1])
         assert run("links", "open")[1].count("Permission denied") == 1
     finally:
         (notes / "private").chmod(0o700)

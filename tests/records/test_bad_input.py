@@ -186,6 +186,92 @@ def test_an_unreadable_file_and_directory_are_named(root: Path, readable: Path) 
         (root / "closed").chmod(0o755)
 
 
+CLOSED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from records import Notes, RecordError
+from records.keeper import Keeper
+root, mode = Path(sys.argv[1]), int(sys.argv[3], 8)
+private = root / "private"
+for number in range(3):
+    (private / "deep").mkdir(parents=True, exist_ok=True)
+    (private / f"p{number}.md").write_text(f"quince {number}\\n")
+(private / "deep" / "d.md").write_text("quince [[good]]\\n")
+(root / "other.md").write_text("---\\nid: good\\n---\\nx [[p1]]\\n")
+
+def told(notes):
+    return sorted(hit.id for hit in notes.search("quince "))
+
+def error(work):
+    try:
+        return work()
+    except RecordError as error:
+        return f"{type(error).__name__}: {error}"
+
+with Notes(root) as notes:
+    everything = told(notes)
+    assert len(everything) == 4, everything
+    keeper = Keeper(notes.store, notes.index.entries())
+    private.chmod(mode)
+    for under in (None, ["private"], ["private/deep"], ["private/p1.md"], ["private/deep/d.md"], ["private", "good.md"]):
+        assert keeper.look(under) == [], under
+    assert keeper.step(["private/p1.md", "private/deep/d.md", "private"]) == []
+    assert keeper.faults == ["private/: Permission denied; check who owns it and the folders above it, and their modes"]
+    assert notes.sync() == [] and notes.faults == keeper.faults
+    assert told(notes) == everything and notes.verify() == [], notes.verify()
+    print(error(lambda: notes.get("p1")))
+    print(error(lambda: notes.get("private/p1")))
+    print(error(lambda: notes.get("foo")))
+    (root / "good.md").write_text("# Good\\n\\nquince\\n")
+    assert [change.kind for change in notes.sync()] == ["updated"]
+    notes.index.apply((), ["good.md"])
+    assert notes.verify() == ["'good.md' is not in the index"]
+with Notes(root) as notes:  # the next life
+    assert told(notes) == ["good", *everything] and notes.verify() == []
+    notes.rebuild()
+    assert told(notes) == ["good"] and notes.verify() == [] and notes.faults
+    print(error(lambda: notes.get("p1")))
+    private.chmod(0o700)
+    assert [change.kind for change in notes.sync()] == ["created"] * 4
+    assert told(notes) == ["good", *everything] and notes.faults == [] and notes.verify() == []
+    private.chmod(mode)
+    assert notes.sync() == []
+    private.chmod(0o700)
+    (private / "p1.md").unlink()
+    assert [(change.kind, change.path) for change in notes.sync()] == [("removed", "private/p1.md")]
+    private.chmod(mode)
+    notes.sync()
+    private.chmod(0o700)
+    for path in sorted(private.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    private.rmdir()
+    assert sorted(change.kind for change in notes.sync()) == ["removed"] * 3 and told(notes) == ["good"]
+    print(error(lambda: notes.get("foo")))
+"""
+
+
+@pytest.mark.parametrize("mode", ["000", "400", "100"])
+def test_a_folder_that_is_closed_takes_no_note_out_of_the_index(root: Path, readable: Path, mode: str) -> None:
+    """What cannot be looked at is not gone: its notes stay findable, are not compared, and go when they are gone. What the
+    index never had is not denied to be there; the folder is named."""
+    if os.geteuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 65534, 65534)
+    done = as_nobody(CLOSED, str(root), str(readable), mode)
+    assert done.returncode == 0, done.stderr
+    modes = "check who owns it and the folders above it, and their modes"
+    first, exact, *others = done.stdout.splitlines()
+    perhaps = f"; it may be in 'private/', which cannot be read: {modes}"
+    assert first == f"NotFound: there is no note 'p1'{perhaps}"
+    if mode != "100":  # else the way to it is open, and only the list of what is there is not
+        assert exact == f"Unreadable: 'private/p1.md' cannot be read: Permission denied; {modes}"
+    assert others == [
+        f"NotFound: there is no note 'foo'{perhaps}", f"NotFound: there is no note 'p1'{perhaps}",
+        "NotFound: there is no note 'foo'",
+    ]  # fmt: skip
+
+
 def test_a_read_only_directory_is_read_and_refuses_writes_with_the_reason(root: Path, readable: Path) -> None:
     """Reads go on from an index that is there; each write says why it cannot be."""
     Notes(root).close()
