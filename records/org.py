@@ -21,7 +21,7 @@ from records.model import FileStat, Heading, Link, Record
 from records.relink import named, path_from
 from records.yaml_block import LINE
 
-_KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
+_KEYWORD = re.compile(r"[ \t]*#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
 _KEY = re.compile(r"[^\s:#]+")
 _HEADLINE = re.compile(r"^(\*+)[ \t]+([^\n]*)$", re.M)
@@ -32,6 +32,7 @@ _BLOCK = re.compile(
     r"^[ \t]*#\+begin_(src|example|export|comment)\b[^\n]*$|^[ \t]*#\+end_(src|example|export|comment)[ \t]*$",
     re.M | re.I,
 )
+_FIXED = re.compile(r"^[ \t]*[:#][ \t][^\n]*$", re.M)  # fixed-width text and comments (Org syntax: Elements)
 _INNER_ID = re.compile(r"^[ \t]*:(?:ID|id):[ \t]+(\S+)[ \t]*$", re.M)
 MAX_INNER = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -89,7 +90,7 @@ def parse_org(
             name = prop.group(1).lower()
             _take(fields, {"roam_aliases": "aliases"}.get(name, name), prop.group(2).strip())
     if "aliases" in fields:
-        fields["aliases"] = re.findall(r'"([^"]+)"', fields["aliases"]) or words(fields["aliases"])
+        fields["aliases"] = _aliases(fields["aliases"])
     body = parts.text
     masked = mask(body)
     if ":ID:" in body or ":id:" in body:
@@ -99,6 +100,13 @@ def parse_org(
         fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path), format_="org",
         error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
+
+
+def _aliases(text: str) -> list[str]:
+    """Words, and names between quotation marks, in any mixture, as org-roam reads them."""
+    if '"' not in text:
+        return words(text)
+    return [quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', text) if quoted or word]
 
 
 def _take(fields: dict[str, Any], name: str, value: str) -> None:
@@ -118,7 +126,7 @@ def _take(fields: dict[str, Any], name: str, value: str) -> None:
 
 
 def mask(text: str) -> str:
-    """The text with source and example blocks, and verbatim spans, as spaces of the same length."""
+    """The text with source and example blocks, fixed-width lines, comments and verbatim spans as spaces of the same length."""
     out = []
     done = 0
     opened: tuple[int, str] | None = None
@@ -130,6 +138,8 @@ def mask(text: str) -> str:
             out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
             done, opened = match.end(), None
     text = "".join([*out, text[done:]])
+    if ": " in text or "# " in text:
+        text = _FIXED.sub(lambda m: " " * len(m.group()), text)
     if "=" in text or "~" in text:
         text = re.sub(
             r"(?<!\S)([=~])(?=\S)[^\n=~]{0,300}(?<=\S)\1(?=[\s.,;:!?)]|$)", lambda m: " " * len(m.group()), text
@@ -194,7 +204,7 @@ def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     if keys.get("body") is not None:
         parts = with_body(parts, str(keys["body"]))
     keys.pop("body", None)
-    if keys.get("title") is not None and not re.search(r"(?im)^#\+title:", frontmatter.normal(parts.head)):
+    if keys.get("title") is not None and not re.search(r"(?im)^[ \t]*#\+title:", frontmatter.normal(parts.head)):
         moved = _retitle(parts, " ".join(str(keys["title"]).split()))
         if moved is not None:
             parts = moved

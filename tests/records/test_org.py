@@ -186,3 +186,30 @@ def test_names_with_spaces_read_back() -> None:
 def test_a_title_that_no_headline_can_say_has_a_keyword(title: str) -> None:
     """It reads back as it was set."""
     assert org.parse_org(org.change(org.split(b"* Old\n"), {"title": title}).encode(), "n.org").title == title
+
+
+@pytest.mark.parametrize(
+    ("written", "aliases"),
+    [
+        ('"Other Name" Short', ("Other Name", "Short")),
+        ('one "two three" four', ("one", "two three", "four")),
+        ("a b", ("a", "b")),
+    ],
+)
+def test_aliases_with_and_without_quotation_marks(written: str, aliases: tuple[str, ...]) -> None:
+    """ROAM_ALIASES is a list of words, of which some are between quotation marks (org-roam manual: Titles and aliases)."""
+    assert org.parse_org(f":PROPERTIES:\n:ROAM_ALIASES: {written}\n:END:\n".encode(), "n.org").aliases == aliases
+
+
+def test_an_indented_keyword_is_one() -> None:
+    """Org lets keywords be indented: the title is read there, and changed there."""
+    data = b"  #+title: Old\n\t#+filetags: :a:\nbody\n"
+    record = org.parse_org(data, "n.org")
+    assert (record.title, record.tags) == ("Old", ("a",))
+    assert org.change(org.split(data), {"title": "New"}).encode() == data.replace(b"Old", b"New")
+
+
+def test_fixed_width_lines_and_comments_hold_no_link() -> None:
+    """What org shows as it stands, or not at all, leads nowhere; a list or a drawer is neither."""
+    body = b"text\n: [[fixed]]\n  : [[too]]\n# [[comment]]\n- [[item]] :: [[term]]\n:note: [[drawer]]\n#+caption: [[caption]]\n"
+    assert [link.target for link in org.parse_org(body, "n.org").wikilinks] == ["item", "term", "drawer", "caption"]
