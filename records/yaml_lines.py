@@ -1,4 +1,5 @@
-"""Frontmatter that needs no YAML parser: keys with plain words, quoted text, whole numbers, dates and lists of words, and comments.
+"""Frontmatter that needs no YAML parser: keys with plain words, quoted text, whole numbers, dates and lists of words
+or quoted text, and comments.
 
 Nearly all notes have no other. `read` gives exactly what libyaml gives, five times faster, or None: then the parser must
 look. Whoever widens a pattern here proves it against libyaml (tests/records/test_frontmatter.py).
@@ -16,17 +17,21 @@ _INNER = r"\w .()/+-"
 _PLAIN = rf"[^\W\d_](?:[{_INNER},]*[\w.()/+,-])?"
 _ITEM = rf"[^\W\d_](?:[{_INNER}]*[\w.()/+-])?"
 _QUOTED = r"[\w ,.()/+:#!?&;@*=<>\[\]{}|%$~^-]*"
+_DOUBLE, _SINGLE = rf"{_QUOTED}'?{_QUOTED}", rf'{_QUOTED}"?{_QUOTED}'
+# Of a list: words, or quoted text without quotes in it.
+_ELEMENT = rf"(?:{_ITEM}|\"{_QUOTED}\"|'{_QUOTED}')"
 _END = r"(?: +#[\w ,.()/+:!?;'\"-]*)? *"  # a comment
 _LINE = re.compile(
     rf"(?P<key>[A-Za-z][A-Za-z0-9_-]{{0,60}}):(?: +(?:(?P<plain>{_PLAIN})"
-    rf"|(?P<flow>\[ *(?:{_ITEM}(?: *, *{_ITEM})*)? *\])"
+    rf"|(?P<flow>\[ *(?:{_ELEMENT}(?: *, *{_ELEMENT})*)? *\])"
     r"|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"|(?P<number>0|[1-9][0-9]{0,17})"
-    rf'|"(?P<double>{_QUOTED}\'?{_QUOTED})"'
-    rf"|'(?P<single>{_QUOTED}\"?{_QUOTED})'"
+    rf'|"(?P<double>{_DOUBLE})"'
+    rf"|'(?P<single>{_SINGLE})'"
     rf"))?{_END}"
-    rf"|(?P<indent> *)- +(?P<item>{_ITEM}){_END}"
+    rf"|(?P<indent> *)- +(?P<item>{_ELEMENT}){_END}"
 )
+_ELEMENTS = re.compile(_ELEMENT)
 # Words that YAML 1.1 takes for something else than text.
 _OTHER = frozenset(("yes", "no", "on", "off", "true", "false", "null"))
 _MOST = 4000  # characters; what is longer is no header that somebody wrote by hand
@@ -48,14 +53,16 @@ def read(text: str, as_text: Container[str] = ()) -> dict[str, Any] | None:
             continue
         kind = match.lastgroup
         if kind == "item":
-            item = match["item"]
-            if not open_key or item.lower() in _OTHER:
+            if not open_key:
+                return None
+            items = _texts(match["item"])
+            if items is None:
                 return None
             if found[open_key] is None:
                 found[open_key], indent = [], match["indent"]
             elif indent != match["indent"]:
                 return None
-            found[open_key].append(item)
+            found[open_key] += items
             continue
         key = match["key"]
         if key.lower() in _OTHER or key in found:
@@ -66,9 +73,8 @@ def read(text: str, as_text: Container[str] = ()) -> dict[str, Any] | None:
             if value.lower() in _OTHER:
                 return None
         elif kind == "flow":
-            inside = value[1:-1].strip()
-            value = [item.strip() for item in inside.split(",")] if inside else []
-            if not _OTHER.isdisjoint(map(str.lower, value)):
+            value = _texts(value[1:-1])
+            if value is None:
                 return None
         elif kind == "number":
             value = value if key in as_text else int(value)
@@ -81,3 +87,16 @@ def read(text: str, as_text: Container[str] = ()) -> dict[str, Any] | None:
             open_key = key
         found[key] = value
     return found
+
+
+def _texts(elements: str) -> list[str] | None:
+    """The elements of a list; None when one is no text."""
+    texts = []
+    for element in _ELEMENTS.findall(elements):
+        if element[0] in "\"'":
+            texts.append(element[1:-1])
+        elif element.lower() in _OTHER:
+            return None
+        else:
+            texts.append(element)
+    return texts

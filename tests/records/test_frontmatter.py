@@ -162,7 +162,7 @@ def test_a_key_whose_anchor_is_used_keeps_the_other_s_value() -> None:
 FRAGMENTS = st.sampled_from(
     ["# c", "a", "tags", "Title", "yes", "NULL", "On", "n", ":", ": ", " ", "  ", "- ", "-", "[", "]", ", ", ",", "\n", "\n", "'", '"', "#", " #",
      "0", "007", "12", "1_0", "2024-02-30", "2024-02-29", "é", "日本", "...", "---", "&x", "*x", "!t", "|", ">", "%", "@", "~", "=", "<<",
-     ".inf", "1e3", "a: b", "k: [a, b]", "k:\n- a", "k:\n  - b\n", "x: 'it'", 'y: "q # w"', "\t", "\x85", "\u2028", "\ufeff", "{", "}", "?", "? "]
+     ".inf", "1e3", "a: b", "k: [a, b]", "k: [\"a, b\", 'no' , c d]", '["', '", ', "k:\n- a", "- 'on'\n", "k:\n  - b\n", "x: 'it'", 'y: "q # w"', "\t", "\x85", "\u2028", "\ufeff", "{", "}", "?", "? "]
 )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def test_what_is_read_without_a_yaml_parser_is_what_the_parser_reads(block: str)
 @pytest.mark.parametrize(
     "block",
     ["title: Plain words, and more", "tags: [a, b c]  # both\nx: #\n - y # z\n", "tags:\n  - a\n  - b\ncreated: 2024-02-29\n", "n: 12\ntitle: 12\nid: 2024-02-29\nempty:\nlist: []\n",
-     'q: "a: b # c"\nr: \'it "is\'\n', ""],
+     'q: "a: b # c"\nr: \'it "is\'\n', "", 'k: ["a, b", \'no\' ,c d]  # e\nl:\n- "yes"\n- \'#\'\n- f\n'],
 )  # fmt: skip
 def test_usual_frontmatter_needs_no_yaml_parser(block: str) -> None:
     """The forms that nearly all notes have are read by the quick reader, and as libyaml reads them."""
@@ -187,7 +187,22 @@ def test_usual_frontmatter_needs_no_yaml_parser(block: str) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    ["a: yes", "a: 007", "a: b: c", "a: b #\u2028c", "a: &x y", "a: 2024-02-30", "- a", "a: b\n  c", "a: {b: c}"],
+    [
+        "a: yes",
+        "a: 007",
+        "a: b: c",
+        "a: b #\u2028c",
+        "a: &x y",
+        "a: 2024-02-30",
+        "- a",
+        "a: b\n  c",
+        "a: {b: c}",
+        'a: ["b" c]',
+        'a: ["b": c]',
+        "a: [b, no]",
+        'a: ["\\\\n"]',
+        "a: ['it''s']",
+    ],
 )
 def test_what_yaml_reads_in_its_own_way_is_left_to_the_parser(block: str) -> None:
     """Booleans, octals, odd comments, anchors, impossible dates, nesting and continued lines are not guessed at."""
