@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from egghead.rooms.entries import log_id
 from egghead.rooms.names import AGENT_PREFIX
 from egghead.rooms.ulid import ulid
 from ipc import CallTimeout, Event, Overloaded, Peer, PeerDown
@@ -37,7 +38,7 @@ class Tail:
     def __init__(self, room: str, last: int = 0) -> None:
         self.room = room
         self.last = last
-        self.first: str | None = None  # the id of the log's first entry: tells a room from its successor
+        self.first: str | None = None  # of the log's first entry (`log_id`): tells a room from its successor
 
     def event(self, entry: dict[str, Any]) -> bool | None:
         """True: this is the next entry. False: known already. None: something is missing before it.
@@ -45,7 +46,7 @@ class Tail:
         Raises RoomReplaced for the first entry of another log.
         """
         seq = entry["seq"]
-        if seq == 1 and self.first is not None and entry["id"] != self.first:
+        if seq == 1 and self.first is not None and log_id(entry) != self.first:
             raise RoomReplaced(self.room)
         if seq == self.last + 1:
             self._take(seq, entry)
@@ -69,7 +70,7 @@ class Tail:
     def _take(self, seq: int, entry: dict[str, Any]) -> None:
         self.last = seq
         if seq == 1:
-            self.first = entry["id"]
+            self.first = log_id(entry)
 
 
 class Backoff:

@@ -56,7 +56,7 @@ class Seat:
     def __init__(self, agent: str, room: str) -> None:
         self.room = room
         self.session = Session(agent, room)
-        self.first: str | None = None  # id of the log's first entry: tells a room from its successor
+        self.first: str | None = None  # of the log's first entry: tells a room from its successor
         self.halt = asyncio.Event()
         self.halted = 0  # seq of the last halt heard of, which may come before the turn has begun here
         self.worker: asyncio.Task[None] | None = None
@@ -269,6 +269,7 @@ class AgentProcess:
             if not page.get("more"):
                 return
 
+                seat.halted = 0  # a halt in that log, by its number there
     async def _take(self, seat: Seat, given: OpenTurn, asked: asyncio.Task[Menu]) -> None:
         ports = BusPorts(self.peer, self.service.control.stop, self.spec.id, seat.room, given.turn, self.spec.title)
         seat.halt = asyncio.Event()

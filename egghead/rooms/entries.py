@@ -302,6 +302,12 @@ def for_reader(entry: Entry, reader: str) -> dict[str, Any]:
 
 def _nearest(word: object, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) and len(word) < 100 else []
+def log_id(first: Entry) -> str:
+    """What tells a log from another one of the same room, from its first entry. Its id alone does not: the roster makes the
+    ids of its entries from what they say, and lets the same agents into every new log."""
+    return f"{first['id']} {first.get('at', '')}"
+
+
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}"

@@ -103,8 +103,8 @@ class Keeper:
         return {"entries": [for_reader(entry, caller) for entry in stored], "last": self.log.last}
 
     def since(self, seq: int, reader: str, limit: int = 500) -> dict[str, Any]:
-        """{entries, last, more, first}: entries after `seq` as the reader may see them. `first` is the id of the first
-        entry: a room that was dropped and opened again has another."""
+        """{entries, last, more, first}: entries after `seq` as the reader may see them. `first` tells this log
+        from others of the room (`entries.log_id`): one that was dropped and opened again has another."""
         if not isinstance(seq, int) or seq < 0:
             raise EntryError(f"'seq' is a number from 0, not {seq!r}")
         if not self.log.gate.may_read(self.room, reader):
@@ -116,7 +116,7 @@ class Keeper:
             "entries": [for_reader(entry, reader) for entry in entries],
             "last": last,
             "more": reached < last,
-            "first": self.log.first_id,
+            "first": self.log.log_id,
         }
 
     def info(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Keeper:
             "entries": self.log.last,
             "bytes": self.log.size,
             "opened_at": self.opened_at,
-            "first": self.log.first_id,
+            "first": self.log.log_id,
         }
 
     async def settled(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from egghead.rooms.entries import log_id
 from egghead.rooms.gate import WATCHED, Gate
 
 logger = logging.getLogger("egghead.rooms.log")
@@ -58,6 +59,7 @@ class _Head(msgspec.Struct):
     seq: int
     id: str
     kind: str
+    at: str = ""
     turn: str | None = None
     agent: str | None = None
     title: str | None = None
@@ -86,7 +88,7 @@ class RoomLog:
         self.path = path
         self.last = 0
         self.size = 0
-        self.first_id: str | None = None
+        self.log_id: str | None = None
         self.gate = Gate()
         self._sync = sync
         self._seqs: list[int] = []  # of every STRIDE-th entry
@@ -227,14 +229,14 @@ class RoomLog:
         for line, entry in zip(
             data.splitlines(keepends=True), (one for batch in batches for one in batch), strict=True
         ):
-            self._index(entry["seq"], entry["id"], offset)
+            self._index(entry["seq"], entry["id"], entry.get("at", ""), offset)
             self.gate = self.gate.after(entry)
             offset += len(line)
         self.size = offset
 
-    def _index(self, seq: int, entry_id: str, offset: int) -> None:
-        if self.first_id is None:
-            self.first_id = entry_id
+    def _index(self, seq: int, entry_id: str, at: str, offset: int) -> None:
+        if self.log_id is None:
+            self.log_id = log_id({"id": entry_id, "at": at})
         if not self._seqs or seq >= self._seqs[-1] + STRIDE:
             self._seqs.append(seq)
             self._offsets.append(offset)
@@ -316,7 +318,7 @@ class RoomLog:
 
     def _remember_heads(self, batch: list[tuple[_Head, int]]) -> None:
         for head, offset in batch:
-            self._index(head.seq, head.id, offset)
+            self._index(head.seq, head.id, head.at, offset)
             if head.kind in WATCHED:
                 self.gate = self.gate.after(msgspec.structs.asdict(head))
 
