@@ -219,12 +219,11 @@ async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) ->
 async def _dropped(client: Client, room: str) -> None:
     """Returns when somebody has dropped the room; following it would wait for ever."""
     from egghead.client.connection import sentence
+    from egghead.client.follow import dropped
     from ipc import IpcError
 
     try:
-        async for event in await client.peer.subscribe("lobby/dropped/"):
-            if isinstance(event.data, dict) and event.data.get("room") == room:
-                return
+        await dropped(client.peer, room)
     except IpcError as error:
         raise sentence(error, "lobby") from error
 

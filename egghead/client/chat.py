@@ -8,11 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from egghead.client.connection import Client, sentence
-from egghead.client.follow import AWAY, RoomReplaced, Tail, append_reliably, catch_up, follow, piece_of
+from egghead.client.follow import (
+    AWAY,
+    RoomDropped,
+    RoomReplaced,
+    Tail,
+    append_reliably,
+    catch_up,
+    dropped,
+    follow,
+    piece_of,
+)
 from egghead.errors import EggheadError
 from egghead.rooms.entries import new_id
 from ipc import IpcError
 
+LAST_WORDS = 0.2  # seconds in which the last entries of a dropped room arrive
 LATELY = 500  # entries in which a message is looked for that a client of an earlier node may have posted
 
 
@@ -120,7 +131,7 @@ async def converse(
 
     Entries come in the log's order, each once; streamed text may be lost when a process dies (the final entry has it
     all). `message`, `again`: as for `post`; so it is called once more for the same message after a node has ended.
-    Raises TimeoutError when the round does not end in `timeout` seconds, EggheadError when the room refuses.
+    Raises TimeoutError when the round does not end in `timeout` seconds, EggheadError when the room refuses or is dropped.
     """
     queue: asyncio.Queue[Said | BaseException] = asyncio.Queue()
 
@@ -135,6 +146,11 @@ async def converse(
         async for entry in follow(client.peer, room, since=since):
             queue.put_nowait(Said(entry))
 
+    async def drop() -> None:
+        await dropped(client.peer, room)
+        await asyncio.sleep(LAST_WORDS)  # what was said before it comes by another way
+        raise RoomDropped(room)
+
     async def guarded(work: Any) -> None:
         try:
             await work
@@ -142,7 +158,7 @@ async def converse(
             queue.put_nowait(error)
 
     subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    tasks = [asyncio.create_task(guarded(stream()))]
+    tasks = [asyncio.create_task(guarded(stream())), asyncio.create_task(guarded(drop()))]
     try:
         async with asyncio.timeout(timeout):
             await asyncio.wait([subscribed, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
@@ -161,8 +177,8 @@ async def converse(
                     yield replace(said, own=said.turn in state.reading)
     except IpcError as error:
         raise sentence(error, f"rooms/{room}") from error
-    except RoomReplaced as replaced:
-        raise EggheadError(str(replaced)) from replaced
+    except (RoomReplaced, RoomDropped) as gone:
+        raise EggheadError(str(gone)) from gone
     finally:
         subscribed.cancel()
         for task in tasks:

@@ -32,6 +32,14 @@ class RoomReplaced(Exception):
         self.room = room
 
 
+class RoomDropped(Exception):
+    """Somebody dropped the room: nothing follows, and waiting for it would be for ever."""
+
+    def __init__(self, room: str) -> None:
+        super().__init__(f"the room {room!r} was dropped; its transcript is the note [[chat/{room}]] if it was saved")
+        self.room = room
+
+
 class Tail:
     """How far a reader is: takes entries from events and pages, lets through what comes next and notices holes."""
 
@@ -125,6 +133,17 @@ async def catch_up(peer: Peer, tail: Tail) -> AsyncIterator[dict[str, Any]]:
             yield entry
         if not result["more"]:
             return
+
+
+async def dropped(peer: Peer, room: str) -> None:
+    """Returns when somebody has dropped the room."""
+    subscription = await peer.subscribe("lobby/dropped/")
+    try:
+        async for event in subscription:
+            if isinstance(event.data, dict) and event.data.get("room") == room:
+                return
+    finally:
+        subscription.close()
 
 
 async def text(peer: Peer, room: str) -> AsyncIterator[dict[str, Any]]:

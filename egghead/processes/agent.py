@@ -41,6 +41,7 @@ QUIET = (
 )
 TAIL = 300  # entries looked at for an open turn after events were lost
 CLEAR_TIMEOUT = 10.0  # seconds for the parts of a handoff that was given up
+ROOM_AWAY = 60.0  # seconds that an agent without a turn waits for a room that does not answer
 MAX_NOTE = 24_000  # characters of a note whose budget nobody knows
 MAX_SEATS = 16  # rooms whose session is kept in memory between turns; the others are folded again
 
@@ -250,8 +251,11 @@ class AgentProcess:
 
     async def _catch_up(self, seat: Seat) -> None:
         """Fold what is new in the room; waits while the room is down. A room that was dropped and opened anew is
-        another conversation."""
-        backoff = Backoff()
+        another conversation.
+
+        Raises LeftOpen when the room stays away: it was dropped, perhaps. When it comes back it tells of its open turns.
+        """
+        backoff, until = Backoff(), asyncio.get_running_loop().time() + ROOM_AWAY
         while True:
             try:
                 page = await self.peer.call(
@@ -259,17 +263,19 @@ class AgentProcess:
                 )
             except AWAY as error:
                 logger.info("room=%s is not there: %s", seat.room, error)
+                if asyncio.get_running_loop().time() > until:
+                    raise LeftOpen(f"the room has been away for {ROOM_AWAY:g} s") from None
                 await self._pause(backoff.take())
                 continue
             if page["last"] < seat.session.seq or seat.first not in (None, page.get("first")):
                 seat.session, seat.first = Session(self.spec.id, seat.room), None
+                seat.halted = 0  # a halt in that log, by its number there
                 continue
             seat.first = page.get("first")
             seat.session = fold(seat.session, page["entries"])
             if not page.get("more"):
                 return
 
-                seat.halted = 0  # a halt in that log, by its number there
     async def _take(self, seat: Seat, given: OpenTurn, asked: asyncio.Task[Menu]) -> None:
         ports = BusPorts(self.peer, self.service.control.stop, self.spec.id, seat.room, given.turn, self.spec.title)
         seat.halt = asyncio.Event()

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from egghead.client.follow import PAGE, append_reliably
+from egghead.client.follow import AWAY, PAGE, Backoff, append_reliably
 from egghead.processes.common import Service, run
 from egghead.processes.room import rooms_directory
 from egghead.rooms.fold import fold_all
+from egghead.rooms.log import LogError, RoomLog
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
 from egghead.rooms.state import RoomState, empty
 from egghead.rooms.transcript import Line, line_of, merged, parse, render, restored, speakers
@@ -39,7 +41,11 @@ KEPT_STATES = 64  # folded rooms kept for `show`
 IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved and closed
 SWEEP = 60.0
 SAVE_TRIES = 3
+HUSH = 5.0  # seconds for the turns of a room that is dropped to end; a coordinator waits 3 for each agent
 EPHEMERAL = "ephemeral.json"
+RESTORING = "restoring.json"  # rooms whose transcript is being brought back
+BATCH, BATCH_TEXT = 100, 1_000_000  # entries of a transcript, and their characters, that are appended at once
+NOTES_AWAY = 5.0  # seconds that a room that is to be opened waits for its transcript
 ALREADY = ("already_started", "already_present", "running")
 
 
@@ -56,6 +62,59 @@ async def _setup(service: Service) -> None:
     service.start(lobby.sweep(), "sweep", fatal=False)
 
 
+class _Names:
+    """Names of rooms that a lobby's next life must know, in a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            with open(path, "rb") as file:
+                self._names = set(msgspec.json.decode(file.read(), type=list[str]))
+        except (OSError, msgspec.DecodeError):  # missing, or no such list
+            self._names = set()
+
+    def __contains__(self, room: str) -> bool:
+        return room in self._names
+
+    def all(self) -> list[str]:
+        return sorted(self._names)
+
+    def add(self, room: str) -> None:
+        self._write(self._names | {room})
+
+    def remove(self, room: str) -> None:
+        self._write(self._names - {room})
+
+    def _write(self, names: set[str]) -> None:
+        if names == self._names:
+            return
+        with open(self._path + ".new", "wb") as file:
+            file.write(msgspec.json.encode(sorted(names)))
+        os.replace(self._path + ".new", self._path)
+        self._names = names
+
+
+class _Said:
+    """The messages of a log, how many of them its transcript has, and how many came from there."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.saved = self.restored = 0
+
+    def take(self, entries: Sequence[Mapping[str, Any]]) -> int:
+        """More of the log; its last seq, 0 without an entry."""
+        for entry in entries:
+            line = line_of(entry)
+            if line is not None:
+                self.lines.append(line)
+                back = bool(entry.get("restored"))
+                self.saved += back
+                self.restored += back
+            elif entry["kind"] == "saved":
+                self.saved = entry.get("messages", len(self.lines))
+        return int(entries[-1]["seq"]) if entries else 0
+
+
 class Lobby:
     """The live rooms. `failed`: rooms that could not be opened, and why."""
 
@@ -64,7 +123,8 @@ class Lobby:
         self.directory = rooms_directory(service.settings)
         self.default = check_room(service.config.get("default_room") or "default")
         self.failed: dict[str, str] = {}
-        self.ephemeral: set[str] = set(_read_names(os.path.join(self.directory, EPHEMERAL)))
+        self.ephemeral = _Names(os.path.join(self.directory, EPHEMERAL))
+        self.restoring = _Names(os.path.join(self.directory, RESTORING))
         self._states: dict[str, tuple[str | None, RoomState]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._starting = asyncio.Semaphore(AT_ONCE)
@@ -87,14 +147,19 @@ class Lobby:
         room = _checked(room)
         async with self._lock(room):
             fresh, count = not os.path.exists(self._path(room)), 0
+            # Half a transcript in a log looks like a room that was never saved: it is finished, whoever began it.
+            lines = await self._transcript(room) if fresh or room in self.restoring else []
             try:
+                if fresh and lines:
+                    self.restoring.add(room)
                 opened = await self._start(room)
-            except ControlError as error:
+            except (ControlError, OSError) as error:
                 raise Refused("RoomFailed", f"the room {room!r} does not start: {error}; see: egghead logs") from None
-            if fresh and opened:
-                if ephemeral:
-                    self._set_ephemeral(room, True)
-                count = await self._restore(room)
+            if fresh and opened and ephemeral:
+                self.ephemeral.add(room)
+            if room in self.restoring:
+                count = await self._restore(room, lines)
+                self.restoring.remove(room)
             info = await self._info(room)
         if opened:
             await self._publish("opened", room)
@@ -148,7 +213,7 @@ class Lobby:
         """Save and close ephemeral rooms that nobody has used for a while."""
         while True:
             await asyncio.sleep(SWEEP)
-            for room in sorted(self.ephemeral):
+            for room in self.ephemeral.all():
                 try:
                     await self._close_idle(room)
                 except (Refused, IpcError, ControlError, OSError) as error:
@@ -160,6 +225,7 @@ class Lobby:
                 await self._drop(room, True)
 
     async def _drop(self, room: str, save: bool) -> dict[str, Any]:
+        await self._hush(room)
         record = (await self._save(room))["record"] if save else None
         try:
             await self.service.control.terminate_child(SUPERVISOR, room)
@@ -167,21 +233,69 @@ class Lobby:
             # A room that still runs would go on writing to the log that is moved away.
             if error.code != "not_found":
                 raise Refused("RoomFailed", f"the room {room!r} does not stop: {error}; try again") from None
+        if save:
+            record = await self._save_late(room) or record
         await asyncio.to_thread(self._set_aside, room)
-        self._set_ephemeral(room, False)
+        self.ephemeral.remove(room)
+        self.restoring.remove(room)
         self.failed.pop(room, None)
         await self._publish("dropped", room)
         return {"room": room, "record": record}
 
+    async def _hush(self, room: str) -> None:
+        """End the turns of a room that is to be dropped: nobody would hear them, and their models would go on for money.
+        A room or a coordinator that does not answer holds up no drop for long."""
+        with contextlib.suppress(Refused, IpcError, TimeoutError):
+            async with asyncio.timeout(HUSH):
+                if (await self._state(room)).quiet:
+                    return
+                await append_reliably(self.service.peer, room, [{"kind": "halted"}], HUSH)  # what waits begins no turn
+                backoff = Backoff()
+                while (state := await self._state(room)).turns or state.round:
+                    await asyncio.sleep(backoff.take())
+
     async def _save(self, room: str) -> dict[str, Any]:
-        lines, saved = await self._lines(room)
-        if not lines:
+        said = await self._said(room)
+        if not said.lines:
             return {"room": room, "record": None, "messages": 0}
+        record = await self._written(room, said)
+        entry = {"kind": "saved", "record": record, "messages": len(said.lines)}
+        await append_reliably(self.service.peer, room, [entry], 10.0)
+        await self._publish("saved", room)
+        return {"room": room, "record": record, "messages": len(said.lines)}
+
+    async def _save_late(self, room: str) -> str | None:
+        """Add what was said between the save and the end of the room, which people were told is kept: the record if there
+        was something. When it cannot be written, the room is started again."""
+        try:
+            said = await asyncio.to_thread(self._on_file, room)
+            return await self._written(room, said) if len(said.lines) > said.saved else None
+        except (LogError, OSError) as error:
+            await self._start_noting(room)
+            raise Refused("RoomFailed", f"the log of {room!r} cannot be read: {error}; try again") from None
+        except Refused:
+            await self._start_noting(room)
+            raise
+
+    def _on_file(self, room: str) -> _Said:
+        """What the log of a room that has ended holds."""
+        said, last = _Said(), 0
+        if os.path.exists(self._path(room)):
+            log = RoomLog(self._path(room))
+            try:
+                while entries := log.read(last, PAGE):
+                    last = said.take(entries)
+            finally:
+                log.close()
+        return said
+
+    async def _written(self, room: str, said: _Said) -> str:
+        """The id of the transcript record, which has what was said now. Raises Refused."""
         record = f"chat/{room}"
         try:
             for left in reversed(range(SAVE_TRIES)):
                 try:
-                    await self._write(record, room, lines, saved)
+                    await self._write(record, room, said.lines, said.saved)
                     break
                 except RemoteError as error:
                     # Somebody saved the note in the moment between: what they wrote is read again and kept.
@@ -189,10 +303,7 @@ class Lobby:
                         raise
         except IpcError as error:
             raise Refused("NotSaved", f"the transcript of {room!r} could not be written: {error}") from None
-        entry = {"kind": "saved", "record": record, "messages": len(lines)}
-        await append_reliably(self.service.peer, room, [entry], 10.0)
-        await self._publish("saved", room)
-        return {"room": room, "record": record, "messages": len(lines)}
+        return record
 
     async def _write(self, record: str, room: str, lines: list[Line], saved: int) -> None:
         """The record with these lines. What somebody changed in it by hand since the last save stays."""
@@ -215,36 +326,46 @@ class Lobby:
         }
         await peer.call("store", "update", id=record, changes=changes, revision=now.get("revision"), timeout=30.0)
 
-    async def _restore(self, room: str) -> int:
-        """Bring back what a transcript of this name says: how many messages. Without a store the room is simply new."""
-        try:
-            record = await self.service.peer.call("store", "get", id=f"chat/{room}", timeout=5.0)
-        except IpcError:
-            return 0
-        if record.get("class") != "transcript":
-            return 0
-        entries = restored(parse(str(record.get("body") or "")))
-        for start in range(0, len(entries), 100):
-            await append_reliably(self.service.peer, room, entries[start : start + 100], 10.0)
-        return len(entries)
+    async def _transcript(self, room: str) -> list[Line]:
+        """What the transcript of this name says. Raises Refused when the notes do not answer: a room that began without it
+        would never get it back, and nobody would know."""
+        backoff, until = Backoff(), time.monotonic() + NOTES_AWAY
+        while True:
+            try:
+                record = await self.service.peer.call("store", "get", id=f"chat/{room}", timeout=NOTES_AWAY)
+                break
+            except RemoteError as error:
+                if error.type != "NotFound":
+                    logger.warning("[[chat/%s]] is not brought back: %s", room, error)
+                return []
+            except AWAY as error:
+                if time.monotonic() > until:
+                    raise Refused(
+                        "NotesDown",
+                        f"the notes do not answer now ({error}), and {room!r} may have a transcript; try again",
+                    ) from None
+                await asyncio.sleep(backoff.take())  # the store is being started again
+        return parse(str(record.get("body") or "")) if record.get("class") == "transcript" else []
 
-    async def _lines(self, room: str) -> tuple[list[Line], int]:
-        """The messages of a room, and how many of them its transcript has. Raises Refused when it does not answer."""
-        lines: list[Line] = []
-        last = saved = 0
+    async def _restore(self, room: str, lines: list[Line]) -> int:
+        """Bring back what a transcript says, behind what was brought back before: how many messages."""
+        entries = restored(lines)[(await self._said(room)).restored :]
+        while entries:
+            characters = itertools.accumulate(len(entry["text"]) for entry in entries[:BATCH])
+            most = max(1, sum(together <= BATCH_TEXT for together in characters))  # a frame of the bus holds 16 MiB
+            await append_reliably(self.service.peer, room, entries[:most], 10.0)
+            entries = entries[most:]
+        return len(lines)
+
+    async def _said(self, room: str) -> _Said:
+        """What the log of a room that runs holds. Raises Refused when it does not answer."""
+        said, last = _Said(), 0
         try:
             while True:
                 page = await self.service.peer.call(f"rooms/{room}", "since", seq=last, limit=PAGE, timeout=10.0)
-                for entry in page["entries"]:
-                    last = entry["seq"]
-                    line = line_of(entry)
-                    if line is not None:
-                        lines.append(line)
-                        saved += bool(entry.get("restored"))  # came from there
-                    elif entry["kind"] == "saved":
-                        saved = entry.get("messages", len(lines))
+                last = said.take(page["entries"]) or last
                 if not page["more"]:
-                    return lines, saved
+                    return said
         except IpcError as error:
             raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
 
@@ -348,28 +469,9 @@ class Lobby:
         for old in sorted(os.listdir(folder))[:-KEPT_DROPPED]:
             os.unlink(os.path.join(folder, old))
 
-    def _set_ephemeral(self, room: str, ephemeral: bool) -> None:
-        before = set(self.ephemeral)
-        self.ephemeral = before | {room} if ephemeral else before - {room}
-        if self.ephemeral == before:
-            return
-        path = os.path.join(self.directory, EPHEMERAL)
-        with open(path + ".new", "wb") as file:
-            file.write(msgspec.json.encode(sorted(self.ephemeral)))
-        os.replace(path + ".new", path)
-
 
 def _checked(room: object) -> str:
     try:
         return check_room(room)
     except RoomNameError as error:
         raise Refused("BadRoomName", str(error)) from None
-
-
-def _read_names(path: str) -> list[str]:
-    """A list of names; empty when the file is missing or is no such list."""
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=list[str])
-    except (OSError, msgspec.DecodeError):
-        return []

@@ -25,6 +25,7 @@ ENDING_ACTIONS = ("passed", "failed")
 HANDOFF_REASONS = ("asked", "context", "overflow")
 
 MAX_TEXT = 256 * 1024  # characters of one text; a tool result is capped at 120 kB before it comes here
+MAX_NAME = 256  # characters of a name
 MAX_ENTRY = 1024 * 1024  # bytes of one entry as JSON
 MAX_BATCH = 256  # entries of one append
 MAX_BUDGET = 10_000
@@ -57,7 +58,7 @@ def _text(value: Any) -> str | None:
 
 
 def _name(value: Any) -> str | None:
-    return None if isinstance(value, str) and 0 < len(value) <= 256 else "text of 1 to 256 characters"
+    return None if isinstance(value, str) and 0 < len(value) <= MAX_NAME else f"text of 1 to {MAX_NAME} characters"
 
 
 def _flag(value: Any) -> str | None:
@@ -144,6 +145,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     ("budget_set", "client"): {"budget": need(_number(0, MAX_BUDGET)), "author": may(_name)},
     ("continued", "client"): {"author": may(_name)},
     ("halted", "client"): {"author": may(_name)},
+    ("halted", "lobby"): {},  # the room is about to be dropped
     ("handoff_asked", "client"): _AGENT_BY_PERSON,
     ("tool_started", "agent"): {
         "turn": need(_name),
@@ -300,14 +302,14 @@ def for_reader(entry: Entry, reader: str) -> dict[str, Any]:
     return dict(entry) if entry.get("by") == reader else public(entry)
 
 
-def _nearest(word: object, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) and len(word) < 100 else []
 def log_id(first: Entry) -> str:
     """What tells a log from another one of the same room, from its first entry. Its id alone does not: the roster makes the
     ids of its entries from what they say, and lets the same agents into every new log."""
     return f"{first['id']} {first.get('at', '')}"
 
 
+def _nearest(word: object, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) and len(word) < 100 else []
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}"

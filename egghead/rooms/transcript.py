@@ -20,10 +20,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from egghead.rooms.entries import Entry
+from egghead.rooms.entries import MAX_NAME, MAX_TEXT, Entry
 from egghead.rooms.names import AGENT_PREFIX, agent_of
 
-_HEADER = re.compile(r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>.+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z)\s*\Z")
+LONGEST = MAX_TEXT // 2  # characters of an entry: as JSON one may take six bytes
+_HEADER = re.compile(
+    r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>.+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]{1,40}Z)\s*\Z"
+)
 _LOOKS = re.compile(r"\\*\*\*.*— ?\d{4}-")
 
 
@@ -110,19 +113,21 @@ def speakers(lines: Iterable[Line]) -> list[str]:
 
 
 def restored(lines: Iterable[Line]) -> list[dict[str, Any]]:
-    """Entries that put a transcript's messages into a new log, for the lobby to append."""
+    """Entries that put a transcript's messages into a new log, for the lobby to append. What a person made longer than an
+    entry may be becomes several, a name that is too long is cut: one long line must not keep the others out."""
     entries: list[dict[str, Any]] = []
     for line in lines:
-        entry: dict[str, Any] = {
-            "kind": "message",
-            "author": line.author,
-            "text": line.text,
-            "said": line.at,
-            "restored": True,
-        }
-        if line.agent:
-            entry["agent"] = line.agent
-        entries.append(entry)
+        for start in range(0, len(line.text) or 1, LONGEST):
+            entry: dict[str, Any] = {
+                "kind": "message",
+                "author": line.author[:MAX_NAME],
+                "text": line.text[start : start + LONGEST],
+                "said": line.at,
+                "restored": True,
+            }
+            if line.agent:
+                entry["agent"] = line.agent[:MAX_NAME]
+            entries.append(entry)
     return entries
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from egghead.client.follow import Tail, append_reliably, catch_up
-from ipc import Peer, RemoteError
+from ipc import Peer, Refused, RemoteError
 from ipc.testing import RunningBus, running_bus
 
 CHILD = """
@@ -60,6 +60,7 @@ class Stage:
         self.kinds: dict[str, tuple[str, dict[str, Any]]] = {}
         self.refuse: set[str] = set()  # rooms that the supervisor does not start
         self.parked: set[str] = set()  # rooms that it has given up on
+        self.silent: set[str] = set()  # rooms that it starts without a word to the lobby
 
     async def start(self, name: str, kind: str, **args: Any) -> Child:
         """Start a process and wait for READY."""
@@ -92,6 +93,26 @@ class Stage:
                 pass_fds=(channel.fileno(),),
                 stderr=errors,
             )
+
+    async def store(self, notes: dict[str, dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+        """A store with these notes, by id, as far as a lobby needs one; gives them as they are at any time."""
+        kept = {} if notes is None else notes
+
+        async def get(call: Any, id: str) -> dict[str, Any]:
+            if id not in kept:
+                raise Refused("NotFound", id)
+            return kept[id]
+
+        async def create(call: Any, **record: Any) -> dict[str, Any]:
+            kept[record["id"]] = {**record, "revision": "1"}
+            return {"record": kept[record["id"]], "indexed": True}
+
+        async def update(call: Any, id: str, changes: dict[str, Any], revision: str) -> dict[str, Any]:
+            kept[id] = {**kept[id], **changes}
+            return {"record": kept[id], "indexed": True}
+
+        await self.bus.peer("store", expose={"get": get, "create": create, "update": update})
+        return kept
 
     async def again(self, name: str) -> Child:
         """A new life for a process that was killed."""
@@ -160,6 +181,8 @@ class Stage:
                 answer = {"answer": message["request"], "error": "error", "detail": "refused by the test"}
             else:
                 await self.start(f"rooms/{room}", "room", **params["spec"]["args"])
+                if room in self.silent:
+                    return
         elif message["method"] == "which_children":
             answer["result"] = [[room, "parked"] for room in sorted(self.parked)]
         elif message["method"] == "unpark":

@@ -11,7 +11,7 @@ import pytest
 
 from egghead.client.follow import RoomReplaced, append_reliably, follow
 from egghead.rooms.ulid import ulid
-from ipc import RemoteError
+from ipc import PeerDown, RemoteError
 from tests.rooms.model import check_log
 from tests.rooms.stage import Agent, Stage, stage, until
 
@@ -144,6 +144,7 @@ async def test_a_room_whose_file_was_cut_ends_and_its_callers_wait_for_the_next(
 async def test_follow_says_that_a_room_was_replaced() -> None:
     """A room that was dropped and opened again under its name is not mistaken for the old one."""
     async with stage() as s:
+        await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         await ada.call("lobby", "open", room="plans")
@@ -250,6 +251,7 @@ async def test_a_coordinator_killed_in_a_round_goes_on_where_it_was() -> None:
 async def test_the_lobby_reopens_live_rooms_and_one_bad_room_stops_nobody() -> None:
     """After a restart every room on disk lives again; a room that does not start is reported and the others run."""
     async with stage({"default_room": "hall"}) as s:
+        await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         await ada.call("lobby", "open", room="plans")
@@ -268,6 +270,7 @@ async def test_the_lobby_reopens_live_rooms_and_one_bad_room_stops_nobody() -> N
 async def test_opening_a_parked_room_starts_it_again() -> None:
     """A room that crashed too often is tried again by whoever opens it: the reason may have been mended."""
     async with stage() as s:
+        await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         await ada.call("lobby", "open", room="plans")
@@ -299,6 +302,7 @@ async def test_the_lobby_refuses_what_cannot_be_a_room() -> None:
 async def test_show_folds_the_room_and_notices_a_new_log_under_the_name() -> None:
     """The lobby shows members, topic and budget as the log says, also after the room was dropped and opened again."""
     async with stage() as s:
+        await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         roster = await s.bus.peer("roster")
@@ -318,20 +322,7 @@ async def test_show_folds_the_room_and_notices_a_new_log_under_the_name() -> Non
 async def test_a_saved_room_comes_back_from_its_transcript() -> None:
     """Dropping saves the transcript; opening the name again gives the same messages, authors and times."""
     async with stage() as s:
-        kept: dict[str, dict[str, Any]] = {}
-
-        async def get(call: Any, id: str) -> dict[str, Any]:
-            from ipc import Refused
-
-            if id not in kept:
-                raise Refused("NotFound", id)
-            return kept[id]
-
-        async def create(call: Any, **record: Any) -> dict[str, Any]:
-            kept[record["id"]] = {**record, "revision": "1"}
-            return {"record": kept[record["id"]], "indexed": True}
-
-        await s.bus.peer("store", expose={"get": get, "create": create})
+        kept = await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         await ada.call("lobby", "open", room="plans")
@@ -342,6 +333,121 @@ async def test_a_saved_room_comes_back_from_its_transcript() -> None:
         after = await everything(s, "plans")
         assert [(e["author"], e["text"]) for e in after] == [(e["author"], e["text"]) for e in before]
         assert after[0]["said"] == before[0]["at"][:19] + "Z"
+
+
+TALK = "\n".join(f"**ada** — 2026-01-02T03:04:05Z\n\nline {n}\n" for n in range(250))
+
+
+async def test_a_transcript_that_a_person_made_too_long_comes_back_whole() -> None:
+    """A text or a name longer than an entry may be keeps nothing else out: the text comes in pieces, the name is cut."""
+    async with stage() as s:
+        body = (
+            f"**{'n' * 300}** — 2026-01-02T03:04:05Z\n\none\n\n"
+            f"**Scout** (`agents/scout`) — 2026-01-02T03:04:06Z\n\n{'z' * 300_000}\n\n**bob** — 2026-01-02T03:04:07Z\n\nlast\n"
+        )
+        kept = await s.store({"chat/plans": {"class": "transcript", "body": body, "revision": "1"}})
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        assert (await ada.call("lobby", "open", room="plans"))["restored"] == 3
+        said = await everything(s, "plans")
+        assert said[0]["author"] == "n" * 256 and "".join(e["text"] for e in said) == f"one{'z' * 300_000}last"
+        await append_reliably(ada, "plans", [message("more")])
+        await ada.call("lobby", "save", room="plans")
+        assert kept["chat/plans"]["body"].startswith(body.rstrip()) and kept["chat/plans"]["body"].count("more") == 1
+
+
+async def test_a_lobby_that_died_over_a_transcript_brings_back_the_rest() -> None:
+    """Killed before or in the middle of it, its next life brings the rest back when the room is opened: each message once."""
+    async with stage() as s:
+        await s.store({"chat/plans": {"class": "transcript", "body": TALK}})
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        s.silent = {"plans"}
+        opening = asyncio.create_task(ada.call("lobby", "open", room="plans"))
+        async with asyncio.timeout(10):
+            while "rooms/plans" not in s.children or not s.children["rooms/plans"].ready.done():
+                await asyncio.sleep(0.01)  # the supervisor is this test: nobody tells it what it did
+        await s.kill("lobby")
+        with pytest.raises(PeerDown):
+            await opening
+        s.silent = set()
+        await s.start("lobby", "lobby")
+        assert (await ada.call("lobby", "open", room="plans"))["restored"] == 250
+        for name in ("lobby", "rooms/plans"):
+            await s.kill(name)
+        rooms = s.records / ".egghead" / "rooms"
+        lines = (rooms / "plans.jsonl").read_bytes().splitlines(keepends=True)
+        (rooms / "plans.jsonl").write_bytes(b"".join(lines[:100]))  # as far as a life may come
+        (rooms / "restoring.json").write_text('["plans"]')
+        await s.start("lobby", "lobby")
+        for restored in (250, 0):
+            assert (await ada.call("lobby", "open", room="plans"))["restored"] == restored
+        assert [e["text"] for e in await everything(s, "plans")] == [f"line {n}" for n in range(250)]
+
+
+async def test_a_room_is_not_opened_without_its_transcript() -> None:
+    """While the notes are away nobody knows what the room had: it is refused with a sentence, and whole afterwards."""
+    async with stage() as s:
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        with pytest.raises(
+            RemoteError, match=r"the notes do not answer now .* 'plans' may have a transcript; try again"
+        ):
+            await ada.call("lobby", "open", room="plans")
+        assert [room["room"] for room in await ada.call("lobby", "list")] == ["default"]
+        await s.store({"chat/plans": {"class": "transcript", "body": TALK}})
+        assert (await ada.call("lobby", "open", room="plans"))["restored"] == 250
+
+
+async def test_a_new_log_that_begins_like_the_old_one_is_another() -> None:
+    """The roster lets the same agents into every new log, under ids made from what it says: a reader tells the logs apart
+    all the same, also when the new one is as long as the old one was."""
+    async with stage() as s:
+        await s.store()
+        await s.start("lobby", "lobby")
+        ada, roster = await s.bus.client("ada"), await s.bus.peer("roster")
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(roster, "plans", [{**JOIN, "id": "joined.0"}])
+        await append_reliably(ada, "plans", [message("one")])
+        entries = follow(ada, "plans")
+        assert [(await anext(entries))["kind"] for _ in range(2)] == ["joined", "message"]
+        assert (await ada.call("lobby", "show", room="plans"))["quiet"] is False
+        await ada.call("lobby", "drop", room="plans", save=False)
+        await ada.call("lobby", "open", room="plans")
+        await append_reliably(roster, "plans", [{**JOIN, "id": "joined.0"}])
+        await append_reliably(ada, "plans", [{"kind": "topic", "text": text} for text in ("lilies", "roses")])
+        with pytest.raises(RoomReplaced):
+            async with asyncio.timeout(10):
+                async for entry in entries:
+                    assert entry["kind"] == "halted"  # by the drop, in the old one
+        shown = await ada.call("lobby", "show", room="plans")
+        assert (shown["quiet"], shown["topic"]) == (True, "roses")
+
+
+async def test_what_is_said_while_a_room_is_dropped_is_in_its_transcript() -> None:
+    """Everything that was acknowledged until the room was gone stands in the note once, whoever was typing."""
+    async with stage() as s:
+        kept = await s.store()
+        await s.start("lobby", "lobby")
+        ada, bob = await s.bus.client("ada"), await s.bus.client("bob")
+        await ada.call("lobby", "open", room="plans")
+        said: list[str] = []
+        begun = asyncio.Event()
+
+        async def talk() -> None:
+            while True:
+                text = f"word{len(said)}."
+                await bob.call("rooms/plans", "append", entries=[message(text, "bob")])
+                said.append(text)
+                begun.set()
+
+        talking = asyncio.create_task(talk())
+        await begun.wait()
+        assert (await ada.call("lobby", "drop", room="plans"))["record"] == "chat/plans"
+        with pytest.raises(PeerDown):
+            await talking
+        rows = kept["chat/plans"]["body"].split("\n")
+        assert [rows.count(text) for text in said] == [1] * len(said)
 
 
 async def test_a_room_stops_in_order_and_leaves_nothing_unanswered() -> None:
