@@ -26,10 +26,14 @@ _RULE = re.compile(r"([-*_])(?: *\1){2,} *$")
 _ITEM = re.compile(r"(?:[-*+]|(\d{1,9})[.)])(?= |$)")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]]*\]:")
 
-_SPAN = re.compile(r"(?<!`)(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)")
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
+# Whichever begins first holds the others: an escaped backtick, code in a line (or backticks that open none), HTML.
+_PIECE = re.compile(
+    r"\\[\\`]|(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)|`+|<(?:!--|(?i:(pre|script|style|textarea)(?=[\s>])))"
+)
+_HTML = re.compile("<(?:!--|pre|script|style|textarea)", re.I)
+_RAW_END = re.compile(r"</(?:pre|script|style|textarea)>[^\n]*", re.I)
 _REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
-_ESCAPED = re.compile(r"\\[\\\[]")
+_ESCAPED = re.compile(r"\\[\\\[\]]")
 
 
 def mask_code(text: str) -> str:
@@ -37,15 +41,37 @@ def mask_code(text: str) -> str:
     # Before anything within lines becomes spaces, which would look like an indent.
     text = _mask_blocks(text)
     # One character is found far faster than several, and most notes have none of these.
-    if "<" in text and "<!--" in text:
-        text = _COMMENT.sub(_blank, text)
-    if "`" in text:
-        text = _SPAN.sub(_blank, text)
+    if "`" in text or ("<" in text and _HTML.search(text)):
+        text = _mask_pieces(text)
     if "%" in text and "%%" in text:
         text = _REMARK.sub(_blank, text)
-    if "\\" in text and "\\[" in text:
-        text = _ESCAPED.sub(lambda match: "\\ " if match.group().endswith("[") else "  ", text)
+    if "\\" in text and ("\\[" in text or "\\]" in text):
+        text = _ESCAPED.sub(lambda match: "  " if match.group() == "\\\\" else "\\ ", text)
     return text
+
+
+def _mask_pieces(text: str) -> str:
+    """Code in lines, comments and the HTML whose content is no Markdown (CommonMark 0.31, 4.6 and 6.1) blanked out."""
+    out = []
+    done = at = 0
+    last = text.rfind("-->")
+    while (match := _PIECE.search(text, at)) is not None:
+        begin, at = match.span()
+        if text[begin] == "<":
+            before = "\n" + text[max(0, begin - 4) : begin] if begin < 4 else text[begin - 4 : begin]
+            starts = "\n" in before and not before[before.rindex("\n") :].strip(" \n")
+            if match[2] is None and last >= begin + 2:
+                at = text.index("-->", begin + 2) + 3
+            elif not starts:
+                continue  # a comment that never ends is text, and so is `<pre>` within a line
+            else:
+                end = _RAW_END.search(text, at) if match[2] is not None else None
+                at = len(text) if end is None else end.end()
+        elif match[1] is None:
+            continue
+        out += [text[done:begin], _spaces(text[begin:at])]
+        done = at
+    return "".join([*out, text[done:]]) if out else text
 
 
 def _blank(match: re.Match[str]) -> str:

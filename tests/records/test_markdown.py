@@ -110,7 +110,8 @@ def test_any_text_is_read(text: str) -> None:
     "text",
     ["[[a]]" * 200_000, "[" * 300_000, "`" * 100_000 + " " + "`a" * 50_000, "# " + " " * 200_000 + "x", "<!--" * 50_000,
      "[a](" * 50_000, "#" * 100_000, "```\n" * 50_000, "a\n" + "-" * 200_000 + "x", "---\n" * 50_000, "* " * 100_000,
-     "- " * 90 + "x\n" + "\n" * 20_000 + "     [x]", "> " * 200_000 + "     [x]", "- ```\n" * 50_000, " " * 200_000 + "[\n\t[" * 50_000],
+     "- " * 90 + "x\n" + "\n" * 20_000 + "     [x]", "> " * 200_000 + "     [x]", "- ```\n" * 50_000, " " * 200_000 + "[\n\t[" * 50_000,
+     "a <!-- " * 100_000, "<pre>\n" * 100_000, "\\`" * 200_000, "[[a|[b]" * 50_000, "# " + "_a " * 160 + "\n"],
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_hostile_text_takes_no_hostile_time(text: str) -> None:
@@ -174,3 +175,25 @@ def test_a_heading_is_read_as_a_person_reads_it(line: str, shown: str) -> None:
     """Marks of emphasis go where they are such (CommonMark 0.31); in code, in words and behind a backslash they are text."""
     record = parse_markdown(f"# {line}\n".encode())
     assert record.title == record.outline[0].text == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("Use `<!--` to comment. [[a]]\n\n# Head\n", ["a"]),
+        ("`a <!-- b` [[a]] `-->`", ["a"]),
+        ("an open <!-- is text [[a]]", ["a"]),
+        ("<!-- an open one at the start is not\n\n[[a]]", []),
+        ("<!-- `x --> [[a]] ` y", ["a"]),
+        ("\\`[[a]]\\` \\\\`[[b]]`", ["a"]),
+        ("<pre>\n\n[[a]]\n</pre> [[b]]\n[[c]]", ["c"]),
+        ("  <SCRIPT type=x>\n'[[a]]'</script>\n[[b]]", ["b"]),
+        ("in a line <pre>[[a]]</pre> <prefix>[[b]]", ["a", "b"]),
+        ("[x\\]y](a.md) [[b|see [b]]] [[c|1] d]]", ["a", "b"]),
+    ],
+)
+def test_code_comments_and_raw_html_hold_no_links_and_nothing_else_is_taken_for_them(
+    text: str, targets: list[str]
+) -> None:
+    """Whichever begins first holds the others (CommonMark 0.31, 4.6 and 6.1)."""
+    assert [link.target for link in parse_markdown(text.encode()).wikilinks] == targets
