@@ -240,6 +240,11 @@ def _prefixes(typed: str, cut: re.Pattern[str] = _CUT) -> Iterable[str]:
             yield typed[:end]
 
 
+def _unjoined(word: str) -> str:
+    """A title of several words that was written as one."""
+    return word.replace("_", " ").replace("-", " ")
+
+
 class _Names:
     """The agents of a room by everything they can be called."""
 
@@ -271,15 +276,14 @@ class _Names:
                 return (self.ids[name],)
             if name in self.segments:
                 return self.segments[name]
+            titled = _unjoined(prefix)
+            if titled != prefix and titled in self.titles:
+                return self.titles[titled]  # @scout-two is Scout Two, not scout with something behind it
         following = " ".join(rest.split()).casefold()
         for name in self._by_first.get(following[:1], ()):
             after = following[len(name) : len(name) + 1]
             if len(name) > beyond and following.startswith(name) and not (after.isalnum() and not _unspaced(after)):
                 return self._open[name]
-        for prefix in prefixes:
-            joined = prefix.replace("_", " ").replace("-", " ")
-            if joined in self.titles:
-                return self.titles[joined]
         return ()
 
     def near(self, typed: str) -> tuple[str, ...]:
@@ -296,7 +300,7 @@ class _Names:
             return (self.ids[word],)
         if word in self.segments:
             return self.segments[word]
-        return self.titles.get(word) or self.titles.get(word.replace("_", " ").replace("-", " "), ())
+        return self.titles.get(word) or self.titles.get(_unjoined(word), ())
 
     def close(self, word: str) -> tuple[str, ...]:
         """The agents with a name closest to this folded word, if that is within reach."""

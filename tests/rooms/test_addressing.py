@@ -22,6 +22,7 @@ TITLES = {
     "o-reilly": "O'Reilly",
     "jam-master": "Jam Master",
     "channel-guide": "Guide",
+    "pathfinder": "Scout Two",
 }
 
 
@@ -54,6 +55,7 @@ TITLES = {
         ("@jam-master hello", ("jam-master",)),
         ("@Jam Master, hello", ("jam-master",)),
         ("@channel-guide hi", ("channel-guide",)),
+        ("@scout-two and @Scout_Two", ("pathfinder",)),
     ],
 )
 def test_a_name_is_found_however_it_is_written(text: str, agents: tuple[str, ...]) -> None:
