@@ -133,8 +133,8 @@ async def consult(
     for agent in named:
         await desk.append("invited", agent=agent)
     await desk.append("budget_set", budget=budget)
-    text = " ".join([*(f"@{agent}" for agent in named), question])
-    posted = await desk.append("message", text=text)
+    # Whom the question itself names is not asked when it is said who is.
+    posted = await desk.append("message", text=question, **({"mentions": named} if named else {}))
     hearing = Hearing(question, room, posted["id"], budget)
     try:
         in_time = await _listen(client, hearing, timeout, heard)

@@ -68,7 +68,7 @@ def plan_message(
     paused: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan for one message of a person. `paused`: those of the away that have reached a limit."""
-    addressed = mentions(message.text, state.titles)
+    addressed = _named(message, state) if message.mentions else mentions(message.text, state.titles)
     notices = _notices(addressed)
     if not state.members:
         return Plan("open", reason=_join([*notices, "no agent is in the room"]))
@@ -79,6 +79,11 @@ def plan_message(
     else:
         plan = _open(state, message, cards, corpus, policy, away, paused)
     return _fresh(state, message, plan, notices)
+
+
+def _named(message: Waiting, state: RoomState) -> Addressed:
+    here = tuple(dict.fromkeys(agent for agent in message.mentions if agent in state.members))
+    return Addressed(here, unknown=tuple(agent for agent in message.mentions if agent not in state.members))
 
 
 def _fresh(state: RoomState, message: Waiting, plan: Plan, notices: list[str]) -> Plan:

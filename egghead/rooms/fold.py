@@ -76,7 +76,7 @@ def _message(state: RoomState, entry: Entry) -> RoomState:
     agent = agent_of(entry["by"])
     if agent is not None:
         return _agent_message(state, agent, entry)
-    waiting = Waiting(entry["id"], entry["seq"], entry["text"])
+    waiting = Waiting(entry["id"], entry["seq"], entry["text"], mentions=tuple(entry.get("mentions") or ()))
     return replace(state, inbox=(*state.inbox, waiting), spent=0, paused=False, recent=(*state.recent, "")[-RECENT:])
 
 

@@ -46,13 +46,15 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A person's entry that has no round yet: a message, or a `/continue`."""
+    """A person's entry that has no round yet: a message, or a `/continue`. `mentions`: whom it is for, when its author's
+    program has said so; then its text names nobody."""
 
     id: str
     seq: int
     text: str
     kind: str = "message"
     halted: bool = False
+    mentions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

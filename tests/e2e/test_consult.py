@@ -74,6 +74,13 @@ def test_the_budget_ends_it(play: Play) -> None:
     assert code == 0 and [one["agent"] for one in found["answers"]] == ["scout", "sage"]
 
 
+def test_only_those_who_are_listed_are_asked(play: Play) -> None:
+    """Names and broadcast words in the question ask nobody beside `--agents`; the transcript has the question as it was put."""
+    code, found = consult(play, "@everyone and @sage: where?", "--agents", "scout")
+    assert code == 0 and [one["agent"] for one in found["answers"]] == ["scout"] and found["missing"] == {}
+    assert "\n@everyone and @sage: where?\n" in (play.records / f"{found['record']}.md").read_text()
+
+
 def test_a_question_that_is_taken_back_stops_the_room(play: Play) -> None:
     """Ctrl-C ends the command, and nobody goes on spending on its question."""
     before = len(play.double.asked)
