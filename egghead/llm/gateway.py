@@ -67,6 +67,7 @@ class Gateway:
         self.changed = asyncio.Event()
         self.purse.changed = self.changed.set
         self.running: dict[str, int] = {}  # caller -> streams open
+        self.rested: Callable[[], object] = lambda: None  # called when the last stream has ended
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Name -> handler."""
@@ -122,6 +123,8 @@ class Gateway:
             self.running[call.caller] -= 1
             if not self.running[call.caller]:
                 del self.running[call.caller]
+            if not self.running:
+                self.rested()
 
     def _held(self, call: Call, request: Request, model: Model) -> AbstractAsyncContextManager[None]:
         """What this call may use, held back from the limits of the day while it runs. Entering raises LimitReached."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 # Everything a query needs is imported here, before the jail is closed and the process is forked.
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
+from egghead.processes.heap import Heap
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
@@ -105,6 +106,7 @@ class IndexServer:
         self._local = threading.local()
         self._readers: list[Index] = []
         self._told: SimpleQueue[_Told] = SimpleQueue()
+        self._heap = Heap()
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler."""
@@ -196,6 +198,8 @@ class IndexServer:
         _only_store(call)
         told = _Told(list(upserts), list(removals), more)
         self._told.put(told)
+        if more:
+            self._heap.used()  # thousands of notes, not a save
         return await self._run(self._write, lambda: self._apply(told))
 
     def _gather(self) -> Sequence[_Told]:

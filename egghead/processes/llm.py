@@ -26,6 +26,7 @@ from egghead.llm.reading import Reader
 from egghead.llm.registry import ADAPTERS, Adapter
 from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
+from egghead.processes.heap import Heap
 from ipc import Event, IpcError
 from supervisor.aio import AsyncControl, ControlError
 from supervisor.jail import withhold_memory
@@ -63,6 +64,8 @@ async def setup(service: Service) -> None:
         lambda: keys.told,
         lambda agent: service.peer.call("tools", "provider_tools", agent=agent, timeout=GRANTS_TIMEOUT),
     )
+    heap = Heap(lambda: not gateway.running)
+    gateway.rested = heap.used
     service.start(keys.watch(gateway), "configuration")
     service.expose(gateway.methods())
     service.on_stop(gateway.aclose)

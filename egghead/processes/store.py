@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
+from egghead.processes.heap import Heap
 from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
@@ -85,6 +86,7 @@ class StoreServer:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._sending: set[asyncio.Task[None]] = set()
         self._watcher: Watcher | None = None
+        self._heap = Heap()
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler."""
@@ -192,6 +194,8 @@ class StoreServer:
             await asyncio.wait(set(self._sending))
 
     async def _pass_on(self, steps: list[Step], *, more: bool) -> None:
+        if more:
+            self._heap.used()  # thousands of notes, not a save
         for step in steps:
             # The next of these is told when this one is answered: only another piece may share its transaction.
             await self._tell_index(step, more=more and step is steps[-1])

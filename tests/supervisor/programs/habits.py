@@ -248,6 +248,14 @@ def c_callback():
         raise RuntimeError(list(numbers))
 
 
+def malloc_trim():
+    import ctypes
+
+    kept = [b"x" * (2000 + number % 7) for number in range(10_000)][::1000]
+    if not ctypes.CDLL(None).malloc_trim(0):
+        raise MemoryError(f"nothing went back beside {len(kept)} pieces")
+
+
 def crash_traces():
     import faulthandler
 
