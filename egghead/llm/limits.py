@@ -29,15 +29,15 @@ class Limits:
 
     retries: int = 3
     backoff: float = 0.5
-    longest_pause: float = 30.0
+    longest_pause: float = Bounds.longest_pause
     connect_timeout: float = 10.0
     first_byte_timeout: float = 300.0  # a large model on one's own machine reads a long prompt for minutes
     idle_timeout: float = 120.0
-    concurrent: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    waiting: int = 1000
-    waiting_each: int = 100
+    concurrent: int | None = Bounds.concurrent
+    requests_per_minute: int | None = Bounds.requests_per_minute
+    tokens_per_minute: int | None = Bounds.tokens_per_minute
+    waiting: int = Bounds.waiting
+    waiting_each: int = Bounds.waiting_each
 
     @classmethod
     def of(cls, given: Mapping[str, Any], provider: str) -> Limits:
@@ -68,10 +68,7 @@ class Limits:
 
     def bounds(self) -> Bounds:
         """What the line in front of the provider goes by."""
-        return Bounds(
-            self.concurrent, self.requests_per_minute, self.tokens_per_minute,
-            self.waiting, self.waiting_each, self.longest_pause,
-        )  # fmt: skip
+        return Bounds(**{field.name: getattr(self, field.name) for field in fields(Bounds)})
 
     def patience(self) -> int:
         """Failures in a row after which the provider is left alone: more than one call makes with all its tries."""

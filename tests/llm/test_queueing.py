@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -283,3 +283,11 @@ def test_no_header_breaks_the_line(headers: dict[str, str]) -> None:
     if not line.ask(1, "a"):
         line.wait()
         assert line.started
+
+
+def test_a_bound_is_written_once() -> None:
+    """Each bound of a line is a key of `limits` under the same name, has the same default, and reaches the line."""
+    assert Limits().bounds() == Bounds()
+    for number, bound in enumerate(fields(Bounds), 2):
+        given = Limits.of({bound.name: number}, "acme").bounds()
+        assert given == replace(Bounds(), **{bound.name: number}), bound.name
