@@ -17,7 +17,7 @@ import re
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,9 +78,10 @@ class Envelope:
     fd: int
 
 
-def prepare(given: str | None) -> Envelope:
-    """The configuration and the envelope of this start. `given`: the path of --config. Does not return when the
-    environment holds secrets: the program begins anew without them, and then it does. Raises ConfigError."""
+def prepare(given: str | None, meanwhile: Callable[[], object] = lambda: None) -> Envelope:
+    """The configuration and the envelope of this start. `given`: the path of --config; `meanwhile` is called while it is
+    being read. Does not return when the environment holds secrets: the program begins anew without them, and then it does.
+    Raises ConfigError."""
     # What goes wrong in the root must not leave its memory on a disk; every process inherits this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     found = os.environ.pop(VARIABLE, None)
@@ -89,7 +90,8 @@ def prepare(given: str | None) -> Envelope:
         envelope = Envelope(_shown(json.loads(contents(shown))), sealed)
         os.close(shown)
         return envelope
-    read = _read_apart(given)
+    secret = any(map(_SECRET.search, os.environ))  # then what is loaded here would be loaded twice
+    read = _read_apart(given, meanwhile if not secret else lambda: None)
     sealed = _file(json.dumps(dict(os.environ)).encode())
     hidden = [name for name in os.environ if name in read["names"] or _SECRET.search(name)]
     if not hidden:
@@ -154,7 +156,7 @@ def _file(data: bytes) -> int:
     return fd
 
 
-def _read_apart(given: str | None) -> dict[str, Any]:
+def _read_apart(given: str | None, meanwhile: Callable[[], object]) -> dict[str, Any]:
     """Read the configuration in a child, so that neither its keys nor the libraries that check it stay here."""
     ours, theirs = os.pipe()
     pid = os.fork()
@@ -163,6 +165,7 @@ def _read_apart(given: str | None) -> dict[str, Any]:
         _tell(theirs, given)
     os.close(theirs)
     with open(ours, "rb") as told:
+        meanwhile()
         answer = told.read()
     _, status = os.waitpid(pid, 0)
     if status != 0 or not answer:

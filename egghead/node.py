@@ -166,6 +166,13 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def load() -> None:
+    """Import what `serve` will need: as much work as reading the configuration, which another process does at the time."""
+    from egghead import lan, launch, nodelog  # noqa: F401 - not at the top, because clients import this module
+    from egghead.llm import surroundings  # noqa: F401
+    from supervisor import Root, load_tree  # noqa: F401
+
+
 def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int:
     """Runs a node in this process until it is told to stop; returns the exit code of the root.
 

@@ -30,7 +30,7 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
 
     if ephemeral:
         node.die_with_parent()
-    sealed = envelope.prepare(options()["config"])
+    sealed = envelope.prepare(options()["config"], node.load)
     nodelog.to_stderr(verbose)
     config = sealed.config
     tree = tree_path or config.tree

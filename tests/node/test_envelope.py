@@ -23,8 +23,9 @@ from egghead.llm.registry import Registry
 PROGRAM = """
 import json, os, sys
 from egghead import envelope
-found = envelope.prepare(sys.argv[1])
-print(json.dumps({"pid": os.getpid(), "argv": sys.argv[1:], "environ": open("/proc/self/environ").read(),
+did = []
+found = envelope.prepare(sys.argv[1], lambda: did.append(os.getpid()))
+print(json.dumps({"pid": os.getpid(), "did": did, "argv": sys.argv[1:], "environ": open("/proc/self/environ").read(),
     "data": found.config.data, "names": found.config.names, "heavy": "pydantic" in sys.modules,
     "sealed": envelope.environment(found.fd), "inherited": os.get_inheritable(found.fd)}))
 try: os.write(found.fd, b"x")
@@ -57,6 +58,14 @@ def test_a_program_that_begins_anew_has_no_secret(tmp_path: Path, secrets: dict[
     assert "k-" not in json.dumps([told["environ"], told["data"]]) and "PLAIN=as it was" in told["environ"]
     assert told["names"] == ["MINE"] and told["sealed"].items() >= {"MINE": "k-mine", **secrets}.items()
     assert sealed == "Operation not permitted" and not told["inherited"]
+
+
+def test_the_time_of_reading_is_used(tmp_path: Path) -> None:
+    """What may be done meanwhile is done once, in the program itself, which goes on without beginning anew."""
+    path = tmp_path / "c.yml"
+    path.write_text("theme: a\n")
+    told, _, pid = begun(path, tmp_path, {"PLAIN": "as it was"})
+    assert told["did"] == [pid] == [told["pid"]] and told["data"]["theme"] == "a"
 
 
 def test_a_broken_configuration_is_told_before_anything_runs(tmp_path: Path) -> None:
