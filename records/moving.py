@@ -173,17 +173,29 @@ class Moves:
         last = key_of(old.rpartition("/")[2])
         stats = list(self._folder.scan())
         unique = sum(1 for s in stats if key_of(ids.id_of(s.path).rpartition("/")[2]) == last) == 1
-        wanted = {key_of(old), key_of(ids.id_of(path))} | ({last} if unique else set())
+        whole = {key_of(old), key_of(ids.id_of(path))}
+        wanted = whole | ({last} if unique else set())
         wanted.update(key_of(name) for name in filenames.names(ids.id_of(path)))
         linkers: dict[str, set[str]] = {}
         for found in stats:
             with suppress(RecordError):
                 record = self._folder.read(found.path)
                 named = [link.target for link in record.wikilinks] + list(record.links)
-                targets = {target for target in named if key_of(listed(target)) in wanted}
+                folder = posixpath.dirname(found.path)
+                targets = {
+                    target for target in named
+                    if key_of(listed(target)) in wanted or key_of(_placed(target, folder)) in whole
+                }  # fmt: skip
                 if targets:
                     linkers[found.path] = targets
         return linkers
+
+
+def _placed(target: str, folder: str) -> str:
+    """A target that is a path, from the folder of the note that links or from the top, as the path it leads to; else empty."""
+    if target.startswith(("./", "../")):
+        return posixpath.normpath(posixpath.join(folder, target))
+    return target.lstrip("/") if target.startswith("/") else ""
 
 
 def _retargeted(

@@ -187,10 +187,13 @@ def test_trash_and_restore(store: Store) -> None:
 def test_rename_without_an_index_reads_every_file(store: Store) -> None:
     """Links are found in the files themselves when nobody resolved them."""
     store.create(id="old", body="I am")
-    store.create(id="b/linker", body="[[old]] and [x](../old.md) and [[other]]")
+    store.create(id="b/linker", body="[[old]] and [x](../old.md) and [[other]]; [[../old]], [[/old]], [[./old]]")
     done = store.rename("old", "c/new")
     assert done.record.id == "c/new" and done.rewritten == ("b/linker.md",)
-    assert store.get("b/linker").body == "[[new]] and [x](../c/new.md) and [[other]]\n"
+    assert (
+        store.get("b/linker").body
+        == "[[new]] and [x](../c/new.md) and [[other]]; [[../c/new]], [[/c/new]], [[./old]]\n"
+    )
     with pytest.raises(Exists):
         store.rename("b/linker", "c/new")
     with pytest.raises(InvalidId):
