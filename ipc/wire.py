@@ -382,6 +382,11 @@ def pack(value: Any) -> bytes:
     """A payload: None, bool, int (64 bits), float, str, bytes, list, dict. Raises LocalProtocolError for the rest."""
     try:
         return _encoder.encode(value)
+    except UnicodeEncodeError as error:
+        wrong = error.object[error.start : error.end]
+        raise LocalProtocolError(
+            f"cannot be sent: {wrong!r} at character {error.start + 1} is no text; write it in UTF-8"
+        ) from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(f"cannot be sent as msgpack: {error}") from None
 

@@ -132,7 +132,7 @@ def main() -> None:
     except EggheadError as error:
         if debug:
             raise
-        print(f"egghead: {error}", file=sys.stderr)
+        _tell(f"egghead: {_harmless(error)}")
         code = error.exit_code
     except OSError as error:
         # A full disk behind stdout, a folder that went away: the system's own words are the sentence.
@@ -144,13 +144,20 @@ def main() -> None:
     except Exception as error:  # the last net: a person gets one line, a developer gets the traceback by asking
         if debug:
             raise
-        print(f"egghead: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        _tell(f"egghead: {type(error).__name__}: {_harmless(error)} (--debug shows where)")
         code = ExitCode.FAILED
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _harmless(error: Exception) -> str:
+    """What it says, with words of others in it: a title, a reason."""
+    from egghead.client.tell import harmless
+
+    return harmless(str(error))
 
 
 def _tell(line: str) -> None:

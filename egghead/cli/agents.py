@@ -104,9 +104,9 @@ async def show(agent: str, as_json: bool) -> None:
         if process.get("last_exit"):
             click.echo(f"{'last exit':<14}{last_exit(process)}")
             for line in process["last_exit"].get("stderr") or ():
-                click.echo(f"  {line}")
+                click.echo(f"  {harmless(line)}")
     if card.get("disposition"):
-        click.echo("\n" + card["disposition"].strip())
+        click.echo("\n" + harmless(card["disposition"].strip()))
 
 
 def _words(value: Any) -> str:
@@ -245,7 +245,7 @@ async def handoff(agent: str, room: str | None, timeout: float, as_json: bool) -
         click.echo(f"{wanted} has said nothing since its last handoff: there is nothing to hand off", err=True)
     else:
         for entry in over:
-            click.echo(f"{entry['room']}: {entry['text']}")
+            click.echo(f"{entry['room']}: {harmless(entry['text'])}")
     if any(entry["outcome"] == "failed" for entry in over):
         raise SystemExit(ExitCode.FAILED)
 

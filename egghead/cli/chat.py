@@ -172,7 +172,7 @@ class Printer:
 
     def finish(self) -> None:
         for failure in self.failures:
-            click.echo(f"egghead: {failure}", err=True)
+            click.echo(f"egghead: {harmless(failure)}", err=True)
         if not self.spoke:
             raise EggheadError("nobody had an answer", ExitCode.NO_ANSWER)
 
@@ -193,9 +193,9 @@ class PlainPrinter(Printer):
                 click.echo(f"\n{entry['author']}:")
             click.echo(entry["text"])
         elif entry["kind"] in ("denied", "notice"):
-            click.echo(entry["text"], err=True)
+            click.echo(harmless(entry["text"]), err=True)
         elif entry["kind"] == "round_planned" and entry.get("reason"):
-            click.echo(entry["reason"], err=True)
+            click.echo(harmless(entry["reason"]), err=True)
 
 
 class TerminalPrinter(Printer):

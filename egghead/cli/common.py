@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from egghead.client.tell import harmless
 from egghead.errors import ExitCode, NodeError
 
 if TYPE_CHECKING:
@@ -200,8 +201,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list | tuple | set):
-        return " ".join(str(v) for v in value)
-    return str(value).replace("\t", " ").replace("\n", " ")
+        value = " ".join(str(v) for v in value)
+    return harmless(str(value).replace("\t", " ").replace("\n", " "))
 
 
 def ago(seconds: float) -> str:

@@ -340,4 +340,4 @@ async def one_command(room: str, author: str, command: tuple[str, str], as_json:
         print_json(reply.data)
         return
     for row in reply.lines:
-        click.echo(row)
+        click.echo(harmless(row))

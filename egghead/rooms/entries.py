@@ -54,7 +54,7 @@ class Field:
 def _text(value: Any) -> str | None:
     if not isinstance(value, str):
         return "text"
-    return None if len(value) <= MAX_TEXT else f"at most {MAX_TEXT} characters"
+    return None if len(value) <= MAX_TEXT else f"at most {MAX_TEXT} characters (put the rest in a note)"
 
 
 def _name(value: Any) -> str | None:
@@ -317,7 +317,9 @@ def _nearest(word: object, known: Mapping[str, Any]) -> str:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if len(text) <= 80:
+        return text
+    return text[:77] + "..." + (f" ({len(value)} characters)" if isinstance(value, str) else "")
 
 
 def new_id() -> str:

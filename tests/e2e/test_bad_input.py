@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.node import COMMAND, Home, Node, gone, serving, until
+from tests.e2e.terminal import Terminal
 
 
 def test_records_directory_missing(home: Home) -> None:
@@ -257,3 +259,41 @@ def test_an_index_that_cannot_lie_with_the_notes_does_not_stop_the_node(home: Ho
         assert not (scratch / "index.db.new").exists()
         assert "is kept in" in home.ok("logs", "-n", "500")
     assert not scratch.exists() and not list((home.path.parent / "t").iterdir())
+
+
+def test_words_of_others_do_not_command_the_terminal(home: Home, foam: Path) -> None:
+    """Control characters in a topic, a title, a tag, a note or an error are shown on a terminal, not obeyed."""
+    (foam / "agents").mkdir()
+    (foam / "agents" / "scout.md").write_text(
+        '---\nclass: agent\ntitle: "Sco\\e]0;owned\\aut"\ntags: ["\\e[31mwoods"]\n---\nYou are \x1b[2Jscout.\n'
+    )
+    asked = (
+        ("agents", "list"), ("agents", "show", "scout"), ("chat", "default", "/topic"), ("chat", "default", "/list"),
+        ("chat", "default", "/whois scout"), ("prompt", "\x1b[31mnobody", "hi"),
+    )  # fmt: skip
+    with serving(home, foam):
+        until("scout is here", lambda: "@scout" in home.run("chat", "default", "/list").stdout)
+        home.ok("chat", "default", "/topic \x1b]52;c;cm0gLXJm\x07roses")
+        for command in asked:
+            terminal = Terminal(home, *command, TERM="xterm-256color")
+            try:
+                terminal.process.wait(20)
+                said = terminal.read()
+            finally:
+                terminal.close()
+            left = re.sub(
+                r"\x1b\[[0-9;]*m", "", said.replace("\x1b[31mwoods", "\x07")
+            )  # our own colours are none of theirs
+            assert "\\x1b" in said and not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", left), (command, said)
+
+
+def test_what_is_no_text_or_too_much_is_said_in_words(node: Node) -> None:
+    """Bytes that are no UTF-8 are named with their place, a text that is too long with its length, and nothing is posted."""
+    done = subprocess.run(
+        [*COMMAND, "chat", "default", b"caf\xe9 @scout"], env=node.home.env, capture_output=True, timeout=60
+    )
+    assert done.returncode == 1 and b"at character 4 is no text; write it in UTF-8" in done.stderr
+    long = node.home.run("chat", "default", text="x" * 300_000)
+    assert long.returncode == 1 and "at most 262144 characters (put the rest in a note)" in long.stderr
+    assert "(300000 characters)" in long.stderr
+    assert "message" not in node.home.ok("rooms", "show", "default", "--json")
