@@ -18,11 +18,12 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from types import CodeType
 from typing import Any
 
 from egghead.agents.record import AgentSpec
 from egghead.processes import agent
-from egghead.processes.common import Service, run
+from egghead.processes.common import Service, one_connection, run
 from ipc import Address, Peer
 from ipc.stage import Stage
 from supervisor import Context, dense
@@ -32,7 +33,12 @@ ROUNDS = 24
 
 _SPEC = AgentSpec("rehearsal", "rehearsal", "Rehearsal", capabilities=("records.read",), tags=("agent",))
 # What a child runs before its entry point, and which cannot be rehearsed.
-_BEFORE = ("supervisor.zygote.child", "supervisor.context", "supervisor.jail.linux")
+_BEFORE = (
+    *(f"supervisor.zygote.{module}" for module in ("server", "forking", "ahead", "child", "datagrams")),
+    *(f"supervisor.jail.{module}" for module in ("confine", "namespaces", "landlock", "bpf", "linux", "title")),
+    "supervisor.context",
+    "ipc.raw",  # the stage stands in for it
+)
 _QUIET = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -40,10 +46,17 @@ def supervisor_warm() -> None:
     """What the zygote calls when everything is imported."""
     logging.getLogger().setLevel(logging.INFO)  # as all have it: setting it touches each logger there is
     rehearse(1)  # the first time differs: caches, imports inside functions
-    dense.gather(dense.called(lambda: rehearse(1)) | dense.codes_of(*_BEFORE))
+    dense.gather(_hot())
+    dense.gather_functions(_hot())
     sys._clear_type_cache()  # full of what the imports looked up; each entry that a child replaces costs it two pages
     rehearse(ROUNDS)
     dense.fill_holes()
+
+
+def _hot() -> list[CodeType]:
+    """The code that an agent runs at its start."""
+    rehearsed = dense.called(lambda: rehearse(1))
+    return [*rehearsed, agent.main.__code__, one_connection.__code__, *dense.codes_of(*_BEFORE)]
 
 
 def rehearse(rounds: int) -> None:

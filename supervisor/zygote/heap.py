@@ -22,8 +22,7 @@ MADV_COLLAPSE = 25  # since Linux 6.1: make a huge page now
 def fill() -> list[bytes]:
     """Fill both heaps, Python's and the C library's. The result is kept for as long as the process lives."""
     kept = _fill_pools()
-    if platform.libc_ver()[0] == "glibc":
-        _fill_malloc()
+    fill_malloc()
     return kept
 
 
@@ -47,8 +46,10 @@ def _fill_pools() -> list[bytes]:
     return kept
 
 
-def _fill_malloc() -> None:
+def fill_malloc() -> None:
     """Take every free block below the top of the C heap, large ones first, and never give it back."""
+    if platform.libc_ver()[0] != "glibc":
+        return
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     libc.malloc.argtypes = [ctypes.c_size_t]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -34,6 +35,91 @@ def test_gathered_functions_have_copies_of_their_code_and_do_the_same() -> None:
     assert inner[0] not in [c for c in before.co_consts if c is inner[0]]
     assert outer(41) == 42
     assert untouched.__code__ is other
+
+
+class Plain:
+    """Methods of two kinds, and a child that inherits them."""
+
+    def double(self, number: int = 4, *, plus: int = 0) -> int:
+        """What it says."""
+        return number * 2 + plus
+
+    @property
+    def answer(self) -> int:
+        return 42
+
+
+class Below(Plain):
+    def double(self, number: int = 4, *, plus: int = 1) -> int:
+        return super().double(number, plus=plus) + 1
+
+
+def decorated() -> str:
+    return "itself"
+
+
+def listed() -> None: ...
+
+
+def watched() -> None: ...
+
+
+decorated.__dict__["mark"] = 7
+TABLE = {"double": Plain.double}
+LIST = [listed]
+WATCH = weakref.ref(watched)
+
+
+def test_functions_are_replaced_where_nobody_can_tell() -> None:
+    """A new function takes the place of the old one in its module, its class and a table, with all that was said of it."""
+    before = {"double": Plain.__dict__["double"], "below": Below.__dict__["double"], "decorated": decorated}
+    assert [Below().double(), Plain().double()] * 20 == [10, 8] * 20  # the caches of the interpreter know the old ones
+    codes = [function.__code__ for function in (Plain.double, Below.double, decorated, listed, watched)]
+    ids = {name: id(function) for name, function in before.items()}
+    before.clear()
+    assert dense.gather_functions(codes) == 3
+    assert id(Plain.double) != ids["double"]
+    assert TABLE["double"] is Plain.double
+    assert Below().double() == 10
+    assert Plain().double(5, plus=2) == 12
+    assert Plain.double.__doc__ == "What it says."
+    assert Plain.double.__annotations__ == {"number": "int", "plus": "int", "return": "int"}
+    assert (Plain.double.__qualname__, Plain.double.__module__) == ("Plain.double", __name__)
+    assert id(decorated) != ids["decorated"]
+    assert decorated.__dict__ == {"mark": 7}
+    assert not hasattr(decorated, "__wrapped__")
+
+
+def test_a_function_that_somebody_holds_otherwise_stays() -> None:
+    """One in a list, a property, a local variable or a weak reference would be another for that holder."""
+    held = outer
+    codes = [outer.__code__, listed.__code__, watched.__code__, Plain.__dict__["answer"].fget.__code__]
+    assert dense.gather_functions(codes) == 0
+    assert held is outer
+    assert LIST[0] is listed
+    assert WATCH() is watched
+    assert Plain().answer == 42
+
+
+def test_gathered_code_and_functions_lie_on_fewer_pages() -> None:
+    """What imports have scattered is together afterwards, large code objects of the C heap too."""
+    program = (
+        "import argparse, asyncio, gc, logging, subprocess, types\n"
+        "from supervisor import dense\n"
+        "names = ('asyncio.base_events', 'argparse', 'logging', 'subprocess', 'asyncio.tasks', 'socket', 'selectors')\n"
+        "hot = lambda: sorted(dense.codes_of(*names), key=lambda code: code.co_qualname)[::5]\n"
+        "def pages():\n"
+        "    codes = set(map(id, hot()))\n"
+        "    functions = [f for f in gc.get_objects() if type(f) is types.FunctionType and id(f.__code__) in codes]\n"
+        "    return len({code >> 12 for code in codes}), len({id(f) >> 12 for f in functions})\n"
+        "before = pages()\n"
+        "dense.gather(hot()), dense.gather_functions(hot())\n"
+        "print(*before, *pages())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    code, functions, code_after, functions_after = map(int, done.stdout.split())
+    assert code_after < code * 0.8
+    assert functions_after < functions * 0.5
 
 
 def test_recording_calls_ends_with_the_work() -> None:
