@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from egghead.llm import breaker as fuse
@@ -42,15 +42,17 @@ logger = logging.getLogger("egghead.llm")
 
 # Of the provider or the way to it, not of the request or the configuration.
 DOWN = (Transient, ProviderTimeout, OutOfCredit, Untrusted, ProxyRefused)
+LONGEST_PAUSE = 3600.0  # seconds that a provider is believed when it says how long it takes nothing
 TELL_AFTER = 1.0  # seconds until a call that waits says so
 TELL_EVERY = 2.0  # seconds between two tellings of one's place in the line
 
 
 @runtime_checkable
 class Telling(Protocol):
-    """An adapter whose provider says what is left of its limits: `told` is called with the headers of each answer."""
+    """An adapter whose provider says what is left of its limits: `told` is called with the headers of each answer, and the
+    model that was asked."""
 
-    told: Callable[[Mapping[str, str]], None] | None
+    told: Callable[[Mapping[str, str], str], None] | None
 
 
 @dataclass
@@ -128,8 +130,9 @@ class Lane:
         """One completion, in its turn. `until` (on the monotonic clock) is when the caller leaves. Tells `Waiting` while
         it waits. What passes is tried again until something of the answer has come."""
         ask = queueing.Ask(
-            next(self._ids), request.agent, _now(), until, estimate_input(request) if self._queue.counts else 0
-        )
+            next(self._ids), request.agent, _now(), until,
+            estimate_input(request) if self._queue.counts else 0, model,
+        )  # fmt: skip
         self._calls += 1
         tries, begun = 0, False
         try:
@@ -156,9 +159,9 @@ class Lane:
                     tries += 1
                     pause = self._after(error, tries, begun)
                     if isinstance(error, RateLimited):
-                        # The whole line waits: each trying again alone would be refused again.
+                        # All of its model wait: each trying again alone would be refused again.
                         wait = pause or error.after or self.limits.backoff
-                        done = queueing.Limited(ask.id, min(wait, queueing.MINUTE * 60))
+                        done = queueing.Limited(ask.id, min(wait, LONGEST_PAUSE))
                     if pause is None:
                         raise last(error, tries) from None
                     logger.warning("%s: %s; trying again in %.2f s", self.name, error, pause)
@@ -189,15 +192,17 @@ class Lane:
         seconds from now, the error's time on the wall clock."""
         now, queue = _now(), self._queue
         ahead = self._fuse.until - now
+        paused = max((queue.pause(model) for model in queue.paces), default=queue.paused)
+        most = min(queue.most, *(pace.most for pace in queue.paces.values()), math.inf)
         return {
             "breaker": self._fuse.state.value,
             "again": round(ahead, 1) if self._fuse.state is not fuse.State.CLOSED and 0 < ahead < math.inf else None,
             "needs_key": self._fuse.keyless,
-            "running": dict(sorted(Counter(queue.running.values()).items())),
+            "running": dict(sorted(Counter(ask.agent for ask in queue.running.values()).items())),
             "waiting": {agent: len(line) for agent, line in queue.waiting.items()},
             "places": {agent: queueing.place(queue, line[0].id) for agent, line in queue.waiting.items()},
-            "paused": round(queue.paused - now, 1) if queue.paused > now else None,
-            "at_once": int(queue.most) if queue.most < math.inf else None,
+            "paused": round(paused - now, 1) if paused > now else None,
+            "at_once": int(most) if most < math.inf else None,
             "error": str(self.fault.error) if self.fault else None,
             "error_type": type(self.fault.error).__name__ if self.fault else None,
             "error_at": self.fault.at if self.fault else None,
@@ -213,7 +218,7 @@ class Lane:
     def _set(self, provider: Provider, limits: Limits) -> None:
         self.provider, self.limits = provider, limits
         if isinstance(provider, Telling):
-            provider.told = lambda headers: self._hear(headers) if self.provider is provider else None
+            provider.told = lambda headers, model: self._hear(headers, model) if self.provider is provider else None
 
     async def _turn(self, ask: queueing.Ask, again: bool) -> AsyncGenerator[Event, None]:
         """Ends when the call may begin. Raises Overloaded, RateLimited, ProviderTimeout, or what the breaker was opened by."""
@@ -274,12 +279,12 @@ class Lane:
                 f"too many calls wait for {self.name} ({self._queue.length} in all, "
                 f"{len(self._queue.waiting.get(ask.agent, ()))} of {ask.agent or 'this caller'}); ask again later"
             )
-        seconds = max(0.0, self._queue.paused - _now())
+        seconds = max(0.0, self._queue.pause(ask.model) - _now())
         return last(RateLimited(f"{self.name} takes no more requests now", seconds), 1)
 
-    def _hear(self, headers: Mapping[str, str]) -> None:
+    def _hear(self, headers: Mapping[str, str], model: str) -> None:
         for told in told_by(headers, time.time()):
-            self._happen(told)
+            self._happen(replace(told, model=model))
 
     # -- tries and the breaker
 

@@ -5,7 +5,8 @@ the calls themselves do not (`lane`), nor whether the provider is well (`breaker
 
 The law: agents take turns, each with its oldest call; so a call waits for at most one call of each other agent for each
 call that its own agent has before it. Never more than `concurrent` run, nor more than the minute allows begin in any
-sixty seconds. Nothing waits that could begin. A refusal for too many requests stops the whole line, not one caller.
+sixty seconds. Nothing waits that could begin. A refusal for too many requests stops all calls of that model (`pace`), not
+one caller; refusals of two models at a time stop the whole line.
 
     queue, actions = decide(queue, event, now)     # now: monotonic seconds
 """
@@ -16,7 +17,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-MINUTE = 60.0
+from egghead.llm.pace import MINUTE, Pace
+
+PACES = 64  # models whose pace is kept
 LATE, FULL, PAUSED = "late", "full", "paused"
 
 
@@ -42,6 +45,7 @@ class Ask:
     since: float
     until: float = math.inf
     tokens: int = 0
+    model: str = ""
 
 
 # -- events
@@ -73,7 +77,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Limited:
-    """A running call was refused for too many requests: nothing begins for `pause` seconds."""
+    """A running call was refused for too many requests: none of its model begins for `pause` seconds."""
 
     id: int
     pause: float
@@ -81,13 +85,14 @@ class Limited:
 
 @dataclass(frozen=True)
 class Told:
-    """What the provider says is left of its limits: requests or tokens (`what`), out of `limit`, all of it there again
-    after `reset` seconds."""
+    """What the provider says is left of its limits for a model: requests or tokens (`what`), out of `limit`, all of it
+    there again after `reset` seconds."""
 
     what: str
     left: int
     limit: int | None
     reset: float | None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,41 +122,20 @@ class Refuse:
 Action = Start | Refuse
 
 
-@dataclass(frozen=True)
-class Level:
-    """What a provider said is left, and how it fills up again."""
-
-    left: float
-    at: float
-    limit: float
-    rate: float  # a second
-
-    def now(self, now: float) -> float:
-        return min(self.limit, self.left + (now - self.at) * self.rate)
-
-    def less(self, cost: float, now: float) -> Level:
-        return replace(self, left=self.now(now) - cost, at=now)
-
-    def ready(self, cost: float) -> float:
-        """When `cost` is there; a cost above the limit waits for all of it."""
-        missing = min(cost, self.limit) - self.left
-        return self.at if missing <= 0 else self.at + missing / self.rate
+STEADY = Pace()  # of a model of which nothing was heard
 
 
 @dataclass(frozen=True)
 class Queue:
-    """One provider's line. `waiting`: agent -> its calls, oldest first; the agents in the order of their turns. `running`:
-    call -> agent. `begun`: (when, call, tokens) of the last minute. `window`: how many at once since the provider last
-    refused, when `peak` ran; it grows again with each call that ends well."""
+    """One provider's line. `waiting`: agent -> its calls, oldest first; the agents in the order of their turns. `begun`:
+    (when, call, tokens) of the last minute. `paused`: nothing at all begins before. `paces`: by model."""
 
     bounds: Bounds = Bounds()
     waiting: Mapping[str, tuple[Ask, ...]] = field(default_factory=dict)
-    running: Mapping[int, str] = field(default_factory=dict)
+    running: Mapping[int, Ask] = field(default_factory=dict)
     begun: tuple[tuple[float, int, int], ...] = ()
     paused: float = -math.inf
-    window: float = math.inf
-    peak: float = 0.0
-    told: Mapping[str, Level] = field(default_factory=dict)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -159,14 +143,20 @@ class Queue:
 
     @property
     def most(self) -> float:
-        """How many may run at once."""
-        own = math.inf if self.bounds.concurrent is None else self.bounds.concurrent
-        return min(own, max(1.0, math.floor(self.window) if self.window < math.inf else math.inf))
+        """How many may run at once, of all models together."""
+        return math.inf if self.bounds.concurrent is None else self.bounds.concurrent
+
+    def pace(self, model: str) -> Pace:
+        return self.paces.get(model, STEADY)
+
+    def pause(self, model: str) -> float:
+        """Until when nothing of this model begins."""
+        return max(self.paused, self.pace(model).paused)
 
     @property
     def counts(self) -> bool:
         """Whether the tokens of a call matter here."""
-        return self.bounds.tokens_per_minute is not None or "tokens" in self.told
+        return self.bounds.tokens_per_minute is not None or any("tokens" in pace.told for pace in self.paces.values())
 
 
 def decide(queue: Queue, event: Event, now: float) -> tuple[Queue, list[Action]]:
@@ -178,11 +168,14 @@ def decide(queue: Queue, event: Event, now: float) -> tuple[Queue, list[Action]]
         case Left(id, tokens):
             queue = _settled(_gone(queue, id), id, tokens)
         case Done(id, tokens):
-            queue = _grown(_settled(_gone(queue, id), id, tokens))
+            model = _of(queue, id)
+            queue = _settled(_gone(queue, id), id, tokens)
+            queue = _paced(queue, model, queue.pace(model).grown())
         case Limited(id, pause):
-            queue = _limited(_gone(queue, id), pause, now)
-        case Told():
-            queue = _level(queue, event, now)
+            queue = _limited(_gone(queue, id), _of(queue, id), pause, now)
+        case Told(what, left, limit, reset, model):
+            pace = queue.pace(model).heard(what, left, limit, reset, _running(queue, model), now)
+            queue = _paced(queue, model, pace)
         case Tick():
             pass
     if isinstance(event, Tick | Limited):  # what time ends, a Tick tells; the others need not look through the line
@@ -195,8 +188,7 @@ def wake(queue: Queue, now: float) -> float | None:
     if not queue.waiting:
         return None
     ends = [ask.until for line in queue.waiting.values() for ask in line if ask.until < math.inf]
-    if len(queue.running) < queue.most:
-        ends.append(_room_at(queue, _next(queue), now))
+    ends += _beginnings(queue, now)
     # A time that a float cannot tell from now would be a timer without end.
     return max(min(ends), now + 1e-3) if ends else None
 
@@ -218,7 +210,7 @@ def place(queue: Queue, id: int) -> int | None:
 def _joined(queue: Queue, ask: Ask, again: bool, now: float, actions: list[Action]) -> Queue:
     line = queue.waiting.get(ask.agent, ())
     why = None
-    if queue.paused - now > queue.bounds.longest_pause:
+    if queue.pause(ask.model) - now > queue.bounds.longest_pause:
         why = PAUSED
     elif ask.until <= now:
         why = LATE
@@ -239,7 +231,7 @@ def _but(waiting: Mapping[str, tuple[Ask, ...]], agent: str) -> dict[str, tuple[
 def _gone(queue: Queue, id: int) -> Queue:
     """Without this call, wherever it is."""
     if id in queue.running:
-        return replace(queue, running={call: agent for call, agent in queue.running.items() if call != id})
+        return replace(queue, running={call: ask for call, ask in queue.running.items() if call != id})
     for agent, line in queue.waiting.items():
         rest = tuple(ask for ask in line if ask.id != id)
         if len(rest) < len(line):
@@ -256,38 +248,37 @@ def _settled(queue: Queue, id: int, tokens: int | None) -> Queue:
     return replace(queue, begun=tuple((at, call, tokens if call == id else n) for at, call, n in queue.begun))
 
 
-def _grown(queue: Queue) -> Queue:
-    if queue.window == math.inf:
+def _of(queue: Queue, id: int) -> str:
+    return queue.running[id].model if id in queue.running else ""
+
+
+def _running(queue: Queue, model: str) -> int:
+    return sum(ask.model == model for ask in queue.running.values())
+
+
+def _paced(queue: Queue, model: str, pace: Pace) -> Queue:
+    if pace == queue.pace(model):
         return queue
-    window = queue.window + 1 / queue.window
-    # Far more than any provider was seen to allow at once, or than anybody asks for: it need not be counted any more.
-    return replace(queue, window=window if window < 256 else math.inf)
+    paces = {name: one for name, one in queue.paces.items() if name != model}
+    if len(paces) >= PACES:  # names that mean nothing have a pace as well, if their refusals say what is left
+        del paces[min(paces, key=lambda name: paces[name].paused)]
+    return replace(queue, paces={**paces, model: pace})
 
 
-def _limited(queue: Queue, pause: float, now: float) -> Queue:
-    """As many at once from now on as the provider still has; when it has none left, the fault was not their number but
-    their rate, and half of them begin again."""
-    left = len(queue.running)
-    peak = left + 1.0 if now >= queue.paused else queue.peak  # refusals within one pause are one
-    window = float(left) if left else max(1.0, peak / 2)
-    return replace(queue, window=min(window, peak), peak=peak, paused=max(queue.paused, now + pause))
-
-
-def _level(queue: Queue, event: Told, now: float) -> Queue:
-    """Linear: full again at `reset`, or a sixtieth of a minute's limit each second."""
-    limit = event.limit if event.limit and event.limit > 0 else max(event.left, 1)
-    missing = limit - event.left
-    rate = missing / event.reset if event.reset and missing > 0 else limit / MINUTE
-    # Who runs beside the call that was told this may not be counted in it yet.
-    cost = max(0, len(queue.running) - 1) if event.what == "requests" else 0
-    level = Level(event.left - cost, now, limit, max(rate, 1e-3))
-    return replace(queue, told={**queue.told, event.what: level})
+def _limited(queue: Queue, model: str, pause: float, now: float) -> Queue:
+    """The model waits; and all of them when another one does already: then it is about the account and not the model."""
+    if any(one.paused > now for name, one in queue.paces.items() if name != model):
+        queue = replace(queue, paused=max(queue.paused, now + pause))
+    return _paced(queue, model, queue.pace(model).limited(_running(queue, model), pause, now))
 
 
 def _without_late(queue: Queue, now: float, actions: list[Action]) -> Queue:
+    longest = now + queue.bounds.longest_pause
     refused = {ask.id: LATE for line in queue.waiting.values() for ask in line if ask.until <= now}
-    if queue.paused - now > queue.bounds.longest_pause:
-        refused = {ask.id: refused.get(ask.id, PAUSED) for line in queue.waiting.values() for ask in line}
+    shut = {model for model, pace in queue.paces.items() if pace.paused > longest}
+    if shut or queue.paused > longest:
+        asks = [ask for line in queue.waiting.values() for ask in line]
+        refused = {ask.id: PAUSED for ask in asks if queue.paused > longest or ask.model in shut} | refused
     if not refused:
         return queue
     actions += [Refuse(id, why) for id, why in refused.items()]
@@ -300,36 +291,57 @@ def _filled(queue: Queue, now: float, actions: list[Action]) -> Queue:
     begun = tuple(one for one in queue.begun if one[0] > now - MINUTE)
     if len(begun) < len(queue.begun):
         queue = replace(queue, begun=begun)
-    while queue.waiting and len(queue.running) < queue.most and _room_at(queue, _next(queue), now) <= now:
-        ask = _next(queue)
-        rest = queue.waiting[ask.agent][1:]
+    while (ask := _next(queue, now)) is not None and max(_minute(queue, ask)) <= now:
+        line = queue.waiting[ask.agent]
+        rest = tuple(one for one in line if one is not ask)
         others = _but(queue.waiting, ask.agent)
         counted = queue.counts or queue.bounds.requests_per_minute is not None
         queue = replace(
             queue,
             # Whoever had a turn goes to the end of the line of agents.
             waiting={**others, ask.agent: rest} if rest else others,
-            running={**queue.running, ask.id: ask.agent},
+            running={**queue.running, ask.id: ask},
             begun=(*queue.begun, (now, ask.id, ask.tokens)) if counted else queue.begun,
-            told={what: level.less(_cost(what, ask), now) for what, level in queue.told.items()},
         )
+        queue = _paced(queue, ask.model, queue.pace(ask.model).begun(ask.tokens, now))
         actions.append(Start(ask.id))
     return queue
 
 
-def _next(queue: Queue) -> Ask:
-    return next(iter(queue.waiting.values()))[0]
+def _next(queue: Queue, at: float) -> Ask | None:
+    """Whose turn it is at that time, as far as the models are concerned: of each agent the oldest call whose model may be
+    asked. None overtakes a call of its own model."""
+    if at < queue.paused or len(queue.running) >= queue.most:
+        return None
+    closed: set[str] = set()
+    for line in queue.waiting.values():
+        for ask in line:
+            if ask.model in closed:
+                continue
+            pace = queue.pace(ask.model)
+            if pace.at(ask.tokens) <= at and not _full(queue, ask.model):
+                return ask
+            closed.add(ask.model)
+    return None
 
 
-def _cost(what: str, ask: Ask) -> int:
-    return 1 if what == "requests" else ask.tokens
+def _full(queue: Queue, model: str) -> bool:
+    most = queue.pace(model).most
+    return most < math.inf and _running(queue, model) >= most
 
 
-def _room_at(queue: Queue, ask: Ask, now: float) -> float:
-    """When this call may begin as far as time is concerned."""
-    return max(
-        queue.paused, *_minute(queue, ask), *(level.ready(_cost(what, ask)) for what, level in queue.told.items())
-    )
+def _beginnings(queue: Queue, now: float) -> Iterator[float]:
+    """When time alone lets a call begin: for each model that waits, the next one when that model may be asked."""
+    if len(queue.running) >= queue.most:
+        return
+    first: dict[str, Ask] = {}
+    for line in queue.waiting.values():
+        for ask in line:
+            first.setdefault(ask.model, ask)
+    for model, ask in first.items():
+        at = max(now, queue.paused, queue.pace(model).at(ask.tokens))
+        if (turn := _next(queue, at)) is not None:
+            yield max(at, *_minute(queue, turn))
 
 
 def _minute(queue: Queue, ask: Ask) -> Iterator[float]:

@@ -54,21 +54,13 @@ class Remote:
                 f"{entry.name} has only one api: take `api: {entry.api}` out of its entry under `llm:`"
             )
         self.name = entry.name
+        self.told: Callable[[Mapping[str, str], str], None] | None = None  # headers of each answer, and the model asked
         self._format = format
         self._models = models.offered(entry)
         self._listing = listing
         self._kind = entry.kind
         limits = Limits.of(entry.limits, entry.name)
         self._wire = Wire(entry.name, entry.base_url or base_url, headers, entry.api_key, limits)
-
-    @property
-    def told(self) -> Callable[[Mapping[str, str]], None] | None:
-        """Called with the headers of each answer."""
-        return self._wire.told
-
-    @told.setter
-    def told(self, hear: Callable[[Mapping[str, str]], None] | None) -> None:
-        self._wire.told = hear
 
     def models(self) -> Sequence[Model]:
         return self._models
@@ -118,6 +110,7 @@ class Remote:
             spoken.build(request, model),
             lambda: parser,
             lambda status, body, after: spoken.failure(self.name, model, status, body, after),
+            lambda headers: self.told(headers, model) if self.told is not None else None,
         )
 
     async def aclose(self) -> None:

@@ -82,6 +82,9 @@ class Parser(Protocol):
         ...
 
 
+Hear = Callable[[Mapping[str, str]], object]
+
+
 class Failure(Protocol):
     """Turns an HTTP answer that is no stream into an error: status, the body as JSON (None: it is none), wait asked."""
 
@@ -111,15 +114,20 @@ class Wire:
         self._uds = uds
         self._client: httpx.AsyncClient | None = None
         self._address: reasons.Address | None = None
-        self.told: Callable[[Mapping[str, str]], None] | None = None  # hears the headers of each answer
 
     async def stream(
-        self, path: str, body: Mapping[str, Any], parser: Callable[[], Parser], failure: Failure
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        parser: Callable[[], Parser],
+        failure: Failure,
+        hear: Hear | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """One try at one completion. Closing the generator closes the connection at once."""
+        """One try at one completion. Closing the generator closes the connection at once. `hear`: gets the headers of the
+        answer."""
         begun = False
         try:
-            async with aclosing(self._once(path, body, parser(), failure)) as events:
+            async with aclosing(self._once(path, body, parser(), failure, hear)) as events:
                 async for event in events:
                     begun = True
                     yield event
@@ -158,11 +166,11 @@ class Wire:
             await self._client.aclose()
 
     async def _once(
-        self, path: str, body: Mapping[str, Any], parser: Parser, failure: Failure
+        self, path: str, body: Mapping[str, Any], parser: Parser, failure: Failure, hear: Hear | None
     ) -> AsyncGenerator[Event, None]:
         async with self._answer(path, body) as answer:
-            if self.told is not None:
-                self.told(answer.headers)
+            if hear is not None:
+                hear(answer.headers)
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status_code != 200 or kind != "text/event-stream":
                 raise await self._not_a_stream(answer, kind, failure)

@@ -201,6 +201,26 @@ async def test_a_limit_that_is_far_off_sends_the_whole_line_away() -> None:
             assert len(double.asked) == 1 and way.told()["paused"] > 3500
 
 
+async def test_one_model_over_its_limit_stops_no_other() -> None:
+    """While the provider takes nothing for the large model, the small one answers at once, and is the large one's fallback."""
+
+    def script(asked: Asked) -> Reply:
+        return Status(429, {"retry-after": "3600"}) if asked.body["model"] == "large" else "small talk"
+
+    async def of(way: Lane, model: str) -> str:
+        async with contextlib.aclosing(way.complete(request("a"), model)) as events:
+            return "".join([event.text async for event in events if isinstance(event, Text)])
+
+    with Double(script) as double:
+        async with lane(double) as (_, way), asyncio.timeout(20):
+            for _ in range(2):
+                with pytest.raises(RateLimited, match="3600 s"):
+                    await of(way, "large")
+                assert await of(way, "small") == "small talk"
+            assert [asked.body["model"] for asked in double.asked].count("large") == 1
+            assert way.told()["paused"] > 3500
+
+
 async def test_nothing_listens() -> None:
     """A connection that is refused opens the breaker as a fault does, and says where it was looked for."""
     with Double(["x"]) as double:

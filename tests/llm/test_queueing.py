@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egghead.llm.limits import Limits, told_by
+from egghead.llm.pace import MINUTE
 from egghead.llm.queueing import (
     FULL,
     LATE,
-    MINUTE,
     PAUSED,
     Ask,
     Asked,
@@ -53,8 +53,8 @@ class Line:
                 self.refused[action.id] = action.why
         return [id for _, id in self.started[before:]]
 
-    def ask(self, id: int, agent: str, until: float = math.inf, tokens: int = 0) -> list[int]:
-        self.asks[id] = Ask(id, agent, self.now, until, tokens)
+    def ask(self, id: int, agent: str, until: float = math.inf, tokens: int = 0, model: str = "") -> list[int]:
+        self.asks[id] = Ask(id, agent, self.now, until, tokens, model)
         return self.happen(Asked(self.asks[id]))
 
     def wait(self) -> None:
@@ -114,9 +114,10 @@ steps = st.lists(
 
 
 @settings(deadline=None, max_examples=200)
-@given(bounds, steps)
-def test_the_laws(limits: Bounds, script: list[tuple[str, int, float, int]]) -> None:
-    """Bounds hold, nothing that could begin waits, each call has one fate, agents' calls begin in order, none is lost."""
+@given(bounds, steps, st.integers(1, 3))
+def test_the_laws(limits: Bounds, script: list[tuple[str, int, float, int]], models: int) -> None:
+    """Bounds hold, nothing that could begin waits, each call has one fate, an agent's calls of a model begin in order, none
+    is lost, and nobody wakes for nothing without end."""
     line = Line(Queue(limits))
     number = 0
     ended: set[int] = set()
@@ -126,11 +127,11 @@ def test_the_laws(limits: Bounds, script: list[tuple[str, int, float, int]]) -> 
         one = running[who % len(running)] if running else None
         if what == "ask":
             number += 1
-            line.ask(number, f"a{who}", line.now + seconds if amount == 7 else math.inf, amount)
+            line.ask(number, f"a{who}", line.now + seconds if amount == 7 else math.inf, amount, "mno"[amount % models])
         elif what == "wake" and wake(line.queue, line.now) is not None:
             line.wait()
         elif what == "told":
-            line.happen(Told("requests", amount % 5, 5, seconds or None))
+            line.happen(Told("requests", amount % 5, 5, seconds or None, "mno"[who % models]))
         elif what == "later":
             line.now += seconds
             line.happen(Tick())
@@ -155,9 +156,16 @@ def test_the_laws(limits: Bounds, script: list[tuple[str, int, float, int]]) -> 
         if waiting and not queue.running and not (at := wake(queue, line.now)):
             raise AssertionError(f"{waiting} wait for nothing, {at}")
         assert sorted(place(queue, id) or 0 for id in waiting) == list(range(1, len(waiting) + 1))
-        for agent in {ask.agent for ask in line.asks.values()}:
-            first = [id for _, id in line.started if line.asks[id].agent == agent and id not in again]
+        for kind in {(ask.agent, ask.model) for ask in line.asks.values()}:
+            asks = [line.asks[id] for _, id in line.started if id not in again]
+            first = [ask.id for ask in asks if (ask.agent, ask.model) == kind]
             assert first == sorted(first)
+    for _ in range(1000):  # and then, when all that run end and nobody comes, all begin or are refused
+        if line.queue.running:
+            line.happen(Done(next(iter(line.queue.running))))
+        elif line.queue.waiting:
+            line.wait()
+    assert not line.queue.waiting
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(0, 39))
@@ -203,6 +211,46 @@ def test_a_refusal_stops_the_whole_line_once() -> None:
     for id in range(10, 20):
         line.ask(id, "more")
     assert len(line.queue.running) == 5
+
+
+def test_a_refusal_of_one_model_stops_no_other() -> None:
+    """Whoever asks for another goes on, an agent that waits for the first too; two refused at a time are the account's."""
+    line = Line(Queue(Bounds(concurrent=3)))
+    for id, model in enumerate(("large", "small", "large", "large", "small", "small")):
+        line.ask(id, "a" if id < 4 else "b", model=model)
+    assert [id for _, id in line.started] == [0, 1, 2]
+    line.happen(Limited(0, 5.0))
+    assert line.happen(Asked(line.asks[0], again=True)) == [] and list(line.queue.running) == [1, 2, 4]
+    assert line.happen(Done(1)) == [5], "b's second, because all that a waits for is the large one"
+    assert line.happen(Done(2)) == [] and line.queue.length == 2
+    assert line.ask(6, "c", model="small") == [6] and line.happen(Done(6)) == []
+    line.happen(Limited(4, 8.0))
+    assert line.queue.paused == 8.0 and line.ask(7, "c", model="other") == []
+    assert wake(line.queue, line.now) == 8.0
+    line.wait()
+    assert {id for at, id in line.started if at == 8.0} == {0, 7}
+
+
+def test_what_is_left_of_one_model_is_left_of_no_other() -> None:
+    """None left of the large one: the small one is asked; and a refusal for an hour sends away who waits for that model."""
+    line = Line(Queue(Bounds()))
+    line.happen(Told("requests", 0, 60, 60.0, "large"))
+    assert line.ask(1, "a", model="large") == [] and line.ask(2, "a", model="small") == [2]
+    line.wait()
+    assert line.started[-1] == (1.0, 1)
+    line.happen(Limited(1, 3600.0))
+    line.ask(3, "b", model="large")
+    assert line.refused == {3: PAUSED} and line.ask(4, "b", model="small") == [4]
+
+
+def test_names_without_end_are_not_kept() -> None:
+    """A pace is kept for so many models, those that wait before others."""
+    line = Line(Queue(Bounds()))
+    line.ask(0, "a", model="large")
+    line.happen(Limited(0, 20.0))
+    for number in range(500):
+        line.happen(Told("requests", 5, 60, 60.0, f"m{number}"))
+    assert len(line.queue.paces) <= 64 and line.ask(1, "a", model="large") == []
 
 
 def test_as_many_at_once_as_the_provider_took() -> None:
