@@ -393,8 +393,10 @@ def _answer(state: RoomState, waiting: Waiting, world: World, now: float) -> Dec
     if waiting.kind == "continued":
         return _planned(waiting.id, waiting.seq, _replay(state))
     if not state.members and not state.ever_joined:
-        # A room that has just been opened: the roster is about to let the agents in.
-        until = world.seen_at(waiting.seq) + world.policy.join_grace
+        # A room that has just been opened: the roster is about to let the agents in, unless there are none who come
+        # uninvited. It may be restarting itself, or hang.
+        coming = not world.cards or any(not card.idle for card in world.cards.values())
+        until = world.seen_at(waiting.seq) + (world.policy.absent_limit if coming else world.policy.join_grace)
         if now < until:
             return Decision(wake_at=until)
     away = frozenset(agent for agent in state.members if _gone(state, state.members[agent], world, now))

@@ -175,16 +175,23 @@ def test_a_life_that_hands_off_gets_no_new_turn() -> None:
 
 
 def test_a_room_that_was_just_opened_waits_for_its_agents() -> None:
-    """A first message that is faster than the roster waits up to three seconds for somebody to join."""
+    """A first message that is faster than the roster waits half a minute for somebody to join: the roster may be starting, or
+    hang. Three seconds when every agent comes by invitation alone."""
     room = Room(Present(5), joined=False)
     room.say("hello")
     room.world = replace(room.world, seen={room.state.last: 7.0})
-    assert room.act(7.0) == Decision(wake_at=10.0)
+    assert room.act(7.0) == Decision(wake_at=37.0)
     room.put(kind="joined", agent="scout", title="Scout", by="roster")
-    assert kinds(room.act(8.0)) == START
+    assert kinds(room.act(28.0)) == START
     room = Room(Present(5), joined=False)
     room.say("hello")
-    assert kinds(room.act(3.0)) == ["round_planned", "round_ended"]
+    assert kinds(room.act(30.0)) == ["round_planned", "round_ended"]
+    for cards, until in (({"scout": False, "judge": True}, 37.0), ({"judge": True}, 10.0)):
+        room = Room(Present(5), joined=False)
+        room.say("hello")
+        known = {agent: Card(agent, agent, idle=idle) for agent, idle in cards.items()}
+        room.world = replace(room.world, seen={room.state.last: 7.0}, cards=known)
+        assert room.act(7.0) == Decision(wake_at=until)
 
 
 def test_the_agent_of_a_direct_room_is_there_from_the_start() -> None:
