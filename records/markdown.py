@@ -39,8 +39,8 @@ DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:[ \t]*(?:<([^<>\n]*)>|(\S+))",
 _INSIDE = r"\[(?:\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]|([^\[\]]*)\]\([^()]*\))"
 _EMBEDDED, _BRACKETS = re.compile("!" + _INSIDE), re.compile(_INSIDE)
 # CommonMark 0.31, 6.2, as far as one pass sees: `*a*` and `a*b*c`, not `2 * 3`; `_a_`, not `a_b_c`.
-_STARRED = re.compile(r"(\*{1,3})(?=[^\s*])([^*]*[^\s*])\1")
-_UNDERSCORED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])(.{0,200}?\S)\1(?!\w)")
+_STARRED = re.compile(r"\*(\*{0,2})(?=[^\s*])([^*]*[^\s*])\*\1")
+_UNDERSCORED = re.compile(r"_(?<!\w_)(_{0,2})(?=[^\s_])(.{0,200}?\S)_\1(?!\w)")
 _LITERAL = re.compile(r"\\([!-/:-@\[-`{-~])|(?<!`)(`+)(?!`)(.+?)(?<!`)\2(?!`)")  # CommonMark 0.31, 2.4 and 6.1
 _HELD = re.compile("[\ue000-\uf8ff]")  # for private use: stand for what is literal while the rest is read
 DENOTE = re.compile(r"denote:\d{8}T\d{6}\Z")  # how its links begin: the rest is the identifier in a file's name
@@ -190,11 +190,11 @@ def plain(text: str) -> str:
             text = _EMBEDDED.sub(_inside, text)
         text = _BRACKETS.sub(_inside, text)
     if "*" in text:
-        text = _STARRED.sub(r"\2", text)
+        text = _STARRED.sub(_emphasised, text)
         if "*" in text:
-            text = _STARRED.sub(r"\2", text)  # what stood around the innermost
+            text = _STARRED.sub(_emphasised, text)  # what stood around the innermost
     if "_" in text:
-        text = _UNDERSCORED.sub(r"\2", text)
+        text = _UNDERSCORED.sub(_emphasised, text)
     if held:
         text = _HELD.sub(lambda match: held[ord(match.group()) - 0xE000], text)
     text = text.strip()
@@ -204,6 +204,10 @@ def plain(text: str) -> str:
 
 def _inside(match: re.Match[str]) -> str:
     return match.group(1) or match.group(2) or ""
+
+
+def _emphasised(match: re.Match[str]) -> str:
+    return match.group(2)
 
 
 def find_links(text: str, masked: str | None = None, path: str = "note.md") -> tuple[Link, ...]:

@@ -5,12 +5,13 @@ What a candidate is worth is said in `records.ranking`. No clock, no randomness:
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sqlite3
 from dataclasses import replace
 from typing import Any
+
+from msgspec.json import decode
 
 from records import index_sql, synonyms
 from records.model import Hit
@@ -34,6 +35,7 @@ SHORT = 8000  # characters of a body that is read with its terms: to find the no
 BEGINNING = 2000  # characters of a body that are shown when no passage is
 NAMED = 400  # notes whose names have what is typed
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
+KNOWN = "n.id, n.class, n.updated, n.path, n.revision, n.title, n.tags, n.outline"
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
 
 
@@ -358,7 +360,7 @@ def _candidates(
     """What FTS5 thinks best. Only the terms of notes that are not remembered are read; no text is."""
     condition = "" if where == "1" else f" AND EXISTS(SELECT 1 FROM notes n WHERE n.note = fts.rowid AND {where})"
     rows = db.execute(
-        "SELECT f.note, f.value, n.id, n.class, n.updated, n.path, n.revision "
+        f"SELECT f.note, f.value, {KNOWN} "
         f"FROM (SELECT rowid AS note, bm25(fts, 8.0, 4.0, 3.0, 4.0, 1.0) AS value FROM fts WHERE fts MATCH ?{condition} "
         "ORDER BY value, rowid LIMIT ?) f JOIN notes n USING(note)",
         (expression, *values, wanted),
@@ -372,7 +374,7 @@ def _named(
     """Notes with a word in title, tags, aliases or path that is, or begins with, the one that is typed."""
     word = fold(raw_words(query.text)[-1])
     rows = db.execute(
-        "SELECT n.note, 0.0, n.id, n.class, n.updated, n.path, n.revision "
+        f"SELECT n.note, 0.0, {KNOWN} "
         f"FROM (SELECT DISTINCT note FROM words WHERE word >= ? AND word < ? LIMIT {NAMED}) w JOIN notes n USING(note) "
         f"WHERE {where} LIMIT ?",
         (word, word + "\U0010ffff", *values, wanted),
@@ -381,25 +383,25 @@ def _named(
 
 
 def _met(db: sqlite3.Connection, rows: list[Any], memory: Memory, many: bool) -> list[Candidate]:
-    """Rows (note, bm25, id, class, updated, path, revision) as candidates with their terms, in one look at the tables."""
+    """Rows (note, bm25, KNOWN) as candidates with their terms, in one look at the texts."""
     cuts = {row[0]: memory.recall(row[5], row[6], marked=many) for row in rows}
-    missing = {row[0]: row for row in rows if cuts[row[0]] is None}
+    missing = {row[0]: row[5:] for row in rows if cuts[row[0]] is None}
     bodies: dict[int, str] = {}
     if missing:
         some = ", ".join("?" * len(missing))
-        for note, title, tags, outline, size, heads, text, body in db.execute(
-            f"SELECT n.note, n.title, n.tags, n.outline, t.size, t.heads, substr(t.cut, 1, {2 * READ}), "
-            f"CASE WHEN t.size <= {SHORT} THEN t.body ELSE '' END "
-            f"FROM notes n JOIN texts t USING(note) WHERE n.note IN ({some})",
+        for note, size, heads, text, body in db.execute(
+            f"SELECT note, size, heads, substr(cut, 1, {2 * READ}), CASE WHEN size <= {SHORT} THEN body ELSE '' END "
+            f"FROM texts WHERE note IN ({some})",
             tuple(missing),
         ):
+            path, revision, title, tags, outline = missing[note]
             made = cuts[note] = Cut(title, tags, outline, size, heads, text)
-            memory.keep(missing[note][5], missing[note][6], made)
+            memory.keep(path, revision, made)
             bodies[note] = body
     return [
-        Candidate(note, id_, kind, updated, cut, -float(value), bodies.get(note, ""))
-        for note, value, id_, kind, updated, _, _ in rows
-        if (cut := cuts[note]) is not None
+        Candidate(row[0], row[2], row[3], row[4], cut, -row[1], bodies.get(row[0], ""))
+        for row in rows
+        if (cut := cuts[row[0]]) is not None
     ]
 
 
@@ -411,7 +413,7 @@ def _listed(db: sqlite3.Connection, where: str, values: list[str], limit: int) -
         (*values, limit),
     )
     return [
-        Hit(id_, title, kind, tuple(json.loads(tags)), excerpt(body, Wanted({}))[0], 1.0, updated, 1.0)
+        Hit(id_, title, kind, tuple(decode(tags)), excerpt(body, Wanted({}))[0], 1.0, updated, 1.0)
         for id_, title, kind, tags, updated, body in rows
     ]
 
@@ -438,7 +440,7 @@ def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -
         snippet, marks = excerpt(texts[note.note], wanted)
         hits.append(
             Hit(
-                note.id, note.cut.title, note.kind, tuple(json.loads(note.cut.tags)), snippet, round(min(1.0, note.score), 4), note.updated,
+                note.id, note.cut.title, note.kind, tuple(decode(note.cut.tags)), snippet, round(min(1.0, note.score), 4), note.updated,
                 note.coverage, note.section, marks,
             )
         )  # fmt: skip

@@ -93,11 +93,26 @@ def test_sections_lie_where_they_say(note: _Made) -> None:
     cut = note.cut("a.md", "A", [])
     assert len(cut.sections()) == len(cut.ends()) == len(sections(note.outline, len(note.body)))
     low = 0
-    for section, high in zip(cut.sections(), cut.ends(), strict=True):
+    for (start, end, _, _), high in zip(cut.sections(), cut.ends(), strict=True):
         text = cut.text[low:high]
-        assert text.split() == cut_text([], note.body[section.start : section.end]).split()
+        assert text.split() == cut_text([], note.body[start:end]).split()
         assert text[0] == text[-1] == " "
         low = high + 1
+
+
+def test_a_longer_term_is_another_one() -> None:
+    """In names, headings and text; also where the text is cut off after what is asked for."""
+
+    def score(term: str) -> float:
+        heads = cut_heads([term, "a"], [term], [term])
+        cut = Cut(term, "[]", "[]", 100, heads, f" {term} filler {term} ")
+        return best([Candidate(1, "a", "durable", "", cut, 1.0)], PLANNED, 5)[0].score
+
+    assert score("leakage") == score("leak2") == score("filler") < score("leak")
+    heads = cut_heads(["a"], [], [])
+    whole, off = (Cut("a", "[]", "[]", 100, heads, text) for text in (" filler leak ", " filler leak"))
+    first, second = (best([Candidate(1, "a", "durable", "", cut, 1.0)], PLANNED, 5)[0].score for cut in (whole, off))
+    assert first > second == score("filler")
 
 
 def test_the_passage_is_the_section_that_says_it() -> None:
