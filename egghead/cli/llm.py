@@ -262,7 +262,8 @@ def _state(row: Mapping[str, Any]) -> str:
     if row.get("paused"):
         return f"full for {row['paused']:.0f} s"
     if row.get("breaker", "closed") == "closed":
-        return "ok"
+        full = [f"{model} full for {seconds:.0f} s" for model, seconds in (row.get("paused_models") or {}).items()]
+        return "; ".join(full) or "ok"
     return f"down, tried in {row['again']:.0f} s" if row.get("again") else "down, trying"
 
 

@@ -188,12 +188,11 @@ class Lane:
         await asyncio.gather(*self._closing)
 
     def told(self) -> dict[str, Any]:
-        """For people: `{breaker, again, running, waiting, places, paused, error, error_at, limits}`; running and waiting by agent,
+        """For people: `{breaker, again, running, waiting, places, paused, paused_models, error, error_at, limits}`; running and waiting by agent,
         seconds from now, the error's time on the wall clock."""
         now, queue = _now(), self._queue
         ahead = self._fuse.until - now
-        paused = max((queue.pause(model) for model in queue.paces), default=queue.paused)
-        most = min(queue.most, *(pace.most for pace in queue.paces.values()), math.inf)
+        most = min(queue.most, sum(pace.most for pace in queue.paces.values()) or math.inf)
         return {
             "breaker": self._fuse.state.value,
             "again": round(ahead, 1) if self._fuse.state is not fuse.State.CLOSED and 0 < ahead < math.inf else None,
@@ -201,7 +200,10 @@ class Lane:
             "running": dict(sorted(Counter(ask.agent for ask in queue.running.values()).items())),
             "waiting": {agent: len(line) for agent, line in queue.waiting.items()},
             "places": {agent: queueing.place(queue, line[0].id) for agent, line in queue.waiting.items()},
-            "paused": round(paused - now, 1) if paused > now else None,
+            "paused": round(queue.paused - now, 1) if queue.paused > now else None,
+            "paused_models": {
+                model: round(pace.paused - now, 1) for model, pace in queue.paces.items() if pace.paused > now
+            },
             "at_once": int(most) if most < math.inf else None,
             "error": str(self.fault.error) if self.fault else None,
             "error_type": type(self.fault.error).__name__ if self.fault else None,

@@ -9,6 +9,7 @@ import pytest
 
 from egghead.cli.chat import JsonPrinter, PlainPrinter, Printer, TerminalPrinter, resolve_agent
 from egghead.cli.linechat import Plain, RoomPrinter
+from egghead.cli.llm import _state
 from egghead.cli.rooms import entry_line
 from egghead.client.chat import Round, Said
 from egghead.errors import EggheadError, ExitCode
@@ -202,3 +203,12 @@ def test_a_message_of_a_transcript_has_the_time_when_it_was_said() -> None:
         "restored": True,
     }
     assert "2025-01-02 03:04:05" in entry_line({**brought, "said": "2025-01-02T03:04:05Z"})
+
+
+def test_a_model_that_is_full_is_named() -> None:
+    """`llm list` says which model of a provider takes nothing now, and how long; a provider that takes nothing as a whole
+    is full, whatever its models are."""
+    row = {"usable": True, "breaker": "closed", "paused": None, "paused_models": {}}
+    assert _state(row) == "ok"
+    assert _state({**row, "paused_models": {"large": 59.6}}) == "large full for 60 s"
+    assert _state({**row, "paused": 7.0, "paused_models": {"large": 59.6}}) == "full for 7 s"

@@ -198,7 +198,7 @@ async def test_a_limit_that_is_far_off_sends_the_whole_line_away() -> None:
             gate.open()
             found = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(error, RateLimited) and "3600 s" in str(error) for error in found)
-            assert len(double.asked) == 1 and way.told()["paused"] > 3500
+            assert len(double.asked) == 1 and way.told()["paused_models"]["double"] > 3500
 
 
 async def test_one_model_over_its_limit_stops_no_other() -> None:
@@ -218,7 +218,8 @@ async def test_one_model_over_its_limit_stops_no_other() -> None:
                     await of(way, "large")
                 assert await of(way, "small") == "small talk"
             assert [asked.body["model"] for asked in double.asked].count("large") == 1
-            assert way.told()["paused"] > 3500
+            told = way.told()
+            assert told["paused"] is None and list(told["paused_models"]) == ["large"]
 
 
 async def test_nothing_listens() -> None:
