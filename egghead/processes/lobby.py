@@ -317,6 +317,13 @@ class Lobby:
             fields |= {"tags": tags, "links": speakers(lines)}
             await peer.call("store", "create", id=record, timeout=30.0, **fields)
             return
+        if now.get("class") != "transcript":
+            # Somebody's own note, an agent perhaps: written to it, the talk would never come back from there.
+            what = f"of class {now['class']!r}" if now.get("class") else "of no class"
+            raise Refused(
+                "NotSaved",
+                f"the note {record!r} is {what} and no transcript; rename it, or give it `class: transcript`",
+            )
         if now.get("cut"):
             raise Refused("NotSaved", f"the note {record!r} is too long to be written again; rename it, then save")
         changes = {

@@ -450,6 +450,22 @@ async def test_what_is_said_while_a_room_is_dropped_is_in_its_transcript() -> No
         assert [rows.count(text) for text in said] == [1] * len(said)
 
 
+async def test_a_note_that_is_no_transcript_is_left_alone() -> None:
+    """A room is not saved over somebody's own note of that name: it is refused with what to do, and a drop keeps the room."""
+    async with stage() as s:
+        plan = {"id": "chat/plans", "class": "agent", "body": "You plan.", "revision": "1"}
+        kept = await s.store({"chat/plans": plan})
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        assert (await ada.call("lobby", "open", room="plans"))["restored"] == 0
+        await append_reliably(ada, "plans", [message("one")])
+        for method in ("save", "drop"):
+            with pytest.raises(RemoteError, match="'chat/plans' is of class 'agent' and no transcript; rename it"):
+                await ada.call("lobby", method, room="plans")
+        assert kept == {"chat/plans": plan}
+        await append_reliably(ada, "plans", [message("two")])
+
+
 async def test_a_room_stops_in_order_and_leaves_nothing_unanswered() -> None:
     """Asked to stop, room, lobby and coordinator end with exit code 0 and no traceback."""
     async with stage() as s:
