@@ -23,10 +23,7 @@ from records.store import Store
 
 STEP_FILES = 64
 STEP_BYTES = 400_000  # of files read in one step: with its terms, fields and links a message stays under 1 MiB
-MAX_MESSAGE_BODY = (
-    3_500_000  # characters of one note that go to the index: at 4 bytes each still under the 16 MiB of a frame
-)
-MAX_TERMS_BODY = 1_000_000  # characters; of a longer note the index finds the terms, or the message would be too long
+MAX_TERMS_BODY = 1_000_000  # characters; of a longer note the index finds the terms, which would double its message
 
 
 @dataclass(slots=True)
@@ -232,7 +229,7 @@ def wire(upsert: Record | dict[str, Any], cut: bool = True) -> Row | dict[str, A
     `cut` the terms of its body too, which are a third of that work: for an index that has enough to do."""
     if not isinstance(upsert, Record):
         return upsert
-    return row_of(upsert, most=MAX_MESSAGE_BODY, cut=cut and len(upsert.body) <= MAX_TERMS_BODY)
+    return row_of(upsert, cut=cut and len(upsert.body) <= MAX_TERMS_BODY)
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

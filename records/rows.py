@@ -16,7 +16,7 @@ from records.markdown import listed
 from records.model import Record
 from records.text import analyse, fold, folded_words
 
-MAX_BODY = 8 * 2**20  # characters of one note that are searched
+MAX_BODY = 12 * 2**20  # characters of one note that are searched: all of one of 10 MB
 
 
 class Row(NamedTuple):
@@ -39,10 +39,10 @@ class Row(NamedTuple):
     links: Sequence[Sequence[Any]]
 
 
-def row_of(record: Record, *, most: int = MAX_BODY, cut: bool = True) -> Row:
-    """A note as rows. `most`: characters of the body that are kept; `cut` False: its terms are left to `with_terms`."""
+def row_of(record: Record, *, cut: bool = True) -> Row:
+    """A note as rows, with at most MAX_BODY characters of its body. `cut` False: its terms are left to `with_terms`."""
     path, wanted, title, stat = record.path, record.id, record.title, record.stat
-    body = record.body if len(record.body) <= most else record.body[:most]
+    body = record.body if len(record.body) <= MAX_BODY else record.body[:MAX_BODY]
     stem = id_of(path)
     tags, aliases = record.tags, record.aliases
     outline = [(heading.level, heading.text, heading.position) for heading in record.outline]

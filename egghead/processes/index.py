@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
 from egghead.processes.heap import Heap
+from egghead.processes.parts import Gathered
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
@@ -107,6 +108,7 @@ class IndexServer:
         self._readers: list[Index] = []
         self._told: SimpleQueue[_Told] = SimpleQueue()
         self._heap = Heap()
+        self._parts = Gathered()
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler."""
@@ -193,10 +195,16 @@ class IndexServer:
         return await self._ask(lambda index: index.rivals(id, path))
 
     async def apply(self, call: Call, upserts: Any = (), removals: Any = (), more: bool = False) -> int:
-        """Number of rows touched. `more`: the next call is on its way, and may share a transaction with this one, which is what
+        """Number of rows touched; 0 for a part of a long note (see `parts`) that is not the last. `more`: the next call is on its way, and may share a transaction with this one, which is what
         costs most. Only `store` may."""
         _only_store(call)
-        told = _Told(list(upserts), list(removals), more)
+        try:
+            whole = self._parts.whole(upserts)
+        except ValueError as error:
+            raise Refused("BadRequest", str(error)) from None
+        if upserts and not whole and not removals:
+            return 0  # parts of a note whose last is still to come
+        told = _Told(whole, list(removals), more)
         self._told.put(told)
         if more:
             self._heap.used()  # thousands of notes, not a save

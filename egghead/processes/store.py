@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
 from egghead.processes.heap import Heap
+from egghead.processes.parts import LONG, parts_of
 from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
 from records.model import Change, Record
 from records.notes import collect_seldom, differences, endangered, linkers_of
+from records.rows import Row
 from records.store import Store, owners
 from records.watch import Watcher, Watching
 
@@ -39,7 +43,9 @@ REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
 IN_FLIGHT = 32  # messages to the index at once, two of its transactions: it writes while the next files are read
 BUSY = 20  # messages on their way, more than it takes into one transaction, from which on the index has enough to do
-MAX_BODY = 3_500_000  # characters in an answer: at 4 bytes each still under the 16 MiB of a frame
+MAX_ANSWER = 14 * 2**20  # bytes of a note in an answer, under the 16 MiB of a frame
+MAX_BESIDE = 6 * 2**20  # of them beside the text: headings and links are in it too
+MAX_DIFF = 3_500_000  # characters, at 4 bytes each
 T = TypeVar("T")
 owners()  # read while the jail is not yet closed: in it there are no names of users
 
@@ -204,9 +210,10 @@ class StoreServer:
     async def _tell_index(self, step: Step, *, more: bool = False) -> bool:
         """`more`: the next step is on its way to it."""
         try:
-            await self._peer.call(
-                "index", "apply", upserts=step.upserts, removals=step.removals, more=more, timeout=INDEX_TIMEOUT
-            )
+            for upserts, removals, goes_on in _messages(step, more):
+                await self._peer.call(
+                    "index", "apply", upserts=upserts, removals=removals, more=goes_on, timeout=INDEX_TIMEOUT
+                )
         except IpcError as error:
             paths = step.paths
             if not self._behind:
@@ -250,7 +257,7 @@ class StoreServer:
 
     async def diff(self, call: Call, id: str, version: str | None = None) -> str:
         """Unified diff from a kept version (default: the newest) to the note now."""
-        return (await self._in_reads(lambda: self.store.diff(id, version)))[:MAX_BODY]
+        return (await self._in_reads(lambda: self.store.diff(id, version)))[:MAX_DIFF]
 
     async def faults(self, call: Call) -> dict[str, Any]:
         """`{faults: [text], closed: [folder], polling: reason or None, behind: number of files the index has not yet}`.
@@ -424,11 +431,32 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
+def _messages(step: Step, more: bool) -> Iterator[tuple[list[Any], list[str], bool]]:
+    """What a step is told in: one message, and before it the parts of notes that are too long for one."""
+    short: list[Any] = []
+    for upsert in step.upserts:
+        if isinstance(upsert, Row) and len(upsert.body) > LONG:
+            for part in parts_of(upsert):
+                yield [part], [], False
+        else:
+            short.append(upsert)
+    if short or step.removals or not step.upserts:
+        yield short, step.removals, more
+
+
 def answer(record: Record) -> dict[str, Any]:
-    """A note as a message: `cut: true` when its text was too long for one and is not all there."""
+    """A note as a message: `cut: true` when it was too long for one and is not all there."""
     data = record.to_dict()
-    if len(data["body"]) > MAX_BODY:
-        data["body"] = data["body"][:MAX_BODY]
+    if len(record.body) <= LONG:
+        return data
+    data["body"] = ""
+    beside = len(msgspec.msgpack.encode(data, enc_hook=str))
+    if beside > MAX_BESIDE:
+        data["outline"], data["wikilinks"], beside = [], [], 0
+        data["cut"] = True
+    body = record.body.encode()
+    data["body"] = body[: MAX_ANSWER - beside].decode("utf-8", "ignore")
+    if len(data["body"]) < len(record.body):
         data["cut"] = True
     return data
 

@@ -11,13 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from egghead.processes.index import IndexServer
+from egghead.processes.parts import Gathered, parts_of
 from egghead.processes.store import StoreServer
 from ipc import RemoteError
 from ipc.errors import IpcError
 from ipc.events import Subscription
+from records import Notes
 from records.markdown import parse_markdown
 from records.rows import Row, row_of
 from tests.records.node import Node, running_node, scratch_of
@@ -375,3 +378,42 @@ async def test_a_call_to_a_process_that_stops_may_be_repeated(empty: Path, targe
         with pytest.raises(RemoteError, match="ask again") as refused:
             await node.user.call(target, method, timeout=20, **arguments)
         assert refused.value.type == "Unavailable" and (empty / "a.md").read_text() == "# A\n"
+
+
+async def test_a_note_longer_than_a_message_is_searched_to_its_end(empty: Path) -> None:
+    """Its rows go to the index in parts, so that what the index has is what it would have made of the file itself."""
+    words = " ".join(f"word{number % 300}" for number in range(500_000))
+    links = " ".join(f"[[target {number} {'x' * 300}|{'y' * 200}]]" for number in range(6_000))
+    (empty / "long.md").write_text(f"# Long\n\n{words}\n\n{links}\n\nlastword\n")
+    async with running_node(empty) as node:
+        assert await node.found("lastword") == ["long"]
+        assert (await node.store("faults"))["behind"] == 0
+        assert not (await node.store("get", id="long")).get("cut")
+        assert (await node.store("append", id="long", text="behindlast"))["indexed"]
+        assert await node.found("behindlast") == ["long"]
+    with Notes(empty) as notes:
+        assert notes.verify() == []
+
+
+def _halves(row: list[Any]) -> list[dict[str, Any]]:
+    """A row in two parts, as `parts_of` would cut a long one."""
+    (part,) = parts_of(Row._make(row))
+    middle = len(part["data"]) // 2
+    halves = (part["data"][:middle], part["data"][middle:])
+    return [{**part, "part": number, "of": 2, "data": data} for number, data in enumerate(halves)]
+
+
+def test_parts_that_come_out_of_turn_are_refused_and_may_be_told_again() -> None:
+    """The same note told twice at once is two, and what never becomes whole is forgotten."""
+    made = [
+        msgspec.json.decode(msgspec.json.encode(row_of(parse_markdown(f"# {n}\n".encode(), "n.md")))) for n in (1, 2)
+    ]
+    (first, second), gathered = [_halves(row) for row in made], Gathered()
+    assert gathered.whole([first[0], second[0], {"path": "s", "skipped": "why"}]) == [{"path": "s", "skipped": "why"}]
+    assert gathered.whole([second[1]]) == [made[1]] and gathered.whole([first[1]]) == [made[0]]
+    with pytest.raises(ValueError, match="tell the note again"):
+        gathered.whole([first[1]])
+    assert gathered.whole([first[0], first[0], first[1]]) == [made[0]]
+    assert gathered.whole([{**first[0], "name": str(number)} for number in range(100)]) == []
+    with pytest.raises(ValueError, match="tell the note again"):
+        gathered.whole([{**first[1], "name": "0"}])

@@ -1,0 +1,55 @@
+"""A note too long for one message, as several on its way from `store` to `index`, and whole again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from records.rows import Row
+
+LONG = 1_000_000  # characters of a body from which on a note goes in parts: with its links and headings it may exceed a frame
+PART = 4 * 2**20  # bytes of one part
+AT_ONCE = 32  # notes of which some parts have come: as many messages as `store` has on their way
+
+
+def parts_of(row: Row) -> list[dict[str, Any]]:
+    """`{path, name, part, of, data}`: in their order they are the row. `name`: of these bytes, for the same note may be told twice
+    at once, as it was and as it is."""
+    data = msgspec.msgpack.encode(row)
+    name = blake2b(data, digest_size=16).hexdigest()
+    pieces = [data[at : at + PART] for at in range(0, len(data), PART)]
+    return [
+        {"path": row.path, "name": name, "part": number, "of": len(pieces), "data": piece}
+        for number, piece in enumerate(pieces)
+    ]
+
+
+class Gathered:
+    """The parts that have come, by the name of what they belong to; of those that never became whole the oldest go."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[bytes]] = {}
+
+    def whole(self, upserts: Iterable[Any]) -> list[Any]:
+        """The upserts without parts, and with each row whose last part is among them. Raises ValueError for a part out of turn."""
+        return [made for upsert in upserts if (made := self._take(upsert)) is not None]
+
+    def _take(self, upsert: Any) -> Any:
+        if not isinstance(upsert, Mapping) or "part" not in upsert:
+            return upsert
+        name, number = upsert["name"], upsert["part"]
+        held = self._parts.pop(name, []) if number else []  # told anew from the first
+        if number != len(held):
+            raise ValueError(
+                f"part {number} of {upsert['path']!r} came instead of part {len(held)}; tell the note again"
+            )
+        held.append(upsert["data"])
+        if len(held) == upsert["of"]:
+            return msgspec.msgpack.decode(b"".join(held))
+        while len(self._parts) >= AT_ONCE:
+            del self._parts[next(iter(self._parts))]
+        self._parts[name] = held
+        return None
