@@ -318,7 +318,8 @@ async def _budget(desk: Desk, rest: str) -> Reply:
     if not rest:
         budget = (await desk.shown())["budget"]
         paused = "; paused, /continue goes on" if budget["paused"] else ""
-        return Reply((f"{budget['free']} of {budget['limit']} turns are left{paused}",), budget)
+        left = max(0, budget["free"])  # a limit may be set below what was used
+        return Reply((f"{left} of {budget['limit']} turns are left{paused}",), budget)
     if not (rest.isascii() and rest.isdigit() and 1 <= int(rest) <= MAX_BUDGET):
         raise EggheadError(f"a budget is a number from 1 to {MAX_BUDGET}, not {rest!r}", ExitCode.USAGE)
     return Reply(data=await desk.append("budget_set", budget=int(rest)))

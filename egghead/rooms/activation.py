@@ -71,7 +71,7 @@ def plan_message(
     addressed = _named(message, state) if message.mentions else mentions(message.text, state.titles)
     notices = _notices(addressed)
     if not state.members:
-        return Plan("open", reason=_join([*notices, "no agent is in the room"]))
+        return Plan("open", reason=_join([*notices, "no agent is in the room; /invite brings one in"]))
     if addressed.broadcast:
         plan = _broadcast(state, message, addressed, corpus, away, paused)
     elif addressed.agents:
@@ -172,7 +172,10 @@ def _why_nobody(state: RoomState, away: frozenset[str], paused: frozenset[str]) 
     if spent:
         parts.append(f"paused, the limit of the day is reached: {_some(spent)}")
     if gone:
-        parts.append(f"not running: {_some(gone)}")
+        parked = {agent: state.members[agent].parked for agent in gone}
+        parts.append(
+            f"not running: {_some(f'{agent} (parked: {why})' if why else agent for agent, why in parked.items())}"
+        )
     if rest:
         parts.append(f"only by name: {_some('@' + agent for agent in rest)}")
     return "nobody is free to answer (" + "; ".join(parts) + ")"

@@ -194,6 +194,15 @@ def test_a_room_that_was_just_opened_waits_for_its_agents() -> None:
         assert room.act(7.0) == Decision(wake_at=until)
 
 
+def test_who_is_parked_is_said_with_the_reason() -> None:
+    """When nobody is left to answer because a person has parked them, the round says who and why."""
+    room = Room(Present(5))
+    room.put(kind="parked", agent="scout", title="Scout", text="too loud", by="roster")
+    room.be(Parked("too loud"))
+    room.say("hello")
+    assert room.act(0.0).entries[0]["reason"] == "nobody is free to answer (not running: scout (parked: too loud))"
+
+
 def test_the_agent_of_a_direct_room_is_there_from_the_start() -> None:
     """A message in dm/scout is for scout also before the roster has said so."""
     state = fold(empty("dm/scout"), {"seq": 1, "id": "m", "kind": "message", "author": "ada", "text": "hi", **ADA})
