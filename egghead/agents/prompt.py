@@ -11,6 +11,7 @@ from typing import Any
 
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Session
+from egghead.rooms.entries import MAX_TOPIC
 
 NOTES = """\
 You are one of the staff of a note store. The notes are Markdown files in a folder that a person owns. Each has an id, \
@@ -106,7 +107,7 @@ def system_prompt(
         tools_part(tools, notes),
         f"Your hand-off note from before:\n{deliberation}" if deliberation else "",
         f"Today is {today}." if today else "",
-        f"Topic of the room: {session.topic}" if session.topic else "",
+        f"Topic of the room: {session.topic[:MAX_TOPIC]}" if session.topic else "",
         roster_part(spec, session),
         turn_part(spec, session, mode=mode, nudge=nudge, window=window),
     ]

@@ -26,6 +26,7 @@ HANDOFF_REASONS = ("asked", "context", "overflow")
 
 MAX_TEXT = 256 * 1024  # characters of one text; a tool result is capped at 120 kB before it comes here
 MAX_NAME = 256  # characters of a name
+MAX_TOPIC = 2000  # characters of a topic: every agent reads it in every turn
 MAX_ENTRY = 1024 * 1024  # bytes of one entry as JSON
 MAX_BATCH = 256  # entries of one append
 MAX_BUDGET = 10_000
@@ -55,6 +56,15 @@ def _text(value: Any) -> str | None:
     if not isinstance(value, str):
         return "text"
     return None if len(value) <= MAX_TEXT else f"at most {MAX_TEXT} characters (put the rest in a note)"
+
+
+def _topic(value: Any) -> str | None:
+    fine = isinstance(value, str) and len(value) <= MAX_TOPIC
+    return (
+        None
+        if fine
+        else f"text of at most {MAX_TOPIC} characters (agents read it in every turn; put the rest in a note)"
+    )
 
 
 def _name(value: Any) -> str | None:
@@ -141,7 +151,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     ("kicked", "client"): _AGENT_BY_PERSON,
     ("muted", "client"): _AGENT_BY_PERSON,
     ("unmuted", "client"): _AGENT_BY_PERSON,
-    ("topic", "client"): {"text": need(_text), "author": may(_name)},
+    ("topic", "client"): {"text": need(_topic), "author": may(_name)},
     ("budget_set", "client"): {"budget": need(_number(0, MAX_BUDGET)), "author": may(_name)},
     ("continued", "client"): {"author": may(_name)},
     ("halted", "client"): {"author": may(_name)},

@@ -195,6 +195,13 @@ def test_the_prompt_says_what_the_agent_needs() -> None:
     assert with_tools.startswith(words[:200])  # the stable part first, for the provider's cache
 
 
+def test_a_topic_of_an_old_log_does_not_fill_the_prompt() -> None:
+    """A topic that was set before there was a most of its length is cut."""
+    log = Log()
+    log.add("clients/ada-1", "topic", text="woods " * 40_000)
+    assert len(system_prompt(spec("scout"), fold(Session("scout", "default"), log.entries), [])) < 6_000
+
+
 def test_a_prompt_in_a_room_of_a_thousand_is_short() -> None:
     """The first agents are named and the others counted, so are the people of long ago; alone with a person it is told so."""
     log = Log()

@@ -200,6 +200,9 @@ async def test_commands_about_turns(scouted: Node) -> None:
         assert await table.says("/topic") == "no topic; /topic TEXT sets one"
         await table.type("/topic the   woods")
         assert await table.says("/topic") == "the   woods"
+        refused = await table.refused(f"/topic {'w' * 2001}")
+        assert "at most 2000 characters (agents read it in every turn; put the rest in a note)" in refused
+        assert await table.says("/topic") == "the   woods"
         await table.type("/continue")
         planned = await eventually("a plan", lambda: _kinds(table, "round_planned"))
         assert planned[-1]["reason"] == "nobody was waiting"
