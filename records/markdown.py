@@ -96,7 +96,7 @@ def assemble(
     id_ = str(wanted).strip() if isinstance(wanted, _WORD) and not isinstance(wanted, bool) else ""
     title = fields.get("title")
     title = " ".join(str(title).split()) if isinstance(title, _NUMBERS_TOO) else ""
-    for key, known in (("title", _NUMBERS_TOO), ("tags", (str, list))):
+    for key, known in _KINDS:
         if fields.get(key) is not None and not isinstance(fields[key], known):
             meta[key] = fields[key]  # kept as `class` is: who wrote it should be told, not guess why it has no effect
     named = filenames.told(plain_id)
@@ -119,7 +119,7 @@ def assemble(
         links=tuple(words(fields.get("links"))),
         created=str(created) if isinstance(created, _WORD) else named.created or stamp(born() if born else updated_ns),
         updated=stamp(updated_ns),
-        author=str(fields["author"]) if isinstance(fields.get("author"), _WORD) else author,
+        author=_author(fields.get("author")) or author,
         body=body,
         outline=outline,
         wikilinks=wikilinks,
@@ -134,6 +134,15 @@ def assemble(
 
 
 FIELDS = ("id", "title", "class", "tags", "links", "created", "author")
+_KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("id", _WORD), ("title", _NUMBERS_TOO), ("tags", (str, list)), ("links", (str, list)), ("created", _WORD),
+    ("author", (str, int, list)),
+)  # fmt: skip
+
+
+def _author(value: Any) -> str:
+    """One name, or several as one text."""
+    return ", ".join(words(value)) if isinstance(value, list) else str(value) if isinstance(value, _WORD) else ""
 
 
 def words(value: Any) -> list[str]:

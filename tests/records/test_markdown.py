@@ -197,3 +197,17 @@ def test_code_comments_and_raw_html_hold_no_links_and_nothing_else_is_taken_for_
 ) -> None:
     """Whichever begins first holds the others (CommonMark 0.31, 4.6 and 6.1)."""
     assert [link.target for link in parse_markdown(text.encode()).wikilinks] == targets
+
+
+def test_fields_that_hold_something_else_are_kept_as_they_are() -> None:
+    """Several authors are named in one text; a value that no field can be stays in `meta`, as a key of no field does."""
+    record = parse_markdown(
+        b"---\nid: [x]\ntitle: [t]\nauthor: {name: A}\ncreated: [1]\nlinks: {a: b}\ntags: {c: d}\n---\n",
+        "n.md",
+        author="me",
+    )
+    assert (record.id, record.title, record.author, record.links, record.tags) == ("n", "n", "me", (), ())
+    assert set(record.meta) == {"id", "title", "author", "created", "links", "tags"}
+    record = parse_markdown(b"---\nauthor: [Ann, Bob B]\n---\n", author="me")
+    assert record.author == "Ann, Bob B" and "author" not in record.meta
+    assert parse_markdown(b"---\nauthor:\n---\n", author="me").author == "me"
