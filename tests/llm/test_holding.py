@@ -134,6 +134,24 @@ async def test_who_leaves_or_waits_in_vain_holds_nothing() -> None:
             pass
 
 
+async def test_the_gateway_says_when_nothing_runs() -> None:
+    """Once for each time that the last stream has ended, however it ended: then memory may go back."""
+    gateway, slow = served({})
+    rests: list[int] = []
+    gateway.rested = lambda: rests.append(slow.running)
+    asking = [asyncio.ensure_future(ask(gateway)) for _ in range(3)]
+    for _ in range(3):
+        await slow.begun.acquire()
+    asking[0].cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking[0]
+    assert rests == []
+    for _ in range(2):
+        slow.go.release()
+    await asyncio.wait_for(asyncio.gather(*asking[1:]), 30)
+    assert rests == [0]
+
+
 def test_the_most_of_a_call() -> None:
     """The prompt at its dearest, the tools in it, and the longest answer with the room to think; no price, no cost."""
     tools = [{"name": "look", "description": "four words of it", "input_schema": {"type": "object"}}]
