@@ -212,16 +212,17 @@ class Lobby:
     async def sweep(self) -> None:
         """Save and close ephemeral rooms that nobody has used for a while."""
         while True:
-            await asyncio.sleep(SWEEP)
             for room in self.ephemeral.all():
                 try:
                     await self._close_idle(room)
                 except (Refused, IpcError, ControlError, OSError) as error:
                     logger.warning("ephemeral room %s stays open: %s", room, error)
+            await asyncio.sleep(SWEEP)
 
     async def _close_idle(self, room: str) -> None:
         async with self._lock(room):
-            if time.time() - os.stat(self._path(room)).st_mtime > IDLE_CLOSE:
+            idle = time.time() - os.stat(self._path(room)).st_mtime > IDLE_CLOSE
+            if idle and (await self._state(room)).quiet:  # a model may think for long before it says a word
                 await self._drop(room, True)
 
     async def _drop(self, room: str, save: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from typing import Any
 
 import pytest
@@ -448,6 +449,31 @@ async def test_what_is_said_while_a_room_is_dropped_is_in_its_transcript() -> No
             await talking
         rows = kept["chat/plans"]["body"].split("\n")
         assert [rows.count(text) for text in said] == [1] * len(said)
+
+
+async def test_an_ephemeral_room_closes_when_nobody_uses_it() -> None:
+    """Ten minutes without an entry: it is saved and goes, unless somebody is still thinking in it. So it is after a restart."""
+    async with stage() as s:
+        kept = await s.store()
+        await s.start("lobby", "lobby")
+        ada, coordinator = await s.bus.client("ada"), await s.bus.peer("coordinator")
+        for room in ("a-busy", "b-idle", "c-kept"):
+            await ada.call("lobby", "open", room=room, ephemeral=room != "c-kept")
+            [asked] = await append_reliably(ada, room, [message("well?")])
+            plan = {"kind": "round_planned", "round": "r", "message": asked["id"], "mode": "open", "scores": {}}
+            turn = {"kind": "turn_started", "turn": "r.1", "round": "r", "agent": "scout", "attempt": 1, "mode": "open"}
+            if room == "a-busy":
+                await append_reliably(coordinator, room, [{**plan, "order": ["scout"]}, {**turn, "incarnation": 1}])
+            else:
+                await append_reliably(coordinator, room, [{**plan, "order": []}, {"kind": "round_ended", "round": "r"}])
+            log = s.records / ".egghead" / "rooms" / f"{room}.jsonl"
+            os.utime(log, (time.time() - 700, time.time() - 700))
+        dropped = await ada.subscribe("lobby/dropped/")
+        await s.kill("lobby")
+        await s.again("lobby")
+        event = await asyncio.wait_for(anext(dropped), 20)
+        assert event.data == {"room": "b-idle"} and list(kept) == ["chat/b-idle"]
+        assert [one["room"] for one in await ada.call("lobby", "list")] == ["a-busy", "c-kept", "default"]
 
 
 async def test_a_note_that_is_no_transcript_is_left_alone() -> None:
