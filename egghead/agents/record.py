@@ -16,12 +16,13 @@ from typing import Any
 
 from egghead.capabilities.grants import Grant, expand
 from egghead.capabilities.match import Authority
+from egghead.rooms.addressing import BROADCASTS
+from egghead.rooms.names import LONGEST_AGENT
 
 Record = Mapping[str, Any]
 
 FOLDER = "agents/"
 AUTHORITY_KEYS = ("capabilities", "access", "sandbox")
-MAX_ID = 190  # characters; with `agents/` before it the id is a name on the bus, which has at most 200
 
 KEYS = (
     "model",
@@ -101,8 +102,8 @@ def unusable(agent: str) -> str | None:
         better = re.sub(r"-{2,}", "-", "".join("-" if c in bad else c for c in agent)).strip("-")
         remedy = f"rename the record, for example to {better!r}" if better else "rename the record"
         return f"the id {agent!r} has {' '.join(map(repr, bad))}; {remedy}"
-    if len(agent) > MAX_ID:
-        return f"the id has {len(agent)} characters, at most {MAX_ID} can name a process; rename the record"
+    if (size := len(agent.encode(errors="replace"))) > LONGEST_AGENT:
+        return f"the id has {size} bytes, at most {LONGEST_AGENT} can name a process and a room; rename the record"
     if any(part in ("", ".", "..") for part in agent.split("/")):
         return f"the id {agent!r} has an empty part; rename the record"
     return None
@@ -257,6 +258,8 @@ def load(record: Record, builtin: bool = False) -> AgentSpec:
         keys.problems.append(f"the record could not be read whole: {record['error']}")
     if (reason := unusable(agent)) is not None:
         keys.problems.append(reason)
+    if agent.casefold() in BROADCASTS:
+        keys.problems.append(f"@{agent} is said to everybody, so nobody can mention this agent; rename the record")
     for key, wanted in (("title", "text"), ("tags", "a list of words")):
         if key in keys.meta:  # the parser keeps there what it could not take as the field
             keys.problems.append(f"{key} is {wanted}, not {keys.meta[key]!r}; it is left out")

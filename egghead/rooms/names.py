@@ -13,7 +13,9 @@ _NO_AGENT = frozenset("*?[]{}#~")  # with spaces and what is not printed: these 
 _SUFFIX = ".jsonl"
 AGENT_PREFIX = "agents/"
 DIRECT_PREFIX = "dm/"
-LONGEST_AGENT = 200  # bytes of UTF-8: with prefix and suffix still a file name
+LONGEST_AGENT = (
+    190  # bytes of UTF-8: with `rooms/dm/` before it a name on the bus, which has at most 200; and a file name
+)
 
 
 class RoomNameError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from egghead.agents.record import (
     roll,
     unusable,
 )
+from egghead.rooms.names import RoomNameError, check_room
 from records import parse_markdown
 
 
@@ -155,6 +157,21 @@ def test_a_name_with_spaces_gets_a_name_that_works() -> None:
     """The remedy for a file name such as Obsidian makes is a name that would do."""
     assert "for example to 'Research-Assistant'" in (unusable("Research  Assistant") or "")
     assert unusable("Research-Assistant") is unusable("people/Bücher") is unusable("日本") is None
+
+
+@pytest.mark.parametrize("agent", ["l" * 190, "森" * 63, "l" * 191, "森" * 64])
+def test_an_agent_that_can_run_has_a_room_of_two(agent: str) -> None:
+    """The longest id of a process is the longest of a `dm/` room, by its bytes: nobody runs whom a prompt cannot reach."""
+    fits = len(agent.encode()) <= 190
+    assert (unusable(agent) is None) is fits
+    with contextlib.nullcontext() if fits else pytest.raises(RoomNameError):
+        assert len(f"rooms/{check_room(f'dm/{agent}')}") <= 200
+
+
+def test_an_agent_named_like_a_word_for_everybody_is_told_so() -> None:
+    """@everyone is never one agent: a note of that id says that nobody can mention it. In a folder it has another id."""
+    assert any("nobody can mention" in problem for problem in load({"id": "agents/Everyone"}).problems)
+    assert not load({"id": "agents/team/everyone"}).problems
 
 
 def test_builtins_are_parsed_by_the_same_code() -> None:
