@@ -70,6 +70,9 @@ def resolve_records(config: Config | Shown, given: str | None) -> Path:
     return path
 
 
+COMMAND = "command"  # stands behind the pid in the lock of a command
+
+
 @dataclass(frozen=True)
 class Claim:
     """A folder of notes that is ours until `close`. `folder`: the lock of the folder itself; -1 where it has none."""
@@ -83,8 +86,13 @@ class Claim:
             os.close(self.folder)
 
 
-def claim(records: Path) -> Claim:
-    """Takes the node's lock of `records`. Raises NodeError with the pid of the holder."""
+class Busy(NodeError):
+    """Another command holds the folder: for a moment, while a node holds it as long as it runs."""
+
+
+def claim(records: Path, *, command: bool = False) -> Claim:
+    """Takes the node's lock of `records`; `command`: for one command, not for a node. Raises NodeError with the pid of the
+    holder, Busy when that is a command."""
     own = records / OWN_DIR
     try:
         own.mkdir(mode=0o700, exist_ok=True)
@@ -101,8 +109,12 @@ def claim(records: Path) -> Claim:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
     except (BlockingIOError, PermissionError):
-        holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
+        holder, _, kind = (os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown").partition(" ")
         os.close(fd)
+        if kind == COMMAND or not _lives(holder):  # who has just taken the lock has not yet written whose it is
+            raise Busy(
+                f"another program (pid {holder}) holds {str(records)!r}; try again when it is done", ExitCode.REFUSED
+            ) from None
         raise NodeError(
             f"a node is already running on {str(records)!r} (pid {holder}); use it, or stop it: kill {holder}",
             ExitCode.REFUSED,
@@ -117,8 +129,18 @@ def claim(records: Path) -> Claim:
             ExitCode.REFUSED,
         ) from None
     os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(fd, f"{os.getpid()} {COMMAND}\n".encode() if command else f"{os.getpid()}\n".encode(), 0)
     return Claim(fd, folder)
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
 
 
 def _lock_folder(records: Path) -> int:
@@ -330,7 +352,7 @@ def lock_holder(records: Path) -> int | None:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
         if _FLOCK.unpack(answer)[0] == fcntl.F_UNLCK:
             return None
-        text = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
+        text = os.pread(fd, 64, 0).decode("ascii", "replace").strip().partition(" ")[0]
         return int(text) if text.isdigit() else 0
     finally:
         os.close(fd)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +18,15 @@ from egghead.errors import EggheadError, ExitCode, NodeError
 
 if TYPE_CHECKING:
     from egghead.client.notes import NotesPort
+    from egghead.node import Claim
+
+WAIT = 10.0  # seconds for another command to be done: a first index of a large folder takes longer, and says so itself
 
 
 @asynccontextmanager
 async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
     """The notes of the node that runs, else of the folder. Reading goes on beside another command that holds the folder,
-    from the index as it is; writing waits for nobody and says who holds it."""
+    from the index as it is; writing waits a little for another command, and else says who holds it."""
     from egghead.client.notes import LocalNotes, NodeNotes
 
     if server() is not None or find_node() is not None:
@@ -33,7 +38,7 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
     config, _ = load_config()
     root = node.resolve_records(config, options()["records"])
     try:
-        lock = node.claim(root)
+        lock = await _claim(root) if write else node.claim(root, command=True)
     except NodeError:
         # Another command at work, a folder that takes no writes: an index that is there can still be read.
         if write or not (root / node.OWN_DIR / "index.db").exists():
@@ -48,6 +53,20 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
     finally:
         if lock is not None:
             lock.close()
+
+
+async def _claim(root: Path) -> Claim:
+    """The folder for a command that writes. One that is at work there is done in a moment: ten at once all get their turn."""
+    from egghead import node
+
+    last = time.monotonic() + WAIT
+    while True:
+        try:
+            return node.claim(root, command=True)
+        except node.Busy:
+            if time.monotonic() > last:
+                raise
+        await asyncio.sleep(0.02)
 
 
 class Meter:

@@ -52,7 +52,7 @@ class LocalNotes:
                 self._full = f"the index cannot be written ({error}): make room on the disk of {str(records)!r}"
                 self._notes = Notes(records, read_only=True)
         except RecordError as error:
-            raise EggheadError(str(error)) from error
+            raise EggheadError(self._full or str(error)) from error
         except (sqlite3.OperationalError, OSError) as error:
             raise EggheadError(self._full or f"the index cannot be read: {error}") from error
 

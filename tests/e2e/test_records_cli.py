@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,8 +145,16 @@ def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: py
         lock.close()
 
 
+def test_commands_at_once_all_get_their_turn(folder: Path) -> None:
+    """Without a node a command that writes waits for the others, which nobody is told to kill."""
+    command = [sys.executable, "-m", "egghead", "records", "append", "a", "--records", str(folder)]
+    running = [subprocess.Popen([*command, f"line {number}"], stderr=subprocess.PIPE) for number in range(4)]
+    assert [(process.communicate(timeout=50)[1], process.returncode) for process in running] == [(b"", 0)] * 4
+    assert {f"line {number}" for number in range(4)} <= set((folder / "a.md").read_text().splitlines())
+
+
 def test_a_text_that_is_shown_in_part_is_said_to_be(folder: Path) -> None:
-    """A node sends at most 3.5 million characters of a note; who sees less than all of it is told where the rest is."""
+    """A node sends at most some 14 MB of a note; who sees less than all of it is told where the rest is."""
     (folder / "a.md").write_text("# Ay\n" + "0123456789abcde\n" * 240_000 + "last\n")
     done = ran(folder, "show a")
     assert done.stdout.endswith("last\n") or "all of it is in the file 'a.md'" in done.stderr
