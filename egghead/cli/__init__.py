@@ -141,6 +141,11 @@ def main() -> None:
         where = f" ({error.filename!r})" if error.filename else ""
         _tell(f"egghead: {error.strerror or error}{where}")
         code = ExitCode.FAILED
+    except UnicodeEncodeError as error:
+        if debug:
+            raise
+        _tell(f"egghead: {error.object!r} is no text at character {error.start}; write it in UTF-8")
+        code = ExitCode.FAILED
     except Exception as error:  # the last net: a person gets one line, a developer gets the traceback by asking
         if debug:
             raise

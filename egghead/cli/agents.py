@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from egghead.cli.by_hand import edited, open_file
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, uptime, workers
@@ -146,11 +149,11 @@ async def capabilities(agent: str, as_json: bool) -> None:
     if as_json:
         print_json({"agent": wanted, "capabilities": card.get("capabilities", []), **menu})
         return
-    click.echo("grants  " + ("  ".join(card.get("capabilities", [])) or "none"))
+    click.echo("grants  " + (harmless("  ".join(card.get("capabilities", []))) or "none"))
     for tool in menu["tools"]:
         click.echo(f"  {tool['name']:<20} {tool['description'].splitlines()[0]}")
     for note in menu["notes"]:
-        click.echo(click.style(f"  {note}", fg="yellow"))
+        click.echo(click.style(f"  {harmless(note)}", fg="yellow"))
 
 
 def typed_grants(specs: tuple[str, ...]) -> list[Grant]:
@@ -205,13 +208,21 @@ async def _regrant(agent: str, spec: tuple[str, ...], how: str) -> None:
 async def edit(agent: str) -> None:
     """Open AGENT's note in $VISUAL or $EDITOR; saving it is the whole deployment. Of a node on another machine: its text,
     which is what the agent is told; its fields stay as they are."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) and not (os.environ.get("VISUAL") or os.environ.get("EDITOR")):
+        raise click.UsageError(f"no terminal for an editor here; egghead records edit agents/{agent} --body TEXT")
     async with connected() as client:
         _, record = await _record(client, agent)
         if client.server is not None:
             await _edit_there(client, record)
             return
         path = Path(client.node["records"], record["path"])
-    click.edit(filename=str(path))
+    open_file(path)
+    async with connected() as client:
+        fault = (await client.call("store", "get", id=record["id"])).get("error")
+    if fault:
+        raise EggheadError(
+            f"{record['path']!r} was saved, but {fault}; the agent goes on as it was until that is mended"
+        )
 
 
 @agents.command()
@@ -252,21 +263,20 @@ async def handoff(agent: str, room: str | None, timeout: float, as_json: bool) -
 
 async def _edit_there(client: Client, record: dict[str, Any]) -> None:
     import asyncio
-    import tempfile
 
     if record.get("cut"):
         raise EggheadError(f"{record['id']!r} is too long to be sent whole; edit the file on the node's machine")
     # In a thread: the connection is kept alive while somebody thinks.
-    text = await asyncio.to_thread(click.edit, record["body"], extension=".md", require_save=True)
-    if text is None or text == record["body"]:
+    made = await asyncio.to_thread(edited, record["body"], ".md")
+    if made is None:
         click.echo("egghead: nothing changed", err=True)
         return
+    text, path = made
     try:
         await client.call("store", "update", id=record["id"], changes={"body": text}, revision=record["revision"])
     except EggheadError as error:
-        with tempfile.NamedTemporaryFile("w", suffix=".md", prefix="egghead-", delete=False, encoding="utf-8") as kept:
-            kept.write(str(text))
-        raise EggheadError(f"{error}\nYour text is in {kept.name!r}", error.exit_code) from error
+        raise EggheadError(f"{error}\nYour text is in {str(path)!r}", error.exit_code) from error
+    path.unlink(missing_ok=True)
 
 
 from egghead.cli import agents_care  # noqa: E402, F401 - its commands join the group

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from egghead.cli.agents import agents, typed_grants
+from egghead.cli.by_hand import edited
 from egghead.cli.chat import resolve_agent, say
 from egghead.cli.common import asynchronous, connected, json_option, print_json, records_option
 from egghead.errors import EggheadError, ExitCode
@@ -57,20 +61,23 @@ async def new(
     )
     if not asking and not name:
         raise click.UsageError("give the agent a NAME")
+    typed: Path | None = None
     async with connected() as client:
         if asking:
             # In a thread: the connection is kept alive while somebody thinks.
-            name, model, can, text = await asyncio.to_thread(_ask, name, await client.call("llm", "models"), model, can)
-        assert name is not None
-        meta: dict[str, Any] = {"model": model} if model else {}
-        meta |= {key: True for key, given in (("quiet", quiet), ("idle", idle)) if given}
-        if can:
-            meta["capabilities"] = [str(grant) for grant in _grants(can)]
-        agent = id_.removeprefix("agents/") if id_ else _slug(name)
-        _check_id(agent, name)
-        body = sys.stdin.read() if text == "-" else text
-        fields = {"title": name, "body": body or TEMPLATE.format(name=name), "tags": list(tags), "meta": meta}
-        await client.call("store", "create", id=f"agents/{agent}", timeout=30.0, **{"class": "agent", **fields})
+            asked = await asyncio.to_thread(_ask, name, await client.call("llm", "models"), model, can)
+            name, model, can, text, typed = asked
+        with _safe(typed):
+            assert name is not None
+            meta: dict[str, Any] = {"model": model} if model else {}
+            meta |= {key: True for key, given in (("quiet", quiet), ("idle", idle)) if given}
+            if can:
+                meta["capabilities"] = [str(grant) for grant in _grants(can)]
+            agent = id_.removeprefix("agents/") if id_ else _slug(name)
+            _check_id(agent, name)
+            body = sys.stdin.read() if text == "-" and typed is None else text
+            fields = {"title": name, "body": body or TEMPLATE.format(name=name), "tags": list(tags), "meta": meta}
+            await client.call("store", "create", id=f"agents/{agent}", timeout=30.0, **{"class": "agent", **fields})
         card = await _started(client, agent)
     if as_json:
         print_json(card)
@@ -84,8 +91,8 @@ async def new(
 
 def _ask(
     name: str | None, models: list[dict[str, Any]], model: str | None, can: tuple[str, ...]
-) -> tuple[str, str | None, tuple[str, ...], str | None]:
-    """What a person answers."""
+) -> tuple[str, str | None, tuple[str, ...], str | None, Path | None]:
+    """What a person answers; last the file that its text is in."""
     from egghead.capabilities.catalog import HIGH, LOW, MEDIUM, VERBS
 
     name = name or click.prompt("Name", err=True)
@@ -104,7 +111,21 @@ def _ask(
                 continue
             can = tuple(given.split())
             break
-    return name, model, can, click.edit(TEMPLATE.format(name=name), extension=".md")
+    made = edited(TEMPLATE.format(name=name), ".md")
+    return name, model, can, *(made or (None, None))
+
+
+@contextmanager
+def _safe(path: Path | None) -> Iterator[None]:
+    """Removes the file of what was typed once it is a note; else says where it is."""
+    try:
+        yield
+    except EggheadError as error:
+        raise EggheadError(
+            f"{error}" + (f"\nYour text is in {str(path)!r}" if path else ""), error.exit_code
+        ) from error
+    if path is not None:
+        path.unlink(missing_ok=True)
 
 
 def _grants(specs: tuple[str, ...]) -> list[Grant]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli.common import asynchronous, connected, json_option, load_config, options, records_option
+from egghead.cli.common import asynchronous, connected, json_option, load_config, options, records_option, to_json
 from egghead.client.tell import harmless, line
 from egghead.errors import EggheadError, ExitCode
 
@@ -179,7 +178,7 @@ class Printer:
 
 class JsonPrinter(Printer):
     def entry(self, entry: dict[str, Any]) -> None:
-        click.echo(json.dumps(entry, ensure_ascii=False))
+        click.echo(to_json(entry))
 
     other = entry
 

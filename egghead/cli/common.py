@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -172,8 +173,24 @@ async def connected(start: bool = False) -> AsyncIterator[Client]:
             yield client
 
 
+def shown(text: str) -> str:
+    """Text of a note on its way to stdout: a terminal obeys nothing in it, a pipe gets it as it is."""
+    return harmless(text) if sys.stdout.isatty() else text
+
+
+# Inside strings only, where JSON may spell any character: a terminal obeys C1 and bidi controls as well as C0, and a
+# lone surrogate (a name that is no UTF-8) cannot be written at all.
+_SPELT = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON for stdout: readable, and nothing in it that a terminal would obey."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return _SPELT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    click.echo(to_json(value, indent=2))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:

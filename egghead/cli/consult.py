@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from egghead.cli.chat import author_name, something
-from egghead.cli.common import asynchronous, connected, json_option, records_option
+from egghead.cli.common import asynchronous, connected, json_option, print_json, records_option
 from egghead.client.tell import harmless
 from egghead.errors import EggheadError
 
@@ -42,7 +40,7 @@ async def consult(question: str, agents: str | None, timeout: float, budget: int
     async with connected(start=True) as client:
         found: Consultation = await ask(client, something(question), author_name(), names, timeout, budget, heard)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+        print_json(found.to_dict())
     else:
         _tell(found)
     code = exit_code(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from egghead.cli.common import asynchronous, connected, find_node, load_config, options, records_option, server
+from egghead.cli.common import asynchronous, connected, find_node, load_config, options, records_option, server, shown
 from egghead.errors import EggheadError, ExitCode
 
 LONG = 1e8  # seconds: following ends when somebody stops it
@@ -57,7 +57,7 @@ async def _there(count: int, follow: bool, process: str | None) -> None:
 
 def _print(lines: list[str]) -> None:
     for line in lines:
-        click.echo(line, nl=False)
+        click.echo(shown(line), nl=False)
 
 
 def log_file() -> Path:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from egghead.cli import records_care, records_write
-from egghead.cli.common import asynchronous, json_option, print_json, print_table, records_option
+from egghead.cli.common import asynchronous, json_option, print_json, print_table, records_option, shown
 from egghead.cli.notes import notes, resolve
+from egghead.client.tell import harmless
 from egghead.errors import EggheadError, ExitCode
 
 
@@ -40,10 +41,12 @@ async def search(query: tuple[str, ...], limit: int, class_: str | None, tags: t
         print_json(hits)
         return
     for hit in hits:
-        click.echo(click.style(hit["id"], bold=True) + f"  {hit['title']}" if sys.stdout.isatty() else
-                   f"{hit['id']}\t{hit['title']}")  # fmt: skip
-        if sys.stdout.isatty() and hit.get("snippet"):
-            click.echo(click.style("    " + " ".join(hit["snippet"].split()), dim=True))
+        if not sys.stdout.isatty():
+            click.echo(f"{hit['id']}\t{hit['title']}")
+            continue
+        click.echo(click.style(harmless(hit["id"]), bold=True) + f"  {harmless(hit['title'])}")
+        if hit.get("snippet"):
+            click.echo(click.style("    " + harmless(" ".join(hit["snippet"].split())), dim=True))
     if not hits:
         raise EggheadError(f"nothing found for {' '.join(query)!r}", ExitCode.NOT_FOUND)
 
@@ -65,9 +68,10 @@ async def show(name: str, as_json: bool) -> None:
         if value not in (None, "", []):
             click.echo(
                 click.style(f"{key:<9}", dim=True)
-                + (" ".join(map(str, value)) if isinstance(value, list) else str(value))
+                + shown(" ".join(map(str, value)) if isinstance(value, list) else str(value))
             )
-    click.echo("\n" + record["body"].strip("\n"))
+    # color: what looks like a colour in the text of a note belongs to it, also in a pipe.
+    click.echo("\n" + shown(record["body"].strip("\n")), color=True)
     if record.get("cut"):
         click.echo(f"egghead: too long to be sent whole; all of it is in the file {record['path']!r}", err=True)
 
@@ -113,8 +117,8 @@ async def links(name: str, as_json: bool) -> None:
 
 def _link(row: Any) -> str:
     if not isinstance(row, dict):
-        return str(row)
-    name = f"{row.get('id') or row.get('target')}" + (f"#{row['fragment']}" if row.get("fragment") else "")
+        return shown(str(row))
+    name = shown(f"{row.get('id') or row.get('target')}" + (f"#{row['fragment']}" if row.get("fragment") else ""))
     if row.get("id"):
         return name
     return name + click.style(f"  ({row.get('unread') or 'no such note'})", fg="yellow")
@@ -226,7 +230,7 @@ async def graph(name: str | None, depth: int, dot: bool, as_json: bool) -> None:
 
 def _quoted(text: str) -> str:
     """A string of the DOT language."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + shown(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @records.command()
@@ -279,4 +283,4 @@ async def diff(name: str, version: str | None, as_json: bool) -> None:
         return
     for line in text.splitlines():
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1]) if sys.stdout.isatty() else None
-        click.echo(click.style(line, fg=colour) if colour else line)
+        click.echo(click.style(shown(line), fg=colour) if colour else shown(line))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from egghead.cli.common import asynchronous, find_node, json_option, print_json, records_option, server
+from egghead.cli.common import asynchronous, find_node, json_option, print_json, records_option, server, shown
 from egghead.cli.notes import notes
 from egghead.errors import EggheadError, ExitCode
 
@@ -27,7 +27,7 @@ async def verify(rebuild: bool, as_json: bool) -> None:
     running = find_node() if server() is None else None
     if rebuild and (running is not None or server() is not None):
         raise EggheadError(
-            "a node has these notes open, and only it writes its index; stop it (`egghead stop`), then run this again",
+            "a node has these notes open, and only it writes its index; stop it (Ctrl-C where `egghead serve` runs), then run this again",
             ExitCode.REFUSED,
         )
     async with notes(write=rebuild) as port:
@@ -44,7 +44,7 @@ async def verify(rebuild: bool, as_json: bool) -> None:
         print_json(told)
     else:
         for line in found + [f"not compared: {line}" for line in unread]:
-            click.echo(line)
+            click.echo(shown(line))
         if counts.get("rebuilt"):
             click.echo(f"the index was built anew: {counts['rebuilt']}")
         click.echo(
@@ -107,7 +107,7 @@ async def purge(id_: str | None, older_than: float | None, as_json: bool) -> Non
         print_json(gone)
         return
     for name in gone:
-        click.echo(f"removed {name} for good")
+        click.echo(shown(f"removed {name} for good"))
 
 
 @click.command()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shlex
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli.common import asynchronous, json_option, print_json, records_option
+from egghead.cli.by_hand import edited
+from egghead.cli.common import asynchronous, json_option, print_json, records_option, shown
 from egghead.cli.notes import notes, resolve, told
 from egghead.errors import EggheadError
 
@@ -100,34 +97,18 @@ async def _edit_by_hand(name: str, as_json: bool) -> None:
         record = await port.store("get", id=await resolve(port, name))
     if record.get("cut"):
         raise EggheadError(f"{record['id']!r} is too long to be sent whole; edit the file {record['path']!r}")
-    handle, path = tempfile.mkstemp(suffix=Path(record["path"]).suffix, prefix="egghead-")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        file.write(record["body"])
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    if await asyncio.to_thread(_run, [*shlex.split(editor), path]) != 0:
-        raise EggheadError(f"the editor {editor!r} failed; nothing was changed, the text is in {path!r}")
-    text = Path(path).read_text(encoding="utf-8")
-    if text == record["body"]:
-        os.unlink(path)
+    made = await asyncio.to_thread(edited, record["body"], Path(record["path"]).suffix)
+    if made is None:
         click.echo("nothing changed", err=True)
         return
+    text, path = made
     try:
         async with notes(write=True) as port:
             answer = await port.store("update", id=record["id"], changes={"body": text}, revision=record["revision"])
     except EggheadError as error:
-        raise EggheadError(f"{error}\nYour text is in {path!r}", error.exit_code) from error
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+        raise EggheadError(f"{error}\nYour text is in {str(path)!r}", error.exit_code) from error
+    path.unlink(missing_ok=True)
     _done(answer, f"changed {record['id']}", as_json)
-
-
-def _run(command: list[str]) -> int:
-    import subprocess
-
-    try:
-        return subprocess.run(command, check=False).returncode
-    except OSError:
-        return 127
 
 
 @click.command(name="set")
@@ -227,9 +208,9 @@ async def rename(name: str, new_id: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    click.echo(f"renamed {id_} to {answer['record']['id']}")
+    click.echo(shown(f"renamed {id_} to {answer['record']['id']}"))
     for path in answer["rewritten"]:
-        click.echo(f"  links in {path}")
+        click.echo(shown(f"  links in {path}"))
     if answer["failed"]:
         raise EggheadError("links could not be rewritten in " + ", ".join(map(repr, answer["failed"])))
 
@@ -248,9 +229,9 @@ async def trash(name: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    click.echo(f"trashed {id_}")
+    click.echo(shown(f"trashed {id_}"))
     for source in dict.fromkeys(row["id"] for row in answer["broken"] or ()):
-        click.echo(f"  a link in {source} leads nowhere now")
+        click.echo(shown(f"  a link in {source} leads nowhere now"))
 
 
 @click.command()
@@ -277,7 +258,7 @@ async def trashed(as_json: bool) -> None:
         print_json(rows)
         return
     for row in rows:
-        click.echo(row)
+        click.echo(shown(row))
 
 
 @click.command()
@@ -299,7 +280,7 @@ def _done(answer: Mapping[str, Any], line: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        click.echo(line)
+        click.echo(shown(line))
 
 
 COMMANDS = (new, edit, set_, append, rename, trash, restore, trashed, undo)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
+from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option, to_json
 from egghead.client.tell import harmless
 from egghead.errors import EggheadError
 
@@ -53,7 +53,7 @@ async def show(room: str, count: int, as_json: bool) -> None:
             start = page["entries"][-1]["seq"]
     if as_json:
         for entry in entries:
-            click.echo(json.dumps(entry, ensure_ascii=False))
+            click.echo(to_json(entry))
         return
     for entry in entries:
         click.echo(entry_line(entry))

@@ -21,13 +21,19 @@ GESTURES = (
 )
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# C0 and C1, and what turns the order of the letters around it (Unicode's embeddings, overrides and isolates).
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:
     """Text of somebody else for a terminal: control characters are shown, not obeyed; ends of lines and tabs stay."""
     text = text.replace("\r\n", "\n")
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text) if _CONTROL.search(text) else text
+    return _CONTROL.sub(_spelt, text) if _CONTROL.search(text) else text
+
+
+def _spelt(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def gesture(entry: Entry) -> str:
