@@ -10,6 +10,7 @@ import pytest
 
 from egghead.agents.record import agent_id
 from egghead.capabilities.grants import parse_grant
+from egghead.processes.store import MAX_ANSWER
 from egghead.tools.monitor import Denied, Monitor
 from egghead.tools.ports import Unavailable
 from tests.tools.notes import RealNotes, run
@@ -103,7 +104,7 @@ async def test_the_remedy_allows_the_call(notes: RealNotes) -> None:
 
 async def test_a_note_that_was_sent_in_part_is_not_written_in_part(notes: RealNotes) -> None:
     """The text of a huge note arrives cut: an edit of it is refused, where it would have cut the note itself; a key may be set."""
-    text = "# Huge\n\nfirst\n" + "0123456789abcde\n" * 240_000 + "last\n"
+    text = "# Huge\n\nfirst\n" + "0123456789abcde\n" * (MAX_ANSWER // 16) + "last\n"
     notes.agent("scout", "records.read", "records.update")
     notes.write("huge.md", text)
     result = await run(notes, "scout", "edit_record", id="huge", old="first", new="second")
