@@ -187,13 +187,8 @@ def plain(text: str) -> str:
     """One line without its inline markup, as a person reads it; at most 500 characters. Code and escaped characters stay."""
     text = text[:500]
     held: list[str] = []
-    if ("`" in text or "\\" in text) and _HELD.search(text) is None:
-
-        def hold(match: re.Match[str]) -> str:
-            held.append(match.group(1) or match.group(3))
-            return chr(0xE000 + len(held) - 1)
-
-        text = _LITERAL.sub(hold, text)
+    if ("`" in text or "\\" in text) and (text.isascii() or _HELD.search(text) is None):
+        text = _hold(text, held)
     if "[" in text:
         if "![" in text:
             text = _EMBEDDED.sub(_inside, text)
@@ -204,11 +199,26 @@ def plain(text: str) -> str:
             text = _STARRED.sub(_emphasised, text)  # what stood around the innermost
     if "_" in text:
         text = _UNDERSCORED.sub(_emphasised, text)
-    if held:
-        text = _HELD.sub(lambda match: held[ord(match.group()) - 0xE000], text)
+    for number, literal in enumerate(held):
+        text = text.replace(chr(0xE000 + number), literal)
     text = text.strip()
     # Of white space only the space can be printed: most lines need not be taken apart.
     return text if "  " not in text and text.isprintable() else " ".join(text.split())
+
+
+def _hold(text: str, held: list[str]) -> str:
+    """The text with a character for private use in the place of each code span and escaped character, which go to `held`."""
+    if "\\" not in text and text.count("`") == 2:  # by far the most usual
+        before, code, behind = text.split("`")
+        if code:
+            held.append(code)
+            return f"{before}\ue000{behind}"
+
+    def hold(match: re.Match[str]) -> str:
+        held.append(match.group(1) or match.group(3))
+        return chr(0xE000 + len(held) - 1)
+
+    return _LITERAL.sub(hold, text)
 
 
 def _inside(match: re.Match[str]) -> str:
