@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from records import index_sql, synonyms
 from records.model import Hit
 from records.query import Query
 from records.ranking import READ, Candidate, Cut, Memory, Term, best
+from records.relatives import LONGEST as SHORT_WORD
+from records.relatives import relatives
 from records.snippets import excerpt
 from records.stopwords import PHRASES, ignorable
 from records.text import Wanted, distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, terms, word_terms
@@ -31,9 +34,13 @@ _COMMON = 0.25  # a term in more than this share of a large store finds nobody, 
 SYNONYM = 0.55
 _LARGE = 3000  # notes
 _WITHOUT_KEY = re.compile(r"([aou])e")
+_PARTICLES = frozenset(
+    "은는이가을를에의도로와과만"
+)  # after a Korean word of one syllable, which is a term alone where it stands alone
 SHORT = 8000  # characters of a body that is read with its terms: to find the note once more costs more than to read it
 BEGINNING = 2000  # characters of a body that are shown when no passage is
 NAMED = 400  # notes whose names have what is typed
+BEGIN_SO = 400  # terms of one beginning that are read at once
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
 KNOWN = "n.id, n.class, n.updated, n.path, n.revision, n.title, n.tags, n.outline"
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
@@ -152,11 +159,13 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
         found.forms[term] = 1.0
         found.docs = docs
     if is_gram(term):
-        if len(term) == 1 and not docs:
+        if len(term) == 1 and (not docs or "\uac00" <= term <= "\ud7a3"):
             _prefixes(db, found, term, term, 20, frequency)
         for other in kana(term):
             if _docs(db, other, frequency):
                 found.forms.setdefault(other, 0.9)
+        if len(term) == 2 and term[1] in _PARTICLES and _docs(db, term[0], frequency):
+            found.forms.setdefault(term[0], 0.6)
         return found
     if last and len(word) == 2 and total >= _LARGE:
         _begun(db, found, word)
@@ -165,6 +174,8 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
     least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
     if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
+    if 2 <= len(word) <= SHORT_WORD and docs < max(30, total // 50):
+        _relatives(db, found, word, frequency)
     for other in sorted(synonyms.table().get(term, ())):
         if _docs(db, other, frequency):
             found.forms.setdefault(other, SYNONYM)
@@ -246,6 +257,22 @@ def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[
     for size in range(len(word) - 1, lowest - 1, -1):
         if _docs(db, word[:size], frequency):
             term.forms.setdefault(word[:size], 0.6 if len(word) - size <= 3 else 0.5)
+
+
+def _relatives(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Other forms of a short word, where the notes have them: surer where they do not have the word itself."""
+    more = 0.0 if term.docs else 0.1
+    found = relatives(word)
+    beginnings = Counter(form[:3] for form in found if form not in frequency)
+    for beginning, count in beginnings.items():
+        # To read what begins so costs as much as three or four questions for one term; most forms are words of no language.
+        if count >= 4 and len(_range(db, beginning, BEGIN_SO, frequency)) < BEGIN_SO:
+            for form in found:
+                if form.startswith(beginning):
+                    frequency.setdefault(form, 0)
+    for form, quality in found.items():
+        if _docs(db, form, frequency):
+            term.forms.setdefault(form, quality + more)
 
 
 def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency: dict[str, int]) -> None:

@@ -58,6 +58,48 @@ embed include inline transclude
 mistake typo
 doctor physician
 holiday vacation trip
+mouse mice
+foot feet
+tooth teeth
+man men
+woman women
+child children
+person people
+buy bought
+write wrote written
+eat ate eaten
+drink drank drunk
+speak spoke spoken
+drive drove driven
+take took taken
+give gave given
+pay paid
+send sent
+lose lost
+sell sold
+teach taught
+sleep slept
+meet met
+bok bocker
+fot fotter
+tand tander
+stad stader
+vesi veden vetta vesia
+lapsi lapsen lapset lasta lapsia
+kasi kaden kadet kasia
+fa fak fat
+lo lovak lovat
+pes psi psa psy psem
+kun kone konie konia
+oeil yeux
+φως φωτα φωτοσ
+человек люди людей
+ребенок дети детей
+год лет года
+בית בתים בבית הבית
+دواء ادويه
+دوا ادويه
+دوست دوستان
 recipe dish
 job work
 meeting appointment

@@ -12,8 +12,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from records import variants
+from records.brahmic import stem_brahmic
 
-VERSION = f"6/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
+VERSION = f"7/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
 
 # Letters, digits and the combining marks that `\w` leaves out (Indic vowels, Thai tones, points, accents, ZWNJ).
 _MARKS = (
@@ -362,6 +363,8 @@ def stem(word: str) -> str:
     first = word[:1]
     if "\u1200" <= first <= "\u135a" and len(word) >= 2:
         return _stem_ethiopic(word)
+    if "\u0980" <= first <= "\u0d7f" and (known := stem_brahmic(word)) is not None:
+        return known
     if len(word) < 4 or word[-1].isdigit():
         return word
     if first < "\u0250":

@@ -1,0 +1,93 @@
+"""Forms of short words, and endings of the scripts of India: what stands in the note is found by another form of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records import Notes
+from records.relatives import relatives
+from records.text import fold, stem, terms
+
+# Of each pair either is asked for where a note has the other.
+PAIRS = """
+pl kawa:kawy dom:domem but:butów ryba:rybami kot:koty książka:książek
+cs kolo:kola voda:vodu les:lesa káva:kávou ruka:ruce
+de Rad:Räder Tag:Tage Uhr:Uhren Bad:Bäder Zug:Züge
+nl kat:katten boom:bomen raam:ramen huis:huizen dak:daken
+sv bil:bilen bil:bilar tåg:tåget dag:dagar bok:böcker
+fi maa:maan vesi:veden kala:kalaa
+hu kép:képek víz:vizet hal:halat ház:házban
+tr ev:evde ev:evler göl:gölde
+ro pat:paturi casă:case
+it cane:cani pane:pani casa:case mano:mani
+es luz:luces pez:peces pan:panes
+pt pão:pães mês:meses avião:aviões papel:papéis
+fr mal:maux journal:journaux
+en tooth:teeth box:boxes city:cities leaf:leaves
+ru дом:домов вода:воду чай:чаем лес:лесу
+uk дім:дому кіт:коти вода:воду
+bg дом:дома зъб:зъби
+el γάτα:γάτες πόλη:πόλεις
+ar كتاب:كتب بيت:بيوت قلم:أقلام باب:أبواب
+he חלה:חלות שבת:שבתות שיר:שירים דג:דגים גן:גנים
+id masak:memasak baca:membaca tulis:menulis sapu:menyapu beli:dibeli
+ko 집:집에서 책:책을 물:물이
+bn বই:বইয়ের ঘর:ঘরের মাছ:মাছের
+ta தோட்டம்:தோட்டங்கள் தோட்டம்:தோட்டத்தில் வீடு:வீட்டில் மாடி:மாடியில் படம்:படங்கள்
+te పుస్తకం:పుస్తకాలు చెట్టు:చెట్లు
+ml പുസ്തകം:പുസ്തകങ്ങൾ വീട്:വീട്ടിൽ
+"""
+
+
+def pairs() -> list[tuple[str, str]]:
+    both = [tuple(pair.split(":")) for line in PAIRS.strip().splitlines() for pair in line.split()[1:]]
+    return [(one, other) for one, other in both] + [(other, one) for one, other in both]
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
+    """A note for each word, said once in its text."""
+    root = tmp_path_factory.mktemp("notes")
+    for place, word in enumerate(dict.fromkeys(said for _, said in pairs())):
+        (root / f"n{place}.md").write_text(f"---\ntitle: 1\n---\n\n77 {word} 88\n")
+    with Notes(root) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("asked", "said"), pairs())
+def test_a_form_finds_the_other(notes: Notes, asked: str, said: str) -> None:
+    """The plural the singular, a case another one, the verb its root; and the other way."""
+    bodies = [notes.get(hit.id).body for hit in notes.search(asked, limit=10)]
+    assert any(re.search(rf"77 {said} 88", body) for body in bodies), bodies
+
+
+def test_the_word_itself_goes_first(notes: Notes) -> None:
+    """Another form weighs less than what was typed."""
+    for asked in ("kolo", "bil", "חלות", "дома", "ev"):
+        found = notes.search(asked)
+        assert f" {asked} " in notes.get(found[0].id).body
+        assert found[0].score > found[1].score
+
+
+@given(st.text(max_size=12))
+def test_proposals_are_few_and_less_sure_than_the_word(text: str) -> None:
+    """Whatever the word, at most 140 terms, none of them its own, none worth as much."""
+    word = fold(text)
+    found = relatives(word)
+    assert len(found) <= 140 and stem(word) not in found
+    assert all(0.0 < quality < 0.7 and len(term) >= 2 for term, quality in found.items())
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=0x0980, max_codepoint=0x0D7F), min_size=1, max_size=14))
+def test_a_stem_of_india_begins_its_word(text: str) -> None:
+    """Marks in snippets are found by it; and something is always left."""
+    for word in terms(text):
+        assert stem(word)
+    folded = fold(text)
+    assert folded.startswith(stem(folded))
+    assert stem(folded)
