@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import importlib
 import os
+import select
 import sys
 from typing import Any
 
@@ -62,9 +63,30 @@ class Commands(click.Group):
             raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader (head, less) has left; that is its right. Click would end with 1 for this one.
+            if not _reader_left():
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise click.exceptions.Exit(int(ExitCode.OK)) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+class Family(click.Group):
+    """A command with commands of its own, such as `records`; one that is misspelt is told the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(unknown("command", args[0], self.commands), ctx)
+        return super().resolve_command(ctx, args)
 
 
 def unknown(kind: str, name: str, known: Any) -> str:
@@ -99,6 +121,8 @@ def cli(
 
     Without a command: the chat of the default room, with a node of its own when none is running.
     """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False  # as https://no-color.org has it; commands below inherit it
     ctx.obj = {
         "records": records,
         "server": server,
@@ -125,10 +149,6 @@ def main() -> None:
         code = ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has left; that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = ExitCode.OK
     except EggheadError as error:
         if debug:
             raise
@@ -156,6 +176,13 @@ def main() -> None:
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads stdout any more: another pipe that breaks is a failure."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _harmless(error: Exception) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.by_hand import edited, open_file
 from egghead.cli.chat import resolve_agent
-from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option
+from egghead.cli.common import Seconds, asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, uptime, workers
 from egghead.client.tell import harmless
 from egghead.errors import EggheadError, ExitCode
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from egghead.client import Client
 
 
-@click.group()
+@click.group(cls=Family)
 def agents() -> None:
     """The agents: notes with `class: agent`, each a running process."""
 
@@ -228,7 +229,7 @@ async def edit(agent: str) -> None:
 @agents.command()
 @click.argument("agent")
 @click.option("--room", help="Only in this room; else in every room where it has spoken since its last handoff.")
-@click.option("--timeout", type=float, default=180.0, show_default=True, help="Seconds to wait until it is back.")
+@click.option("--timeout", type=Seconds(), default=180.0, show_default=True, help="Seconds to wait until it is back.")
 @records_option
 @json_option
 @asynchronous

@@ -15,7 +15,7 @@ import click
 from egghead.cli.agents import agents, typed_grants
 from egghead.cli.by_hand import edited
 from egghead.cli.chat import resolve_agent, say
-from egghead.cli.common import asynchronous, connected, json_option, print_json, records_option
+from egghead.cli.common import Seconds, asynchronous, connected, json_option, print_json, records_option
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ async def _started(client: Client, agent: str) -> dict[str, Any]:
 @click.option(
     "--room", metavar="ROOM", help="Of this room; else of every room where it has spoken since its last handoff."
 )
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for each room.")
+@click.option("--timeout", type=Seconds(), default=300.0, show_default=True, help="Seconds to wait for each room.")
 @records_option
 @json_option
 def save(agent: str, room: str | None, timeout: float, as_json: bool) -> None:

@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli.common import asynchronous, connected, json_option, load_config, options, records_option, to_json
+from egghead.cli.common import (
+    Seconds,
+    asynchronous,
+    connected,
+    json_option,
+    load_config,
+    options,
+    records_option,
+    to_json,
+)
 from egghead.client.tell import harmless, line
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from egghead.client import Said
+    from egghead.client import Client, Said
 
 NODES = 4  # how many nodes may end under one message before it is given up
 
@@ -33,14 +42,14 @@ def author_name() -> str:
 @click.argument("text", required=False)
 @records_option
 @json_option
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answers.")
+@click.option("--timeout", type=Seconds(), default=300.0, show_default=True, help="Seconds to wait for the answers.")
 def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> None:
     """Talk in ROOM (default: the default room).
 
     With TEXT, or with standard input that is not a terminal: one message (or a /command); prints the answers and exits
     when the round has ended. Without: a line chat. When no node is running, one is started for as long as this command runs.
     """
-    room = room or load_config()[0].default_room
+    room = (room or "").removeprefix("#") or load_config()[0].default_room
     if text is None and not sys.stdin.isatty():
         text = sys.stdin.read()
     if text is not None:
@@ -63,17 +72,20 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
 
 @click.command()
 @click.argument("agent")
-@click.argument("text")
+@click.argument("text", required=False)
 @records_option
 @json_option
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for the answer.")
-def prompt(agent: str, text: str, as_json: bool, timeout: float) -> None:
-    """Ask AGENT, in a room of two that remembers."""
+@click.option("--timeout", type=Seconds(), default=300.0, show_default=True, help="Seconds to wait for the answer.")
+def prompt(agent: str, text: str | None, as_json: bool, timeout: float) -> None:
+    """Ask AGENT, in a room of two that remembers: TEXT, or standard input."""
     say(None, something(text), as_json, timeout, agent)
 
 
-def something(text: str) -> str:
-    """`text` without the space around it. Raises UsageError when nothing is left: agents would answer to nothing."""
+def something(text: str | None) -> str:
+    """`text`, else what is piped in, without the space around it. Raises UsageError when nothing is left: agents would
+    answer to nothing."""
+    if text is None:
+        text = "" if sys.stdin.isatty() else sys.stdin.read()
     if not text.strip():
         raise click.UsageError("nothing to say: give TEXT, or pipe it in")
     return text.strip()
@@ -101,6 +113,8 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
                 if where is None:
                     cards = await client.call("roster", "cards")
                     where = f"dm/{resolve_agent(cards, agent or '')}"
+                elif where.startswith("dm/"):
+                    await _somebody_there(client, where)
                 await client.call("lobby", "open", room=where)
                 remaining = max(0.1, deadline - time.monotonic())
                 await _listen(printer, converse(client, where, text, author_name(), remaining, message, again))
@@ -117,6 +131,22 @@ async def say(room: str | None, text: str, as_json: bool, timeout: float, agent:
                 ExitCode.TIMEOUT,
             ) from None
     printer.finish()
+
+
+async def _somebody_there(client: Client, room: str) -> None:
+    """Raises EggheadError for a room of two that is not there and never would have an agent in it: a name misspelt."""
+    try:
+        await client.call("lobby", "show", room=room)
+    except EggheadError as error:
+        if error.exit_code != ExitCode.NOT_FOUND:
+            raise
+        cards = await client.call("roster", "cards")
+        name = room.removeprefix("dm/")
+        if all(card["id"] != name for card in cards):
+            found = resolve_agent(cards, name)
+            raise EggheadError(
+                f"there is no agent with the id {name!r}; write dm/{found}", ExitCode.NOT_FOUND
+            ) from None
 
 
 async def _listen(printer: Printer, conversation: AsyncGenerator[Said, None]) -> None:

@@ -36,6 +36,21 @@ def records_option(function: F) -> F:
     return function
 
 
+class Seconds(click.ParamType[float]):
+    """A time to wait: some, and finite. With nought, or what is no number, the question would be asked and not heard."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        if not 0.1 <= seconds <= 1e8:
+            self.fail(f"{value} is no time to wait: give from 0.1 to 100000000 seconds", param, ctx)
+        return seconds
+
+
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 

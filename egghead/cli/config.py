@@ -2,10 +2,11 @@
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.common import json_option, load_config, options, print_json
 
 
-@click.group()
+@click.group(cls=Family)
 def config() -> None:
     """Where the configuration is, and what it says."""
 

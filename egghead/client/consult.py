@@ -125,8 +125,9 @@ async def consult(
 ) -> Consultation:
     """Ask; `heard` is called with each answer as it comes. Without `agents` the room decides who is asked, as for any open
     message. Raises EggheadError: no such agent, no rights, no node."""
+    # A question costs: a name that is only near to an agent asks nobody.
     cards = {card["id"]: card["title"] for card in await client.call("roster", "cards")}
-    named = list(dict.fromkeys(choose(agent, cards, "")[0] for agent in agents))
+    named = list(dict.fromkeys(choose(agent, cards, "", near=False)[0] for agent in agents))
     room = f"consult-{ulid().lower()}"
     await client.call("lobby", "open", room=room, ephemeral=True, timeout=30.0)
     desk = Desk(client, room, author)

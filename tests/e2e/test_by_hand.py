@@ -114,3 +114,55 @@ def test_arguments_that_are_no_text(home: Home, folder: Path) -> None:
             capture_output=True,
         )
         assert done.returncode == 1 and b"is no text at character 3; write it in UTF-8" in done.stderr, done
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_that_cannot_be_waited_asks_nobody(home: Home, given: str) -> None:
+    """The question would be asked, and paid for, and nobody would hear the answer."""
+    for command in (["chat", "default", "hi"], ["prompt", "index", "hi"], ["consult", "hi"]):
+        done = home.run(*command, "--timeout", given)
+        assert done.returncode == 2 and "Invalid value for '--timeout'" in done.stderr, done
+
+
+def test_a_reader_that_leaves_is_no_failure(home: Home, folder: Path) -> None:
+    """`egghead … | head` ends with 0, also under `set -o pipefail`."""
+    for n in range(40):
+        (folder / f"{n}.md").write_text("# " + "long " * 400)
+    line = f'set -o pipefail; "{COMMAND[0]}" records list --json --records "{folder}" | true'
+    done = subprocess.run(["bash", "-c", line], env=home.env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_no_colour_when_none_is_wanted(home: Home, folder: Path) -> None:
+    """NO_COLOR and a dumb terminal get the words alone."""
+    for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        terminal = Terminal(home, "records", "show", "roof", "--records", str(folder), **({"TERM": "xterm"} | env))
+        try:
+            assert terminal.process.wait(30) == 0
+            assert "title    Roof" in terminal.read() and "\x1b" not in terminal.said
+        finally:
+            terminal.close()
+
+
+def test_a_misspelt_command_of_a_family(home: Home) -> None:
+    """The nearest command of `records`, `agents`, … is named, as it is for those of egghead itself."""
+    for typed, meant in (
+        ("records shwo", "show"),
+        ("agents parc", "park"),
+        ("llm local lst", "list"),
+        ("servers lst", "list"),
+    ):
+        done = home.run(*typed.split())
+        assert done.returncode == 2 and f"did you mean {meant!r}?" in done.stderr, done
+
+
+def test_questions_as_they_are_typed(node: Node) -> None:
+    """Piped questions, `#room`, and names that nobody has: those are answered, these are refused and make no room."""
+    home = node.home
+    assert home.ok("prompt", "index", text="What is Foam?\n") and home.ok("consult", text="What is Foam?\n")
+    assert home.run("consult").returncode == 2
+    assert "there is nothing to save" in home.run("rooms", "save", "#default").stderr
+    for command in (["consult", "hi", "--agents", "indx"], ["chat", "dm/indx", "hi"]):
+        done = home.run(*command)
+        assert done.returncode == 3 and "did you mean 'index'?" in done.stderr, done
+    assert {room["room"] for room in home.json("rooms", "list")} == {"default", "dm/index"}
