@@ -28,6 +28,7 @@ from records import Notes
 ROOT = Path(__file__).resolve().parents[2]
 JUDGED = ROOT / "tests" / "search" / "judged.json"
 WORLD = ROOT / "tests" / "search" / "world"
+EVERYDAY = ROOT / "tests" / "search" / "everyday"
 FOLDERS = {
     "foam": ROOT / "tests" / "samples" / "foam" / "notes",
     "multilingual": ROOT / "tests" / "librarian" / "multilingual" / "notes",
@@ -92,25 +93,32 @@ def plain_fts(notes: Notes) -> Search:
     return search
 
 
+def texts() -> dict[str, Path]:
+    """The collections of one file a language."""
+    return {"world": WORLD, "everyday": EVERYDAY}
+
+
 def judged() -> list[dict[str, Any]]:
     """Every judged query: `{set, split, lang, q, want}`, `want` note id -> grade."""
     found: list[dict[str, Any]] = json.loads(JUDGED.read_text(encoding="utf-8"))
-    for file in sorted(WORLD.glob("*.txt")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line[:2] in ("? ", "! "):
-                text, _, grades = line[2:].rpartition(" => ")
-                want = {f"{file.stem}/{note}": int(grade) for note, grade in (one.split(":") for one in grades.split())}
-                split = "hold" if line[0] == "!" else "tune"
-                found.append({"set": "world", "split": split, "lang": file.stem, "q": text, "want": want})
+    for name, folder in texts().items():
+        for file in sorted(folder.glob("*.txt")):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if line[:2] in ("? ", "! "):
+                    text, _, grades = line[2:].rpartition(" => ")
+                    graded = (one.split(":") for one in grades.split())
+                    want = {f"{file.stem}/{note}": int(grade) for note, grade in graded}
+                    split = "hold" if line[0] == "!" else "tune"
+                    found.append({"set": name, "split": split, "lang": file.stem, "q": text, "want": want})
     return found
 
 
 def place_notes(name: str, folder: Path) -> None:
     """Put the notes of a collection into an empty folder."""
-    if name != "world":
+    if name in FOLDERS:
         shutil.copytree(FOLDERS[name], folder, dirs_exist_ok=True)
         return
-    for file in sorted(WORLD.glob("*.txt")):
+    for file in sorted(texts()[name].glob("*.txt")):
         (folder / file.stem).mkdir(parents=True)
         notes = re.split(r"^= ", re.split(r"^[?!] ", file.read_text(encoding="utf-8"), flags=re.M)[0], flags=re.M)[1:]
         for number, note in enumerate(notes, 1):
@@ -150,7 +158,7 @@ def groups(query: dict[str, Any]) -> Iterator[str]:
 def run() -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(prog="bench search")
     parser.add_argument("--show", action="store_true")
-    parser.add_argument("--set", choices=[*FOLDERS, "world"], help="one collection only")
+    parser.add_argument("--set", choices=[*FOLDERS, *texts()], help="one collection only")
     given = parser.parse_args(sys.argv[1:])
     scores = measure([query for query in judged() if given.set in (None, query["set"])])
     rows = []

@@ -25,7 +25,7 @@ def bench() -> Any:
 
 def test_the_judgements_name_notes_that_exist(bench: Any, tmp_path: Path) -> None:
     """At least four hundred queries with grades 1 to 3, a third of them held out, in at least 44 languages."""
-    for name in (*bench.FOLDERS, "world"):
+    for name in (*bench.FOLDERS, *bench.texts()):
         bench.place_notes(name, tmp_path / name)
     judged = bench.judged()
     assert len(judged) >= 400 and len({query["lang"] for query in judged}) >= 44
