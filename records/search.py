@@ -332,6 +332,12 @@ def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, 
             term.forms[left] = term.forms[right] = 0.5
             return
     for cut in range(len(word) - 3, 3, -1):
+        tail = stem(word[cut:])
+        for form in _range(db, word[:cut], 60, frequency):
+            if form.endswith(tail) and len(form) <= 2 * len(word):
+                term.forms[form] = 0.5  # kinderrad: kinderfahrrad
+                return
+    for cut in range(len(word) - 3, 3, -1):
         for part in (stem(word[:cut]), stem(word[-cut:])):
             if len(part) >= 4 and _docs(db, part, frequency):
                 term.forms[part] = 0.4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,15 @@ def test_the_word_itself_goes_first(notes: Notes) -> None:
         found = notes.search(asked)
         assert f" {asked} " in notes.get(found[0].id).body
         assert found[0].score > found[1].score
+
+
+def test_a_compound_finds_one_with_more_in_its_middle(tmp_path: Path) -> None:
+    """Kinderrad finds Kinderfahrrad, where neither part stands alone; Kinderbuch does not."""
+    (tmp_path / "a.md").write_text("# Kinderfahrrad\n\nRot, zwanzig Zoll.\n")
+    (tmp_path / "b.md").write_text("# Zoll\n\nVordruck, rot.\n")
+    with Notes(tmp_path) as opened:
+        assert [hit.id for hit in opened.search("Kinderrad")] == ["a"]
+        assert not opened.search("Kinderbuch")
 
 
 @given(st.text(max_size=12))
