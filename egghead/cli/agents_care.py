@@ -15,7 +15,7 @@ import click
 from egghead.cli.agents import agents, typed_grants
 from egghead.cli.by_hand import edited
 from egghead.cli.chat import resolve_agent, say
-from egghead.cli.common import Seconds, asynchronous, connected, json_option, print_json, records_option
+from egghead.cli.common import Seconds, asynchronous, connected, json_option, piped, print_json, records_option
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def new(
                 meta["capabilities"] = [str(grant) for grant in _grants(can)]
             agent = id_.removeprefix("agents/") if id_ else _slug(name)
             _check_id(agent, name)
-            body = sys.stdin.read() if text == "-" and typed is None else text
+            body = piped() if text == "-" and typed is None else text
             fields = {"title": name, "body": body or TEMPLATE.format(name=name), "tags": list(tags), "meta": meta}
             await client.call("store", "create", id=f"agents/{agent}", timeout=30.0, **{"class": "agent", **fields})
         card = await _started(client, agent)

@@ -16,6 +16,7 @@ from egghead.cli.common import (
     json_option,
     load_config,
     options,
+    piped,
     records_option,
     to_json,
 )
@@ -51,7 +52,7 @@ def chat(room: str | None, text: str | None, as_json: bool, timeout: float) -> N
     """
     room = (room or "").removeprefix("#") or load_config()[0].default_room
     if text is None and not sys.stdin.isatty():
-        text = sys.stdin.read()
+        text = piped()
     if text is not None:
         text = something(text)
     if text is None:
@@ -85,7 +86,7 @@ def something(text: str | None) -> str:
     """`text`, else what is piped in, without the space around it. Raises UsageError when nothing is left: agents would
     answer to nothing."""
     if text is None:
-        text = "" if sys.stdin.isatty() else sys.stdin.read()
+        text = "" if sys.stdin.isatty() else piped()
     if not text.strip():
         raise click.UsageError("nothing to say: give TEXT, or pipe it in")
     return text.strip()

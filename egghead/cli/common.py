@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -186,6 +187,16 @@ async def connected(start: bool = False) -> AsyncIterator[Client]:
     async with own_node(records, options()["config"] and path) as (place, info):
         async with while_running(info), await Client.connect(place, info) as client:
             yield client
+
+
+def piped() -> str:
+    """All of standard input. Ctrl-C while it is awaited ends the command here: asyncio's own handler would wait for the end of
+    the input, and half of it would then be written as if it were all."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.read()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def shown(text: str) -> str:

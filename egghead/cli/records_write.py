@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from egghead.cli.by_hand import edited
-from egghead.cli.common import asynchronous, json_option, print_json, records_option, shown
+from egghead.cli.common import asynchronous, json_option, piped, print_json, records_option, shown
 from egghead.cli.notes import notes, resolve, told
 from egghead.errors import EggheadError
 
@@ -50,7 +50,7 @@ async def new(
 ) -> None:  # fmt: skip
     """Make a note; prints its id."""
     if body is None:
-        body = "" if sys.stdin.isatty() else sys.stdin.read()
+        body = "" if sys.stdin.isatty() else piped()
     wanted: dict[str, Any] = {
         "title": title, "body": body, "id": record_id, "class": class_, "tags": list(tags), "format": format_,
     }  # fmt: skip
@@ -79,13 +79,14 @@ async def edit(
     if body is None and old is None:
         await _edit_by_hand(name, as_json)
         return
+    if body == "-":
+        body = piped()  # before the folder is taken: nobody waits for a slow writer
     async with notes(write=True) as port:
         id_ = await resolve(port, name)
         if old is not None:
             answer = await port.store("edit", id=id_, old=old, new=new_, revision=revision)
         else:
-            text = sys.stdin.read() if body == "-" else body
-            answer = await port.store("update", id=id_, changes={"body": text}, revision=revision)
+            answer = await port.store("update", id=id_, changes={"body": body}, revision=revision)
     _done(answer, f"changed {id_}", as_json)
 
 
@@ -186,7 +187,7 @@ async def append(name: str, text: str | None, as_json: bool) -> None:
     if text is None:
         if sys.stdin.isatty():
             raise click.UsageError("nothing to append: give TEXT, or pipe it in")
-        text = sys.stdin.read()
+        text = piped()
     async with notes(write=True) as port:
         id_ = await resolve(port, name)
         answer = await port.store("append", id=id_, text=text)

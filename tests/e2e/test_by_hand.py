@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+import signal
 import subprocess
+import termios
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.node import COMMAND, Home, Node
+from tests.e2e.node import COMMAND, Home, Node, until
 from tests.e2e.terminal import Terminal
 
 EVIL = "\x1b]52;c;aGk=\x07 \x1b[2J \x9b31m \u202eflip\u2066 words"
@@ -166,3 +170,27 @@ def test_questions_as_they_are_typed(node: Node) -> None:
         done = home.run(*command)
         assert done.returncode == 3 and "did you mean 'index'?" in done.stderr, done
     assert {room["room"] for room in home.json("rooms", "list")} == {"default", "dm/index"}
+
+
+def test_half_an_input_is_not_written(home: Home, folder: Path) -> None:
+    """Ctrl-C while a text is being piped in ends with 130; nothing of it is written."""
+    for command in (["new", "Half"], ["append", "roof"], ["edit", "roof", "--body", "-"]):
+        process = subprocess.Popen(
+            [*COMMAND, "records", *command, "--records", str(folder)], env=home.env, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        pipe = process.stdin
+        assert pipe is not None
+        pipe.write(b"half of it")
+        pipe.flush()
+        until("it reads", partial(_taken, pipe.fileno()))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 130, command
+    assert sorted(path.name for path in folder.glob("*.md")) == ["evil.md", "roof.md"]
+    assert (folder / "roof.md").read_text() == "# Roof\n\nLeaks.\n"
+
+
+def _taken(fd: int) -> bool:
+    """Whether what was written into a pipe has been read."""
+    return fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0") == b"\0\0\0\0"
