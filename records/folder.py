@@ -66,6 +66,15 @@ def _whole(file: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def _unseen(path: str, error: OSError, faults: list[str] | None, closed: list[str] | None) -> None:
+    """Tell of a note, or a folder (`private/`), that could not be looked at."""
+    if faults is not None:
+        remedy = f"; {_MODES}" if isinstance(error, PermissionError) else ""
+        faults.append(f"{path or '.'}: {error.strerror}{remedy}")
+    if closed is not None and error.errno not in _GONE:
+        closed.append(path)
+
+
 class Folder:
     """The files under `root`. `locate(id)` gives the path of an id that its path does not tell, or None."""
 
@@ -98,7 +107,8 @@ class Folder:
         self, under: str = "", faults: list[str] | None = None, closed: list[str] | None = None
     ) -> Iterator[FileStat]:
         """Every note below `under` (a relative folder or file), in no order. Unreadable folders go to `faults`, and to `closed`
-        what the paths of all that they may hold begin with (`private/`): whether a note is there still nobody knows."""
+        what the paths of all that they may hold begin with (`private/`): whether a note is there still nobody knows. So does a
+        single note that cannot be looked at (`link.md`)."""
         top = os.path.join(self.root, under) if under else os.fspath(self.root)
         if under and os.path.isdir(top) and (self._through_link(top) or ids.is_copy(under)):
             return
@@ -135,14 +145,14 @@ class Folder:
                             if faults is not None:
                                 faults.append(f"{prefix}{name!r}: the file name is not UTF-8; rename it")
                         except OSError as error:
-                            if error.errno not in _GONE:
+                            if error.errno in _GONE:
+                                continue
+                            if not os.access(folder, os.X_OK):
                                 raise  # a folder that can be listed and not entered
+                            # A link into a closed folder, a bad sector: the notes beside it are none the worse.
+                            _unseen(prefix + name, error, faults, closed)
             except OSError as error:
-                if faults is not None:
-                    remedy = f"; {_MODES}" if isinstance(error, PermissionError) else ""
-                    faults.append(f"{prefix or '.'}: {error.strerror}{remedy}")
-                if closed is not None and error.errno not in _GONE:
-                    closed.append(prefix)
+                _unseen(prefix, error, faults, closed)
 
     def stat(self, path: str) -> FileStat | None:
         """What `stat` says of a note's file, or None when it is not there."""

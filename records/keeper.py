@@ -67,7 +67,8 @@ class Keeper:
         known: tuple[str, ...] = ()
         if scopes != [""]:
             looked = tuple(scope + "/" for scope in scopes)
-            faults = [fault for fault in self._closed if not fault.startswith(looked)] + faults
+            told = looked + tuple(scope + ":" for scope in scopes if scope not in closed)  # a note that can be seen now
+            faults = [fault for fault in self._closed if not fault.startswith(told)] + faults
             known = tuple(place for place in self.store.closed if not place.startswith(looked))
         self.store.closed = tuple(dict.fromkeys((*known, *(place for place in closed if place.endswith("/")))))
         self._closed = self.faults = list(dict.fromkeys(faults))

@@ -83,7 +83,8 @@ class Notes:
         catalog = Catalog(self.index.entries())
         closed: list[str] = []
         seen = {stat.path: stat for stat in self.store.scan(faults=faults, closed=closed)}
-        self.faults, self.store.closed = faults, tuple(closed)
+        self.faults = faults
+        self.store.closed = tuple(place for place in closed if not place or place.endswith("/"))  # folders
         self.indexed = True
         difference = catalog.compare(seen.values(), closed=closed)
         changes: list[Change] = []

@@ -272,6 +272,45 @@ def test_a_folder_that_is_closed_takes_no_note_out_of_the_index(root: Path, read
     ]  # fmt: skip
 
 
+LINKED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from records import Notes
+from records.keeper import Keeper
+root = Path(sys.argv[1])
+private = root / "private"
+private.mkdir()
+(private / "p.md").write_text("quince\\n")
+(root / "link.md").symlink_to("private/p.md")
+fault = ["link.md: Permission denied; check who owns it and the folders above it, and their modes"]
+private.chmod(0o600)
+with Notes(root) as notes:  # the first look there is
+    ids = [row["id"] for row in notes.index.list(order="id")]
+    assert ids == ["good"] and fault[0] in notes.faults, (ids, notes.faults)
+    keeper = Keeper(notes.store, notes.index.entries())
+    keeper.look()
+    assert keeper.look(["link.md"]) == [] and fault[0] in keeper.faults
+    private.chmod(0o700)
+    assert keeper.look(["link.md"]) == [["link.md"]] and fault[0] not in keeper.faults
+    assert sorted(change.path for change in notes.sync()) == ["link.md", "private/p.md"]
+    private.chmod(0o600)
+    (root / "good.md").write_text("# Changed\\n")
+    assert [change.path for change in notes.sync()] == ["good.md"]
+    assert len(notes.index.list()) == 3 and notes.verify() == []
+    private.chmod(0o700)
+"""
+
+
+def test_a_link_into_a_closed_folder_hides_no_note_beside_it(root: Path, readable: Path) -> None:
+    """One note that cannot be looked at is told of and stays as it was; the others of its folder are read."""
+    if os.geteuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 65534, 65534)
+    done = as_nobody(LINKED, str(root), str(readable))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_read_only_directory_is_read_and_refuses_writes_with_the_reason(root: Path, readable: Path) -> None:
     """Reads go on from an index that is there; each write says why it cannot be."""
     Notes(root).close()
