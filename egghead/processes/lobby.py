@@ -106,8 +106,9 @@ class _Said:
         for entry in entries:
             line = line_of(entry)
             if line is not None:
-                self.lines.append(line)
                 back = bool(entry.get("restored"))
+                # What was said before all was back follows all the same: `saved` counts the first lines.
+                self.lines.insert(self.restored if back else len(self.lines), line)
                 self.saved += back
                 self.restored += back
             elif entry["kind"] == "saved":

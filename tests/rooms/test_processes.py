@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from egghead.client.follow import RoomReplaced, append_reliably, follow
+from egghead.rooms.transcript import parse
 from egghead.rooms.ulid import ulid
 from ipc import PeerDown, RemoteError
 from tests.rooms.model import check_log
@@ -384,6 +385,28 @@ async def test_a_lobby_that_died_over_a_transcript_brings_back_the_rest() -> Non
         for restored in (250, 0):
             assert (await ada.call("lobby", "open", room="plans"))["restored"] == restored
         assert [e["text"] for e in await everything(s, "plans")] == [f"line {n}" for n in range(250)]
+
+
+async def test_what_is_said_into_half_a_transcript_is_in_the_next_one() -> None:
+    """A room that runs may be spoken in before its transcript is back as a whole: saved, it has the old lines, then the new."""
+    async with stage() as s:
+        notes = {"chat/plans": {"class": "transcript", "body": TALK, "revision": "0"}}
+        await s.store(notes)
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        for name in ("lobby", "rooms/plans"):
+            await s.kill(name)
+        rooms = s.records / ".egghead" / "rooms"
+        lines = (rooms / "plans.jsonl").read_bytes().splitlines(keepends=True)
+        (rooms / "plans.jsonl").write_bytes(b"".join(lines[:100]))
+        (rooms / "restoring.json").write_text('["plans"]')
+        await s.start("lobby", "lobby")  # which starts the room
+        await append_reliably(ada, "plans", [message("in between")])
+        await ada.call("lobby", "open", room="plans")
+        await ada.call("lobby", "save", room="plans")
+        told = [line.text for line in parse(notes["chat/plans"]["body"])]
+        assert told == [*(f"line {n}" for n in range(250)), "in between"]
 
 
 async def test_a_room_is_not_opened_without_its_transcript() -> None:
