@@ -41,13 +41,19 @@ class Lives:
         self.hunts = known_children() is not None  # /proc tells our children
         self._lives: dict[int, Life] = {}
         self._dead: dict[int, Life] = {}
+        self._marked: set[int] = set()  # their marks
 
     def add(self, pid: int, life: Life) -> None:
         self._lives[pid] = life
+        self._marked.add(life.mark)
 
     def of(self, pid: int) -> Life:
         """The life of a pid that was added and not yet reported."""
         return self._lives[pid]
+
+    def marked(self, mark: int) -> bool:
+        """Whether a child that is alive or not yet reported has this mark."""
+        return mark in self._marked
 
     def reap(self) -> list[tuple[int, Life]]:
         """Collect the dead, hunt what they left, and give those (pid, life) that are done. `hunting` says if some are not."""
@@ -83,7 +89,9 @@ class Lives:
                 pid, _ = os.waitpid(-1, 0)
             except ChildProcessError:
                 return
-            self._lives.pop(pid, None)
+            life = self._lives.pop(pid, None)
+            if life is not None:
+                self._marked.discard(life.mark)
 
     # ---- what the dead have left -------------------------------------------------------------------------------------
 
@@ -105,6 +113,7 @@ class Lives:
             if (left or not settled) and now - life.dead_at < HUNT_LIMIT:
                 continue
             del self._dead[pid], self._lives[pid]
+            self._marked.discard(life.mark)
             done.append((pid, life))
         return done
 

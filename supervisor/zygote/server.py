@@ -31,7 +31,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -43,6 +43,7 @@ from supervisor.zygote.forking import threads
 from supervisor.zygote.guardian import guard
 from supervisor.zygote.reaping import Life, Lives
 
+UTS = "/proc/self/ns/uts"
 MESSAGE = 1 << 17
 # Requests that follow one another within STREAK seconds are served from children forked ahead in between; after a lone
 # one that fork waits LULL milliseconds, so as not to take the processor from the child that was asked for.
@@ -309,7 +310,7 @@ class Zygote:
     def _requests(self) -> bool:
         """Read what is asked for, as much as there is at once, and do it. False when the root is gone."""
         asked: list[Asked] = []
-        # A mark may be given again once nobody has it: the dead are to be buried before many are born.
+        # What the dead have left is looked for before many are born.
         most = 1 if self.lives.hunting else AT_ONCE
         try:
             while len(asked) < most:
@@ -364,10 +365,12 @@ class Zygote:
         forks is a page that is copied here once more *(measured: 37 pages a child instead of 135)*.
         """
         made: list[int | OSError] = []
+        given: set[int] = set()
         fork, marks = self.fork, self.lives.marks
         for one in asked:
             if marks and not one.childless:
-                one.mark = self._new_mark()
+                one.mark = self._new_mark(given)
+                given.add(one.mark)
             try:
                 pid = fork()
             except OSError as error:
@@ -437,13 +440,27 @@ class Zygote:
             jail = self.jails[index] = confine.prepare(self.profiles[index], self.ability, self.python)
         return jail
 
-    def _new_mark(self) -> int:
-        """Move to a fresh UTS namespace, which the next child inherits and all its descendants keep."""
+    def _new_mark(self, given: Container[int] = ()) -> int:
+        """Move to a fresh UTS namespace, which the next child inherits and all its descendants keep.
+
+        The kernel gives the number of one that nobody is in any more to the next. Until the death of the child that had it
+        is told, and while it is among `given`, it is not taken again: an orphan would be laid to that one's charge.
+        """
+        held: list[int] = []
         try:
-            linux.unshare(linux.CLONE_NEWUTS)
-            return os.stat("/proc/self/ns/uts").st_ino
+            while True:
+                linux.unshare(linux.CLONE_NEWUTS)
+                mark = os.stat(UTS).st_ino
+                if mark not in given and not self.lives.marked(mark):
+                    return mark
+                held.append(
+                    os.open(UTS, os.O_RDONLY | os.O_CLOEXEC)
+                )  # else the one after it would get this number again
         except OSError:
             return 0
+        finally:
+            for fd in held:
+                os.close(fd)
 
     def _reap(self) -> None:
         """Tell the root who has died and left nothing behind."""
