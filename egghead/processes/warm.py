@@ -46,8 +46,10 @@ def supervisor_warm() -> None:
     """What the zygote calls when everything is imported."""
     logging.getLogger().setLevel(logging.INFO)  # as all have it: setting it touches each logger there is
     rehearse(1)  # the first time differs: caches, imports inside functions
-    dense.gather(_hot())
-    dense.gather_functions(_hot())
+    hot = _hot()
+    dense.gather_functions(hot)  # before their code is: after it `hot` is the old code of nobody
+    dense.gather(hot)
+    del hot
     sys._clear_type_cache()  # full of what the imports looked up; each entry that a child replaces costs it two pages
     rehearse(ROUNDS)
     dense.fill_holes()
