@@ -10,10 +10,13 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 
+from supervisor.jail import linux
 from supervisor.zygote.orphans import children, count
 
+UTS = "/proc/self/ns/uts"
 HUNT_LIMIT = 2.0  # seconds that an exit is held back for what the dead child left behind
 
 
@@ -51,9 +54,26 @@ class Lives:
         """The life of a pid that was added and not yet reported."""
         return self._lives[pid]
 
-    def marked(self, mark: int) -> bool:
-        """Whether a child that is alive or not yet reported has this mark."""
-        return mark in self._marked
+    def new_mark(self, given: Container[int] = ()) -> int:
+        """Move to a fresh UTS namespace, which the next child inherits and all its descendants keep.
+
+        The kernel gives the number of one that nobody is in any more to the next. Until the death of the child that had it
+        is told, and while it is among `given`, it is not taken again: an orphan would be laid to that one's charge.
+        """
+        held: list[int] = []
+        try:
+            while True:
+                linux.unshare(linux.CLONE_NEWUTS)
+                mark = os.stat(UTS).st_ino
+                if mark not in given and mark not in self._marked:
+                    return mark
+                # Else the one after it would get this number again.
+                held.append(os.open(UTS, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return 0
+        finally:
+            for fd in held:
+                os.close(fd)
 
     def reap(self) -> list[tuple[int, Life]]:
         """Collect the dead, hunt what they left, and give those (pid, life) that are done. `hunting` says if some are not."""

@@ -31,7 +31,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -43,7 +43,6 @@ from supervisor.zygote.forking import threads
 from supervisor.zygote.guardian import guard
 from supervisor.zygote.reaping import Life, Lives
 
-UTS = "/proc/self/ns/uts"
 MESSAGE = 1 << 17
 # Requests that follow one another within STREAK seconds are served from children forked ahead in between; after a lone
 # one that fork waits LULL milliseconds, so as not to take the processor from the child that was asked for.
@@ -265,7 +264,7 @@ class Zygote:
         self.python = layout.python_places()
         for index, spec in enumerate(configuration["profiles"]):
             self.profiles[index] = _profile(spec)
-        self.lives.marks = self.lives.hunts and self._new_mark() != 0
+        self.lives.marks = self.lives.hunts and self.lives.new_mark() != 0
         # The kernel lets nobody send a descriptor while this user has more of them in flight than the sender's own limit.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -310,10 +309,8 @@ class Zygote:
     def _requests(self) -> bool:
         """Read what is asked for, as much as there is at once, and do it. False when the root is gone."""
         asked: list[Asked] = []
-        # What the dead have left is looked for before many are born.
-        most = 1 if self.lives.hunting else AT_ONCE
         try:
-            while len(asked) < most:
+            while len(asked) < AT_ONCE:
                 message, fds = datagrams.receive(self.channel, MESSAGE, MOST_FDS, socket.MSG_DONTWAIT)
                 if message is None:
                     return False
@@ -369,7 +366,7 @@ class Zygote:
         fork, marks = self.fork, self.lives.marks
         for one in asked:
             if marks and not one.childless:
-                one.mark = self._new_mark(given)
+                one.mark = self.lives.new_mark(given)
                 given.add(one.mark)
             try:
                 pid = fork()
@@ -418,7 +415,7 @@ class Zygote:
         self.ahead_in = None
         if self.ahead.pid:
             return
-        mark = self._new_mark() if self.lives.marks else 0
+        mark = self.lives.new_mark() if self.lives.marks else 0
         with contextlib.suppress(OSError):
             keep = [fd for jail in self.jails.values() for fd in jail.descriptors()]
             self.ahead.make(keep, self._become, self._name_waiting, self.fork)
@@ -439,28 +436,6 @@ class Zygote:
             self.jails.pop(index, None)
             jail = self.jails[index] = confine.prepare(self.profiles[index], self.ability, self.python)
         return jail
-
-    def _new_mark(self, given: Container[int] = ()) -> int:
-        """Move to a fresh UTS namespace, which the next child inherits and all its descendants keep.
-
-        The kernel gives the number of one that nobody is in any more to the next. Until the death of the child that had it
-        is told, and while it is among `given`, it is not taken again: an orphan would be laid to that one's charge.
-        """
-        held: list[int] = []
-        try:
-            while True:
-                linux.unshare(linux.CLONE_NEWUTS)
-                mark = os.stat(UTS).st_ino
-                if mark not in given and not self.lives.marked(mark):
-                    return mark
-                held.append(
-                    os.open(UTS, os.O_RDONLY | os.O_CLOEXEC)
-                )  # else the one after it would get this number again
-        except OSError:
-            return 0
-        finally:
-            for fd in held:
-                os.close(fd)
 
     def _reap(self) -> None:
         """Tell the root who has died and left nothing behind."""

@@ -10,24 +10,22 @@ import sys
 PROGRAM = """
 import json, os
 from supervisor.zygote.reaping import Life, Lives
-from supervisor.zygote.server import Zygote
 
-zygote = object.__new__(Zygote)
-zygote.lives = Lives()
+lives = Lives()
 given, marks = set(), []
 for number in range(12):
-    marks.append(zygote._new_mark(given))
+    marks.append(lives.new_mark(given))
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     if number % 2:
-        zygote.lives.add(pid, Life(number, marks[-1]))
+        lives.add(pid, Life(number, marks[-1]))
     else:
         given.add(marks[-1])
 descriptors = len(os.listdir("/proc/self/fd"))
-told = len(zygote.lives.reap())
-print(json.dumps({"marks": marks, "told": told, "again": zygote._new_mark(), "descriptors": descriptors}))
+told = len(lives.reap())
+print(json.dumps({"marks": marks, "told": told, "again": lives.new_mark(), "descriptors": descriptors}))
 """
 
 
