@@ -93,7 +93,8 @@ def runtime_roots() -> list[Path]:
 
 @dataclass(frozen=True)
 class RuntimeDir:
-    """The runtime directory of the node of one records directory: `bus/`, `status/`, `m/` and `scratch/` (shown to jails), `token`, `node.json`."""
+    """The runtime directory of the node of one records directory: `bus/`, `status/`, `m/` and `scratch/` (shown to
+    jails), `token`, `node.json`."""
 
     root: Path
 

@@ -233,7 +233,8 @@ async def running_bus(
     """A bus in `directory` (absent: a short temporary one, removed afterwards).
 
     `allow`: rights by name, each a mapping or "all"; names that are not in it may nothing; absent: everybody may
-    everything. `listener`: a TCP socket to serve. `process`: in a process of its own instead of a thread. Other keywords change single limits.
+    everything. `listener`: a TCP socket to serve. `process`: in a process of its own instead of a thread. Other
+    keywords change single limits.
     """
     own = tempfile.mkdtemp(prefix="bus-", dir="/tmp") if directory is None else None
     limits = replace(limits or Limits(), **changes)

@@ -1,8 +1,9 @@
 """The index's schema, and SQL as text. Nothing here executes.
 
-Tables: `notes` one row a file, `texts` the terms of its names and headings and those of its body by section (for ranking), its
-body (for snippets) and the size of that in characters, `fts` contentless full text over the terms of `records.text`, `names` every key a link may use, `words` the
-words of names (for typos), `tags`, `links`, `skipped` files that are no text.
+Tables: `notes` one row a file, `texts` the terms of its names and headings and those of its body by section (for
+ranking), its body (for snippets) and the size of that in characters, `fts` contentless full text over the terms of
+`records.text`, `names` every key a link may use, `words` the words of names (for typos), `tags`, `links`, `skipped`
+files that are no text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whether an index is what the files would give if it were built now: it is built again, elsewhere, and compared.
 
 Every table is compared by what it says of each note, whatever its columns are, and the full text too. Only numbers of
-rows are left out, and notes in folders that are closed to us: what they are now nobody knows. Nothing is changed here, and no file is written but the second index, which goes at the end.
+rows are left out, and notes in folders that are closed to us: what they are now nobody knows. Nothing is changed here,
+and no file is written but the second index, which goes at the end.
 """
 
 from __future__ import annotations

@@ -86,9 +86,11 @@ class Store(Folder):
         return datetime.fromtimestamp(now / 1e9, UTC).strftime("inbox/%Y-%m-%d-%H%M%S")
 
     def update(self, id_: str, changes: Mapping[str, Any], revision: str | None = None) -> Record:
-        """Change fields, meta keys (`meta`: mapping; None removes a key) or the body. Raises NotFound, Conflict, InvalidValue, ReadOnly.
+        """Change fields, meta keys (`meta`: mapping; None removes a key) or the body. Raises NotFound, Conflict,
+        InvalidValue, ReadOnly.
 
-        With `revision`: refused when the file is another by now. Without: only what is asked is merged into the file as it is now.
+        With `revision`: refused when the file is another by now. Without: only what is asked is merged into the file
+        as it is now.
         """
         changes = dict(changes)
         meta = check_meta(changes.pop("meta", None))

@@ -66,7 +66,8 @@ class Writer:
     ) -> Record:  # fmt: skip
         """Put `change(parts, record)` in the place of the file as it is now, again when another program was faster.
 
-        `action`: how the history calls it. With `revision`: refused when the file is another by now. Raises NotFound, Conflict, ReadOnly.
+        `action`: how the history calls it. With `revision`: refused when the file is another by now. Raises NotFound,
+        Conflict, ReadOnly.
         """
         with self.changing():
             path = self._folder.path_of(id_) if path is None else path

@@ -32,7 +32,8 @@ class Context:
     """One life of one child. Made by the launcher and handed to the entry point.
 
     name, incarnation, supervisor (tree path of the parent), handover (from the launch hook), files (descriptors from
-    there, by name; this process's own), level (confinement reached). It belongs to the process that it was made for: in a fork of it every method raises RuntimeError.
+    there, by name; this process's own), level (confinement reached). It belongs to the process that it was made for:
+    in a fork of it every method raises RuntimeError.
     """
 
     def __init__(self, channel: socket.socket, boot: dict[str, Any], beats: mmap.mmap | None, level: str) -> None:

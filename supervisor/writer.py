@@ -1,7 +1,8 @@
 """Writing lines for people without ever waiting for whoever reads them.
 
 A terminal under ^S, a pager, a log collector that hangs: a blocked write would stop the root, and with it every
-restart. Here a thread waits instead; beyond a bound lines are dropped and counted. Used by `python -m supervisor run`, and for applications that log from the root.
+restart. Here a thread waits instead; beyond a bound lines are dropped and counted. Used by `python -m supervisor run`,
+and for applications that log from the root.
 """
 
 from __future__ import annotations

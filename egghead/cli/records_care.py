@@ -115,7 +115,8 @@ async def purge(id_: str | None, older_than: float | None, as_json: bool) -> Non
 @json_option
 @asynchronous
 async def stats(as_json: bool) -> None:
-    """How many notes, tags and links there are, how large they and the index are, whether it is being built, and how changes are found."""
+    """How many notes, tags and links there are, how large they and the index are, whether it is being built, and how
+    changes are found."""
     async with notes() as port:
         counts = await port.index("stats")
         counts["watching"] = await port.store("watching")

@@ -188,8 +188,8 @@ class Lane:
         await asyncio.gather(*self._closing)
 
     def told(self) -> dict[str, Any]:
-        """For people: `{breaker, again, running, waiting, places, paused, paused_models, error, error_at, limits}`; running and waiting by agent,
-        seconds from now, the error's time on the wall clock."""
+        """For people: `{breaker, again, running, waiting, places, paused, paused_models, error, error_at, limits}`;
+        running and waiting by agent, seconds from now, the error's time on the wall clock."""
         now, queue = _now(), self._queue
         ahead = self._fuse.until - now
         most = min(queue.most, sum(pace.most for pace in queue.paces.values()) or math.inf)

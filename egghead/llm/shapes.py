@@ -77,8 +77,9 @@ class ProviderTool(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model call. `model` is the name the agent's record says, `fallback` those to try in its place, in order;
-    `turn_words` is the end of `system` that is about this turn alone: an adapter that can says it behind the conversation
-    instead, so that the conversation before it is found in the provider's cache. `mode` is how the turn came about; `thinking` is False, True or a budget of tokens, for models that can."""
+    `turn_words` is the end of `system` that is about this turn alone: an adapter that can says it behind the
+    conversation instead, so that the conversation before it is found in the provider's cache. `mode` is how the turn
+    came about; `thinking` is False, True or a budget of tokens, for models that can."""
 
     messages: list[Message]
     model: str = ""

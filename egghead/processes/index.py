@@ -19,11 +19,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from egghead.heap import Heap
+
 # Everything a query needs is imported here, before the jail is closed and the process is forked.
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
-from egghead.processes.heap import Heap
-from egghead.processes.parts import Gathered
+from egghead.row_parts import Gathered
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
@@ -195,8 +196,8 @@ class IndexServer:
         return await self._ask(lambda index: index.rivals(id, path))
 
     async def apply(self, call: Call, upserts: Any = (), removals: Any = (), more: bool = False) -> int:
-        """Number of rows touched; 0 for a part of a long note (see `parts`) that is not the last. `more`: the next call is on its way, and may share a transaction with this one, which is what
-        costs most. Only `store` may."""
+        """Number of rows touched; 0 for a part of a long note (see `row_parts`) that is not the last. `more`: the next
+        call is on its way, and may share a transaction with this one, which is what costs most. Only `store` may."""
         _only_store(call)
         try:
             whole = self._parts.whole(upserts)

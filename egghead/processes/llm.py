@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egghead.envelope import environment
+from egghead.heap import Heap
 from egghead.llm.gateway import Gateway
 from egghead.llm.keys import Keys
 from egghead.llm.ledger import Ledger
@@ -26,7 +27,6 @@ from egghead.llm.reading import Reader
 from egghead.llm.registry import ADAPTERS, Adapter
 from egghead.llm.surroundings import Surroundings, settle
 from egghead.processes.common import Service, run
-from egghead.processes.heap import Heap
 from ipc import Event, IpcError
 from supervisor.aio import AsyncControl, ControlError
 from supervisor.jail import withhold_memory

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from egghead.heap import Heap
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
-from egghead.processes.heap import Heap
-from egghead.processes.parts import LONG, parts_of
+from egghead.row_parts import LONG, parts_of
 from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError

@@ -58,8 +58,9 @@ class World:
     """What the coordinator knows besides the log.
 
     `leaving`: agent -> the life that has handed off in any room and is on its way out, and when that was seen;
-    `exits`: agent -> its last planned exits. `seen`: seq -> when this coordinator first saw that entry; what it has not seen counts from `since`, its own start.
-    An agent without presence is absent since it came into the room, or since the coordinator began.
+    `exits`: agent -> its last planned exits. `seen`: seq -> when this coordinator first saw that entry; what it has
+    not seen counts from `since`, its own start. An agent without presence is absent since it came into the room, or
+    since the coordinator began.
     """
 
     presence: Mapping[str, Presence] = field(default_factory=lambda: _NOTHING)

@@ -12,7 +12,7 @@ import pytest
 # Holes below what is still in use: the top of the heap alone would be given back by itself.
 PROGRAM = """
 import asyncio, json, os
-from egghead.processes.heap import Heap, give_back
+from egghead.heap import Heap, give_back
 
 def resident():
     with open("/proc/self/statm") as file:

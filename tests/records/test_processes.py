@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from egghead.processes.index import IndexServer
-from egghead.processes.parts import Gathered, parts_of
 from egghead.processes.store import StoreServer
+from egghead.row_parts import Gathered, parts_of
 from ipc import RemoteError
 from ipc.errors import IpcError
 from ipc.events import Subscription
