@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from egghead.client.follow import Tail, append_reliably, catch_up
+from egghead.rooms.ulid import ulid
 from ipc import Peer, Refused, RemoteError
 from ipc.testing import RunningBus, running_bus
 
@@ -286,3 +287,19 @@ async def until(entries: AsyncIterator[dict[str, Any]], kind: str, **fields: Any
         if entry["kind"] == kind and all(entry.get(name) == value for name, value in fields.items()):
             return seen
     raise AssertionError("the log ended")
+
+
+def message(text: str, author: str = "ada") -> dict[str, Any]:
+    """A person's message with an id of its own."""
+    return {"id": ulid(), "kind": "message", "author": author, "text": text}
+
+
+async def everything(stage: Stage, room: str = "default") -> list[dict[str, Any]]:
+    """The whole log as a reader sees it."""
+    peer = await stage.bus.client("reader")
+    entries: list[dict[str, Any]] = []
+    while True:
+        page = await peer.call(f"rooms/{room}", "since", seq=len(entries), limit=100)
+        entries += page["entries"]
+        if not page["more"]:
+            return entries
