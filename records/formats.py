@@ -11,6 +11,7 @@ from typing import Any
 
 from records import frontmatter, org, properties, relink
 from records.errors import InvalidValue
+from records.lines import normal
 from records.markdown import headings, parse_markdown
 from records.model import FileStat, Heading, Record
 
@@ -84,7 +85,7 @@ def _parse_markdown(
 
 
 def _compose_markdown(keys: Mapping[str, Any], body: str) -> frontmatter.Parts:
-    text = frontmatter.normal(body)
+    text = normal(body)
     if text and not text.endswith("\n"):
         text += "\n"
     # split, so that a body which itself begins with `---` is not taken for frontmatter when there are no keys.

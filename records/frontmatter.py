@@ -16,9 +16,9 @@ from typing import Any
 
 from records import yaml_block
 from records.errors import InvalidValue, Unreadable
-from records.yaml_block import CLOSE, LINE, MAX_BLOCK
+from records.lines import LINE, normal
+from records.yaml_block import CLOSE, MAX_BLOCK
 from records.yaml_block import load as load
-from records.yaml_block import normal as normal
 
 BOM = b"\xef\xbb\xbf"
 _WIDE = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}

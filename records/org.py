@@ -16,10 +16,10 @@ from typing import Any
 from records import frontmatter
 from records.errors import InvalidValue
 from records.frontmatter import Parts
+from records.lines import LINE, first_line, normal
 from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
 from records.model import FileStat, Heading, Link, Record
 from records.relink import named, path_from
-from records.yaml_block import LINE
 
 _KEYWORD = re.compile(r"[ \t]*#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
@@ -57,7 +57,7 @@ def _head_end(text: str) -> int:
         if inside:
             inside = bare.upper() != ":END:"
         elif bare.upper() == ":PROPERTIES:" and first:
-            if not re.search(r"(?im)^[ \t]*:END:[ \t]*$", frontmatter.normal(text[at:]).split("\n*", 1)[0]):
+            if not re.search(r"(?im)^[ \t]*:END:[ \t]*$", normal(text[at:]).split("\n*", 1)[0]):
                 break  # an open drawer is text, not a head that swallows the note
             inside = True
         elif (
@@ -80,7 +80,7 @@ def parse_org(
     """Read one org note. Raises Unreadable."""
     parts = split(data, path)
     fields: dict[str, Any] = {}
-    for line in frontmatter.normal(parts.head).split("\n"):
+    for line in normal(parts.head).split("\n"):
         keyword = _KEYWORD.match(line)
         prop = None if keyword else _PROPERTY.match(line)
         if keyword:
@@ -192,7 +192,7 @@ def links(masked: str, path: str) -> tuple[Link, ...]:
 
 def compose(keys: Mapping[str, Any], body: str) -> Parts:
     """A new org file."""
-    text = frontmatter.normal(body).lstrip("\n")
+    text = normal(body).lstrip("\n")
     if text and not text.endswith("\n"):
         text += "\n"
     return change(with_body(Parts("", None, "", False, "utf-8", "\n", None), text), keys)
@@ -204,7 +204,7 @@ def change(parts: Parts, changes: Mapping[str, Any]) -> Parts:
     if keys.get("body") is not None:
         parts = with_body(parts, str(keys["body"]))
     keys.pop("body", None)
-    if keys.get("title") is not None and not re.search(r"(?im)^[ \t]*#\+title:", frontmatter.normal(parts.head)):
+    if keys.get("title") is not None and not re.search(r"(?im)^[ \t]*#\+title:", normal(parts.head)):
         moved = _retitle(parts, " ".join(str(keys["title"]).split()))
         if moved is not None:
             parts = moved
@@ -225,7 +225,7 @@ def with_body(parts: Parts, body: str) -> Parts:
     joined = changed.body[: max(0, _head_end(changed.head + changed.body) - len(changed.head))].strip()
     if joined:
         raise InvalidValue(
-            f"the text of an org note cannot begin with {joined.splitlines()[0]!r}, which would be one of its fields or "
+            f"the text of an org note cannot begin with {first_line(joined)!r}, which would be one of its fields or "
             "comments; put a headline or a line of text before it, or set the field"
         )
     return changed

@@ -22,7 +22,7 @@ _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 def excerpt(text: str, wanted: Wanted, length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
     """About `length` characters of the lines that hold most of what is wanted, and (start, end) of each."""
-    lines = text.splitlines(keepends=True)[:MAX_LINES]
+    lines = text.split("\n", MAX_LINES)[:MAX_LINES]
     shown = ""
     left = MAX_SHOWN
     for line in lines[_best(text, lines, wanted) :] if len(lines) > 1 else lines:
@@ -45,7 +45,7 @@ def excerpt(text: str, wanted: Wanted, length: int = LENGTH) -> tuple[str, tuple
 
 def _best(text: str, lines: list[str], wanted: Wanted) -> int:
     """Which line holds most of what is wanted; of several the first."""
-    ends = list(accumulate(map(len, lines)))
+    ends = list(accumulate([len(line) + 1 for line in lines]))
     held: dict[int, list[str]] = {}
     for at, piece in wanted.pieces(text[: ends[-1]]):
         place = bisect(ends, at)

@@ -6,7 +6,6 @@ the disk `records.writing`, the trash `records.trash`, renames `records.moving`.
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from records.folder import PRIVATE as PRIVATE
 from records.folder import Folder
 from records.folder import owners as owners
 from records.history import History, Version
+from records.lines import difference, first_line
 from records.model import Record, stamp
 from records.moving import Moves
 from records.moving import Renamed as Renamed
@@ -175,9 +175,7 @@ class Store(Folder):
         """Unified diff from a kept version (default: the newest) to the file."""
         path = self.path_of(id_)
         name = version or self._newest(id_, path)
-        old = self.history.read(path, name).decode("utf-8", "replace").splitlines()
-        new = self.read_bytes(path)[0].decode("utf-8", "replace").splitlines()
-        return "\n".join(difflib.unified_diff(old, new, name, path, lineterm=""))
+        return difference(self.history.read(path, name), self.read_bytes(path)[0], name, path)
 
     def undo(self, id_: str, version: str | None = None) -> Record:
         """Put a kept version (default: the newest) back. What it replaces is kept in turn. Raises NotFound, ReadOnly."""
@@ -193,5 +191,5 @@ class Store(Folder):
 
 
 def _headed(body: str, title: str) -> bool:
-    first = next((line for line in body.splitlines() if line.strip()), "")
+    first = first_line(body)
     return first.startswith("# ") and first[2:].strip() == title.strip()

@@ -6,7 +6,6 @@ and under which name, is not decided here.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import threading
@@ -21,6 +20,7 @@ from records.disk import beside, confirm, exchange, make_folders, move_new, same
 from records.errors import Conflict, Exists, InvalidValue, NotFound
 from records.folder import Folder
 from records.history import History, Version
+from records.lines import difference
 from records.markdown import revision_of
 from records.model import Record
 
@@ -106,14 +106,7 @@ class Writer:
     def _conflict(self, id_: str, path: str, revision: str, data: bytes) -> Conflict:
         old = self._version(path, revision)
         current = revision_of(data)
-        if old is None:
-            diff = ""
-        else:
-            lines = difflib.unified_diff(
-                old.decode("utf-8", "replace").splitlines(), data.decode("utf-8", "replace").splitlines(),
-                revision, current, lineterm="",
-            )  # fmt: skip
-            diff = "\n".join(lines)[:20_000]
+        diff = difference(old, data, revision, current)[:20_000] if old is not None else ""
         return Conflict(
             f"{id_!r} changed since it was read (revision {revision!r}, now {current!r}); read it again and repeat the change",
             revision=current, diff=diff,

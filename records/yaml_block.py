@@ -13,7 +13,7 @@ import difflib
 import io
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ import yaml
 
 from records import yaml_lines
 from records.errors import InvalidValue
+from records.lines import LINE, first_line, lines, normal
 
 MAX_BLOCK = 1024 * 1024  # characters of frontmatter that are parsed; more is text with an error
 MAX_NODES = 50_000  # after aliases are followed: a YAML bomb has billions
@@ -28,13 +29,50 @@ MAX_DEPTH = 64
 # Names of things are what their author wrote: `007`, `yes` and `2024-05-06` are no number, truth or moment there.
 NAMES = ("id", "title", "class", "tags", "links", "aliases", "alias", "author")
 
-LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")  # str.splitlines also breaks at form feeds and Unicode separators
 CLOSE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
+_BREAKS = (0x85, 0x2028, 0x2029)  # line ends of YAML 1.1 and no others
+_BREAK = re.compile("[\x85\u2028\u2029]")
 _ALIAS = re.compile(r":\s+\*[^\s#]+([^\n]*)")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # which of the two is known at run time
-    """libyaml's, but for a date that cannot be (2024-13-45): it is text, and the other keys are read."""
+    """libyaml's, but for a date that cannot be (2024-13-45): it is text, and the other keys are read. And a line ends where
+    an editor ends it, as YAML 1.2 has it: what YAML 1.1 breaks lines at too is text, and comes with what is pasted."""
+
+    def __init__(self, text: str) -> None:
+        self._held = _stand_ins(text) if _BREAK.search(text) else {}
+        super().__init__(text.translate(self._held) if self._held else text)
+
+    def get_single_node(self) -> Any:
+        root = super().get_single_node()
+        if self._held:
+            back = {ord(new): old for old, new in self._held.items()}
+            for node in _nodes_of(root):
+                if isinstance(node, yaml.ScalarNode):
+                    node.value = node.value.translate(back)
+        return root
+
+
+def _stand_ins(text: str) -> dict[int, str]:
+    """Character that ends a line for libyaml only -> one for private use that the text does not have."""
+    free = (character for character in map(chr, range(0xE000, 0xF900)) if character not in text)
+    return dict(zip(_BREAKS, free, strict=False))  # a text that has all 6,400 of them breaks where libyaml breaks it
+
+
+def _nodes_of(root: Any) -> Iterator[Any]:
+    """Every node of a tree once, however many aliases lead to it."""
+    left = [root]
+    seen: set[int] = set()
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            left += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
 
 
 def _timestamp(loader: Any, node: Any) -> Any:
@@ -45,12 +83,17 @@ def _timestamp(loader: Any, node: Any) -> Any:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def normal(text: str) -> str:
-    """Text with `\\n` line endings."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # as above
+    """libyaml's, but for text with a character that YAML 1.1 breaks lines at: written as it is it would be indented behind it."""
+
+
+def _text(dumper: Any, value: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAK.search(value) else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def load(block: str) -> tuple[dict[str, Any], str | None]:
@@ -78,18 +121,23 @@ def parse(text: str) -> tuple[dict[str, Any], str | None]:
         _as_written(text, value)
         plain = {_key(key): _plain(item) for key, item in value.items()}
     except yaml.YAMLError as error:
-        return {}, _why(error)
+        return {}, _why(text, error)
     except (ValueError, RecursionError, OverflowError) as error:
         # A loop of aliases, an integer of a million digits.
         return {}, f"frontmatter cannot be read: {error}"
     return plain, None
 
 
-def _why(error: yaml.YAMLError) -> str:
+def _why(text: str, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    problem = getattr(error, "problem", None) or first_line(str(error))
+    line = mark.line if mark is not None else None
+    if isinstance(error, yaml.reader.ReaderError):
+        # It says a number of bytes, which nobody can go to.
+        problem = f"the character U+{error.character:04X} is not allowed; remove it"
+        line = text.count("\n", 0, max(0, text.find(chr(error.character))))
     # +2: marks count from 0 and the block starts under the opening fence.
-    where = f" in line {mark.line + 2}" if mark is not None else ""
+    where = f" in line {line + 2}" if line is not None else ""
     return f"frontmatter is not YAML{where}: {problem}"
 
 
@@ -205,19 +253,9 @@ def with_scalars(block: str, change: Callable[[str], str]) -> str:
         return block
     text = normal(block)
     spans: set[tuple[int, int, bool]] = set()
-    left: list[Any] = [yaml.compose(text, Loader=_Loader)]
-    seen: set[int] = set()
-    while left:
-        node = left.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
+    for node in _nodes_of(yaml.compose(text, Loader=_Loader)):
         if isinstance(node, yaml.ScalarNode):
             spans.add((node.start_mark.index, node.end_mark.index, node.style == "'"))
-        elif isinstance(node, yaml.MappingNode):
-            left += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            left += node.value
     # Where a character of the normal text stands in the block: CRLF is two.
     places = (
         None if len(text) == len(block) else [n for n, c in enumerate(block) if c != "\n" or block[n - 1 : n] != "\r"]
@@ -253,7 +291,7 @@ def _spelled(value: Any) -> Any:
 
 
 class _Place:
-    """Where the nodes of a block stand, in lines as this module counts them: YAML's own count knows more line breaks."""
+    """Where the nodes of a block stand, in lines as they are in the file, with CRLF and CR."""
 
     def __init__(self, block: str) -> None:
         self.kept = LINE.findall(block)
@@ -313,7 +351,7 @@ def _splice(block: str, changes: Mapping[str, Any], before: Mapping[str, Any], n
 
 
 def _indent(text: str, pad: str) -> str:
-    return "".join(pad + line if line.strip() else line for line in text.splitlines(keepends=True)) if pad else text
+    return "".join(pad + line if line.strip() else line for line in LINE.findall(text)) if pad else text
 
 
 def _remark(place: _Place, value: Any, alias: bool, start: int) -> str:
@@ -399,7 +437,7 @@ def _render(key: str, value: Any, old: Any) -> str:
     if isinstance(value, dict | list) and value and not flow:
         text = _dump(value, False, None)
         pad = "  " if isinstance(value, dict) or _indented(old) else ""
-        return f"{head}:\n" + "".join(f"{pad}{line}\n" for line in text.splitlines())
+        return f"{head}:\n" + "".join(f"{pad}{line}\n" for line in lines(text))
     if isinstance(value, str) and "\n" in value:
         return _dump({key: value}, False, None)
     return f"{head}: {_dump(value, True, style).strip()}\n"
@@ -448,11 +486,11 @@ def _round_trip(block: str, changes: Mapping[str, Any], before: Mapping[str, Any
 
 def _moderate(block: str, new: str, keys: set[str]) -> str:
     """`new`, when it differs from the block in lines of the keys, of a flow mapping, or with anchors only; else nothing."""
-    old = normal(block).splitlines()
+    old, shall = lines(block), lines(new)
     if normal(block).lstrip().startswith(("{", "&", "!")):
         return new
-    for _, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new.splitlines(), autojunk=False).get_opcodes():
-        if old[i1:i2] == new.splitlines()[j1:j2]:
+    for _, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, shall, autojunk=False).get_opcodes():
+        if old[i1:i2] == shall[j1:j2]:
             continue
         for line in old[i1:i2]:
             own = any(line.lstrip("'\" ").startswith(key) for key in keys)

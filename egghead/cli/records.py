@@ -281,6 +281,6 @@ async def diff(name: str, version: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"id": id_, "diff": text})
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1]) if sys.stdout.isatty() else None
         click.echo(click.style(shown(line), fg=colour) if colour else shown(line))

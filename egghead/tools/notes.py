@@ -16,6 +16,7 @@ from egghead.tools.registry import BadArguments, Plan, Tool, Work, says, tool
 from egghead.tools.results import Output, as_json
 from egghead.tools.sections import NoSuchPart, characters, lines, section
 from egghead.tools.targets import RESERVED, class_of, merged, needed, request
+from records.lines import lines as lines_of
 
 Class = Literal["durable", "inbox", "deliberation", "transcript", "agent", "skill"]
 Id = Annotated[str, says("the note's id, such as projects/garden; a title or alias works too", min_length=1)]
@@ -126,7 +127,7 @@ async def get_record(work: Work, id: Id) -> Plan:
         shown = {key: record.get(key) for key in FIELDS if record.get(key) not in (None, [], {}, "")}
         shown["outline"] = [{"level": h["level"], "text": h["text"]} for h in record.get("outline") or ()]
         shown["preview"] = body if len(body) <= PREVIEW else body[:PREVIEW].rstrip() + " …"
-        shown["size"] = {"characters": len(body), "lines": len(body.splitlines())}
+        shown["size"] = {"characters": len(body), "lines": len(lines_of(body))}
         return Output(as_json(shown), f"looked at [[{record['id']}]]", (str(record["id"]),))
 
     return Plan((request("records.read", record),), execute)

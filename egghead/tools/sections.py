@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from records.lines import LINE
+
 _RANGE = re.compile(r"\s*(\d+)\s*(?:[-–:]\s*(\d+)?\s*)?\Z")
 
 
@@ -37,7 +39,7 @@ def section(body: str, outline: Sequence[Mapping[str, Any]], wanted: str) -> str
 
 def lines(body: str, wanted: str) -> str:
     """Lines `10-40`, `10-` or `10`, counted from 1. Raises NoSuchPart."""
-    every = body.splitlines(keepends=True)
+    every = LINE.findall(body)
     first, last = _range(wanted, len(every), "lines")
     return "".join(every[first - 1 : last])
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from records import formats, frontmatter, yaml_block, yaml_lines
 from records.errors import InvalidValue, Unreadable
+from records.lines import normal
 
 PRINTED = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
 KEYS = st.sampled_from(["alpha", "beta key", "Größe", "tags", "x_1", "日本"])
@@ -106,7 +107,7 @@ def test_a_new_body_keeps_head_and_final_newline(old: str, new: str, crlf: bool)
     parts = frontmatter.split((text.replace("\n", "\r\n") if crlf else text).encode())
     changed = frontmatter.with_body(parts, new)
     assert changed.head == parts.head
-    wanted = frontmatter.normal(new)
+    wanted = normal(new)
     if parts.body and wanted:
         assert changed.text.removesuffix("\n") == wanted.removesuffix("\n")
         if changed.text:
@@ -261,3 +262,50 @@ def test_a_text_that_would_not_be_read_as_text_is_refused() -> None:
     with pytest.raises(InvalidValue, match="control characters"):
         frontmatter.with_body(parts, "\0\1\2\3" * 40).encode()
     assert b"a\0b" in frontmatter.with_body(parts, "a\0b\n").encode()
+
+
+PASTED = [chr(0x85), chr(0x2028), chr(0x2029)]
+
+
+@pytest.mark.parametrize("end", PASTED, ids=ascii)
+def test_what_only_yaml_1_1_ends_lines_at_is_text(end: str) -> None:
+    """A separator that came with pasted text parts no line: the field is read with it, as YAML 1.2 and editors have it."""
+    block = (
+        f"title: Roof{end}top {end}\nplain: [a{end}b, 'c{end}d', \"e{end}f\"]\n'k{end}': |\n  one{end}two\n  three\n"
+    )
+    assert yaml_block.load(block) == (
+        {"title": f"Roof{end}top {end}", "plain": [f"a{end}b", f"c{end}d", f"e{end}f"], f"k{end}": f"one{end}two\nthree\n"},
+        None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("end", PASTED, ids=ascii)
+def test_what_only_yaml_1_1_ends_lines_at_is_kept_by_a_change(end: str) -> None:
+    """Keys beside such a value are set line by line, and a value with it is written so that it is read back."""
+    block = f"title: Roof{end}top  # remark\ntags:\n  - a{end}b\n  - c\nn: 1\n"
+    assert yaml_block.changed(block, {"n": 2}, "\n") == block.replace("n: 1", "n: 2")
+    assert yaml_block.changed(block, {"tags": [f"a{end}b"]}, "\n") == block.replace("  - c\n", "")
+    for value in (f"x{end}y", f"x{end} y\nz", [f"x{end}y"], {"k": f"x{end}y"}):
+        changed = yaml_block.changed(block, {"n": value}, "\n")
+        assert changed.startswith(block[: block.index("n:")])
+        assert yaml_block.load(changed)[0]["n"] == value
+
+
+def test_a_text_that_has_every_stand_in_is_still_read() -> None:
+    """No text makes the reader run out of characters: it then breaks lines as libyaml does."""
+    every = "".join(map(chr, range(0xE000, 0xF900)))
+    assert yaml_block.load(f'a: "{every}"\nb: "x\u2028y"\n') == ({"a": every, "b": "x\u2028y"}, None)
+
+
+@pytest.mark.parametrize(
+    "block, line",
+    [
+        ("a: [x\u2028y,\x85z]\n\nc: d: e\n", 4), ("a: 'x\u2029\u2029y'\r\nb: ]\r\n", 3), ("a: 1\nb: x\x0cy\n", 3), ("a: 1\n\nb: ü\x1ey\n", 4),
+        ("a: \x00\n", 2),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_line_that_an_editor_shows(block: str, line: int) -> None:
+    """Whatever characters stand before the mistake, the line is counted as editors count; a character that YAML refuses has one."""
+    fields, fault = yaml_block.load(block)
+    assert fields == {}
+    assert fault is not None and f"in line {line}:" in fault, fault

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from egghead.llm.librarian.fold import HAN, KANA
+from records.lines import lines
 
 Kind = Literal["sentence", "item", "step", "row", "code"]
 
@@ -113,7 +114,7 @@ def harmless(text: str) -> str:
 def passages(body: str) -> tuple[Passage, ...]:
     """The quotable pieces of a body, in order."""
     reader = _Reader(_ORG_HEADING if _ORG.search(body[:MAX_BODY]) else _HEADING)
-    for line in _FRONT.sub("", body[:MAX_BODY], count=1).splitlines():
+    for line in lines(_FRONT.sub("", body[:MAX_BODY], count=1)):
         reader.line(line)
     reader.flush()
     return tuple(reader.found)
