@@ -14,9 +14,9 @@ MAX_DEPTH = 64  # of lists and quotations in one another; each line is matched a
 _FENCE = re.compile(r"(```+|~~~+)([^\n]*)$", re.M)  # not `{3,}: `re` looks for a literal far faster than for a repeat
 # Before a fence that does not begin its line: quotation marks, list markers, footnotes and indents, in any order.
 _BEFORE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])(?=[ \t])|\[\^[^\[\]]*\]:)*")
-# What may be code by its indent and holds a bracket: at the start of a line, or behind a marker in it.
-_INDENTED = re.compile(r"\n(?: {4}| {0,3}\t)[^\n]*\[")
-_MARKED = re.compile(r"[-*+>.):](?: {5}| {0,4}\t)[^\n]*\[")
+# What may be code by its indent and holds a bracket or `#`: at the start of a line, or behind a marker in it.
+_INDENTED = re.compile(r"\n(?: {4}| {0,3}\t)[^\n]*[\[#]")
+_MARKED = re.compile(r"[-*+>.):](?: {5}| {0,4}\t)[^\n]*[\[#]")
 
 _OPENS = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _HEADING = re.compile(r"#{1,6}(?: |$)")

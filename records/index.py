@@ -158,7 +158,7 @@ class Index(IndexFile):
         outline = json.loads(data["outline"])
         data["outline"] = [{"level": level, "text": text, "position": position} for level, text, position in outline]
         data["links"] = data.pop("listed")
-        for key in ("tags", "links", "aliases", "meta"):
+        for key in ("tags", "inline_tags", "links", "aliases", "meta"):
             data[key] = json.loads(data[key])
         for key in ("note", "stem", "wanted"):
             del data[key]

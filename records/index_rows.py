@@ -127,14 +127,14 @@ def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
 def delete(db: sqlite3.Connection, path: str, stems: set[str]) -> int | None:
     """Take a note out; the number it had, None: there was none."""
     row = db.execute(
-        "SELECT n.note, n.title, n.aliases, n.wanted, n.outline, n.tags, t.cut "
+        "SELECT n.note, n.title, n.aliases, n.wanted, n.outline, n.tags, n.inline_tags, t.cut "
         "FROM notes n JOIN texts t USING(note) WHERE n.path = ?",
         (path,),
     ).fetchone()
     if row is None:
         return None
-    note, title, aliases, wanted, outline, tags, cut = row
-    names, marks = json.loads(aliases), json.loads(tags)
+    note, title, aliases, wanted, outline, tags, inline, cut = row
+    names, marks = json.loads(aliases), json.loads(tags) + json.loads(inline)
     stem = id_of(path)
     # A contentless table is told the old terms again to take them out.
     headings = [text for _, text, _ in json.loads(outline)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"20/{VERSION}"
+SCHEMA_VERSION = f"21/{VERSION}"
 
 # `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
 # first index is written as many small pieces, and merging those costs as much as all the rest of writing.
@@ -20,7 +20,7 @@ CREATE TABLE notes(
     note INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, stem TEXT NOT NULL, wanted TEXT NOT NULL, id TEXT NOT NULL,
     title TEXT NOT NULL, class TEXT NOT NULL, tags TEXT NOT NULL, listed TEXT NOT NULL, aliases TEXT NOT NULL,
     created TEXT NOT NULL, updated TEXT NOT NULL, author TEXT NOT NULL, format TEXT NOT NULL, outline TEXT NOT NULL,
-    meta TEXT NOT NULL, revision TEXT NOT NULL, error TEXT, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    meta TEXT NOT NULL, inline_tags TEXT NOT NULL, revision TEXT NOT NULL, error TEXT, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL);
 CREATE INDEX notes_id ON notes(id);
 CREATE INDEX notes_stem ON notes(stem);
@@ -51,7 +51,7 @@ BY_ID, BY_PATH, BY_FOLDER, BY_LAST, BY_ALIAS, BY_TITLE = range(6)
 
 COLUMNS = (
     "note", "path", "stem", "wanted", "id", "title", "class", "tags", "listed", "aliases", "created", "updated",
-    "author", "format", "outline", "meta", "revision", "error", "size", "mtime_ns", "inode",
+    "author", "format", "outline", "meta", "inline_tags", "revision", "error", "size", "mtime_ns", "inode",
 )  # fmt: skip
 SUMMARY = "n.id, n.title, n.class, n.tags, n.created, n.updated"
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from records import filenames, frontmatter, properties
 from records.code import mask_code
+from records.hashtags import hashtags
 from records.ids import id_of
 from records.model import CLASSES, FileStat, Heading, Link, Record, stamp
 
@@ -75,8 +76,8 @@ def parse_markdown(
     if parts.block is not None and "[[" in parts.block:
         links = (*property_links(fields), *links)
     return assemble(
-        fields, path=path, body=body, outline=outline, wikilinks=links, format_="markdown", error=error,
-        revision=revision_of(data), stat=stat, author=author, born=born,
+        fields, path=path, body=body, outline=outline, wikilinks=links, inline_tags=hashtags(masked), format_="markdown",
+        error=error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def revision_of(data: bytes) -> str:
 
 def assemble(
     fields: dict[str, Any], *, path: str, body: str, outline: tuple[Heading, ...], wikilinks: tuple[Link, ...],
-    format_: str, error: str | None, revision: str, stat: FileStat | None, author: str, born: Callable[[], int] | None,
+    inline_tags: tuple[str, ...], format_: str, error: str | None, revision: str, stat: FileStat | None, author: str, born: Callable[[], int] | None,
 ) -> Record:  # fmt: skip
     """Fields of any format to a Record. Keys of no field stay in `meta`, in their order."""
     meta = {key: value for key, value in fields.items() if key not in FIELDS}
@@ -107,15 +108,14 @@ def assemble(
         if kind:
             meta["class"] = kind  # kept and shown to `doctor`, which suggests the nearest
         kind = "skill" if plain_id.startswith("skills/") else "durable"
+    tags = dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags", list(named.tags))) if tag.strip("#"))
     updated_ns = stat.mtime_ns if stat is not None else 0
     created = fields.get("created")
     return Record(
         id=id_ or plain_id,
         title=title,
         class_=kind,
-        tags=tuple(
-            dict.fromkeys(tag.lstrip("#") for tag in words(fields.get("tags", list(named.tags))) if tag.strip("#"))
-        ),
+        tags=tuple(tags),
         links=tuple(words(fields.get("links"))),
         created=str(created) if isinstance(created, _WORD) else named.created or stamp(born() if born else updated_ns),
         updated=stamp(updated_ns),
@@ -129,6 +129,7 @@ def assemble(
         revision=revision,
         error=error,
         aliases=tuple(names(meta.get("aliases", meta.get("alias")))),
+        inline_tags=tuple([tag for tag in inline_tags if tag not in tags]) if inline_tags else (),
         stat=stat,
     )
 

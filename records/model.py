@@ -56,7 +56,10 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One note. Times are RFC 3339 in UTC; `revision` is a hash of the file's bytes; `error` is None or a sentence."""
+    """One note. Times are RFC 3339 in UTC; `revision` is a hash of the file's bytes; `error` is None or a sentence.
+
+    `tags` are the field of that name, `inline_tags` those of the text that are not in it: `#tag`, or the tags of an org headline.
+    """
 
     id: str
     title: str
@@ -75,6 +78,7 @@ class Record:
     revision: str
     error: str | None = None
     aliases: tuple[str, ...] = ()
+    inline_tags: tuple[str, ...] = ()
     stat: FileStat | None = field(default=None, compare=False)
 
     def to_dict(self, *, body: bool = True) -> dict[str, Any]:
@@ -91,6 +95,7 @@ class Record:
             "outline": [heading._asdict() for heading in self.outline],
             "wikilinks": [link._asdict() for link in self.wikilinks],
             "aliases": list(self.aliases),
+            "inline_tags": list(self.inline_tags),
             "meta": dict(self.meta),
             "format": self.format,
             "path": self.path,

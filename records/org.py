@@ -16,6 +16,7 @@ from typing import Any
 from records import frontmatter
 from records.errors import InvalidValue
 from records.frontmatter import Parts
+from records.hashtags import MOST
 from records.lines import LINE, first_line, normal
 from records.markdown import MAX_HEADINGS, MAX_LINKS, assemble, clean, local_target, revision_of, words
 from records.model import FileStat, Heading, Link, Record
@@ -97,8 +98,8 @@ def parse_org(
         # For org-roam a headline with an id is a node of its own: a link to it leads to the note that has it.
         fields["aliases"] = [*fields.get("aliases", ()), *_INNER_ID.findall(masked)[:MAX_INNER]]
     return assemble(
-        fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path), format_="org",
-        error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
+        fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path),
+        inline_tags=head_tags(masked), format_="org", error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
 
 
@@ -159,6 +160,18 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
         line = _LINK.sub(lambda link: link.group(2) or link.group(1), _MARKERS.sub("", line))
         found.append(Heading(len(match.group(1)), " ".join(line.split()), match.start()))
         if len(found) >= MAX_HEADINGS:
+            break
+    return tuple(found)
+
+
+def head_tags(masked: str) -> tuple[str, ...]:
+    """The tags of headlines, in order, each once."""
+    found: dict[str, None] = {}
+    for match in _HEADLINE.finditer(masked):
+        tagged = _HEAD_TAGS.search(match.group(2))
+        if tagged is not None:
+            found.update(dict.fromkeys(tag for tag in tagged.group(1).split(":") if tag))
+        if len(found) >= MOST:
             break
     return tuple(found)
 

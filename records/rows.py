@@ -44,13 +44,13 @@ def row_of(record: Record, *, cut: bool = True) -> Row:
     path, wanted, title, stat = record.path, record.id, record.title, record.stat
     body = record.body if len(record.body) <= MAX_BODY else record.body[:MAX_BODY]
     stem = id_of(path)
-    tags, aliases = record.tags, record.aliases
+    tags, aliases = (*record.tags, *record.inline_tags), record.aliases
     outline = [(heading.level, heading.text, heading.position) for heading in record.outline]
     terms = _Above(title, aliases, path, [heading.text for heading in record.outline], tags)
     note = (
-        path, stem, wanted, wanted, title, record.class_, _json(tags), _json(record.links), _json(aliases),
+        path, stem, wanted, wanted, title, record.class_, _json(record.tags), _json(record.links), _json(aliases),
         record.created, record.updated, record.author, record.format, _json(outline), _json(record.meta),
-        record.revision, record.error, *(stat.mark if stat is not None else (0, 0, 0)),
+        _json(record.inline_tags), record.revision, record.error, *(stat.mark if stat is not None else (0, 0, 0)),
     )  # fmt: skip
     links = [
         (place, link.kind, link.target, *_keys(link.target), link.fragment, link.display, link.position)

@@ -63,8 +63,9 @@ async def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
+    own = [f"#{tag}" for tag in record.get("inline_tags", ())]
     for key in ("id", "title", "class", "tags", "links", "created", "updated", "author", "path", "error"):
-        value = record.get(key)
+        value = [*record["tags"], *own] if key == "tags" else record.get(key)
         if value not in (None, "", []):
             click.echo(
                 click.style(f"{key:<9}", dim=True)
@@ -121,6 +122,10 @@ def _link(row: Any) -> str:
     name = shown(f"{row.get('id') or row.get('target')}" + (f"#{row['fragment']}" if row.get("fragment") else ""))
     if row.get("id"):
         return name
+    from records.graph import ATTACHMENTS
+
+    if not row.get("unread") and str(row.get("target")).casefold().endswith(ATTACHMENTS):
+        return name  # a file of another kind, of which there is no list
     return name + click.style(f"  ({row.get('unread') or 'no such note'})", fg="yellow")
 
 

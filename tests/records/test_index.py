@@ -273,6 +273,23 @@ def test_lists(notes: Notes) -> None:
     assert index.known(after="a.md", limit=1).keys() == {"b/c.md"}
 
 
+def test_tags_in_the_text(notes: Notes) -> None:
+    """They count as those of the frontmatter for lists, counts and search, go with the text, and stay out of `tags`."""
+    write(
+        notes, {"a.md": "---\ntags: [house]\n---\nwet #house #to-do/Phone\n", "b.org": "* Wet :house:\n", "c.md": "wet"}
+    )
+    index = notes.index
+    assert index.tags() == [{"tag": "house", "count": 2}, {"tag": "to-do/Phone", "count": 1}]
+    assert [row["id"] for row in index.list(tag="to-do")] == ["a"]
+    assert {hit.id for hit in notes.search("wet tag:house")} == {"a", "b"}
+    assert [hit.id for hit in notes.search("wet -tag:house")] == ["c"]
+    row = index.get("a")
+    assert row is not None and (row["tags"], row["inline_tags"]) == (["house"], ["to-do/Phone"])
+    assert row["inline_tags"] == notes.get("a").to_dict()["inline_tags"]
+    write(notes, {"a.md": "---\ntags: [house]\n---\nwet\n", "b.org": "* Wet\n"})
+    assert index.tags() == [{"tag": "house", "count": 1}] and notes.verify() == []
+
+
 @pytest.mark.parametrize("harm", ["schema", "garbage", "truncated", "empty", "foreign"])
 def test_a_damaged_index_is_built_again_and_says_so(tmp_path: Path, harm: str) -> None:
     """Another schema, random bytes, a cut file, somebody else's database: the notes are all found again."""
