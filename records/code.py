@@ -32,7 +32,7 @@ _SPAN = re.compile("(?<!`)" + _CODE)
 _PIECE = re.compile(r"\\[\\`]|" + _CODE + r"|`+|<(?:!--|(?i:(pre|script|style|textarea)(?=[\s>])))")
 _HTML = re.compile("<(?:!--|pre|script|style|textarea)", re.I)
 _RAW_END = re.compile(r"</(?:pre|script|style|textarea)>[^\n]*", re.I)
-_REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
+REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
 _ESCAPED = re.compile(r"\\[\\\[\]]")
 
 
@@ -46,7 +46,7 @@ def mask_code(text: str) -> str:
     elif "`" in text:
         text = _SPAN.sub(_blank, text)  # the same where there is nothing else, and faster
     if "%" in text and "%%" in text:
-        text = _REMARK.sub(_blank, text)
+        text = REMARK.sub(_blank, text)
     if "\\" in text and ("\\[" in text or "\\]" in text):
         text = _ESCAPED.sub(lambda match: "  " if match.group() == "\\\\" else "\\ ", text)
     return text

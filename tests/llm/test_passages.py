@@ -54,6 +54,7 @@ def test_frontmatter_and_definitions_are_not_quoted() -> None:
         ("![alt](x.png) text <b>bold</b>", "alt text bold"),
         ("`[[x]]` in code", "`[\u2060[x]\u2060]` in code"),
         ("<https://x.y>", "https://x.y"),
+        ("==marked== text, a == b, `a==b` or `c==d`", "marked text, a == b, `a==b` or `c==d`"),
     ],
 )
 def test_marks_are_taken_off(line: str, words: str) -> None:
@@ -76,6 +77,18 @@ def test_marks_are_taken_off(line: str, words: str) -> None:
 def test_sentences_end_where_a_reader_ends_them(text: str, count: int) -> None:
     """Abbreviations, initials and numbers do not end a sentence; full stops of other scripts do."""
     assert len(sentences(text)) == count
+
+
+def test_what_obsidian_does_not_show_is_not_quoted() -> None:
+    """Its comments, the names of blocks and the kinds of callouts; a bar in a cell is no border."""
+    body = (
+        "Costs 12 € ^costs\n%%ask him%% It leaks.\n\n%%\nfor me\n%%\n\n> [!note]- Mind\n> the step\n\n"
+        "| who | what |\n|---|---|\n| [[Anna Müller\\|Anna]] | pays |\n\n2^10 is 1024\n"
+    )
+    assert told(body) == [
+        ("sentence", "Costs 12 € It leaks."), ("sentence", "Mind the step"), ("row", "Anna, what: pays"),
+        ("sentence", "2^10 is 1024"),
+    ]  # fmt: skip
 
 
 def test_a_body_is_cut_off_somewhere() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from egghead.llm.librarian.fold import HAN, KANA
+from records.code import REMARK
 from records.lines import lines
 
 Kind = Literal["sentence", "item", "step", "row", "code"]
@@ -58,6 +59,11 @@ _EMPHASIS = re.compile(r"(?<![\w*])([*_])(?=\S)([^*_]+?)(?<=\S)\1(?![\w*])")
 _CODE = re.compile(r"(`+)(.+?)\1")
 _MARKED = re.compile(r"[`*_\[\]<\x00]")
 _SPACES = re.compile(r"\s+")
+_CELLS = re.compile(r"(?<!\\)\|")
+# Obsidian's: the name of a block, which ends its line; the kind of a callout, which begins its first; marked text.
+_BLOCK = re.compile(r"(?:^|\s)\^[A-Za-z0-9-]+\s*$")
+_CALLOUT = re.compile(r"^([>\s]*>\s*)\[![\w-]+\][+-]?")
+_HIGHLIGHT = re.compile(r"==(?=[^\s=])(.+?)(?<=[^\s=])==")
 _BREAK = re.compile(rf"(?<=[.!?…])[\"”»)\]]*\s+(?=[^\sa-z])|(?<=[。！？])(?=.)|(?<=[।؟۔])\s+|(?<=[{HAN}{KANA}][!?])\s*")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|nr|dr|mr|mrs|ms|st|z\.\s?b|d\.\s?h|u\.\s?a|bzw|ca|ggf|inkl|min|max|p\.\s?ex"
@@ -69,7 +75,7 @@ _ABBREVIATED = re.compile(
 
 def plain(text: str) -> str:
     """A line of Markdown as a reader sees it, made harmless."""
-    if not _MARKED.search(text):
+    if not _MARKED.search(text) and "==" not in text:
         return harmless(_SPACES.sub(" ", text).strip())
     codes: list[str] = []
 
@@ -92,6 +98,8 @@ def plain(text: str) -> str:
     if "*" in text or "_" in text:
         text = _STRONG.sub(r"\2", text)
         text = _EMPHASIS.sub(r"\2", text)
+    if "==" in text:
+        text = _HIGHLIGHT.sub(r"\1", text)
     if codes:
         text = re.sub("\x00(\\d+)\x00", lambda m: f"`{codes[int(m[1])]}`", text)
     return harmless(_SPACES.sub(" ", text).strip())
@@ -114,7 +122,8 @@ def harmless(text: str) -> str:
 def passages(body: str) -> tuple[Passage, ...]:
     """The quotable pieces of a body, in order."""
     reader = _Reader(_ORG_HEADING if _ORG.search(body[:MAX_BODY]) else _HEADING)
-    for line in lines(_FRONT.sub("", body[:MAX_BODY], count=1)):
+    text = _FRONT.sub("", body[:MAX_BODY], count=1)
+    for line in lines(REMARK.sub(" ", text) if "%%" in text else text):
         reader.line(line)
     reader.flush()
     return tuple(reader.found)
@@ -137,6 +146,10 @@ class _Reader:
     def line(self, line: str) -> None:
         if self._fenced(line):
             return
+        if "^" in line:
+            line = _BLOCK.sub("", line)
+        if "[!" in line:
+            line = _CALLOUT.sub(r"\1", line)
         if not line.strip():
             self.flush()
             self.block += self.kind == "sentence"
@@ -190,7 +203,7 @@ class _Reader:
         self.block += 1
 
     def _row(self, line: str) -> None:
-        cells = [plain(cell) for cell in line.strip().strip("|").split("|")]
+        cells = [plain(cell.replace("\\|", "|")) for cell in _CELLS.split(line.strip().strip("|"))]
         self.flush()
         if all(set(cell) <= set(":- ") for cell in cells):
             return
