@@ -30,6 +30,14 @@ class Version:
     action: str
     size: int
 
+    @property
+    def time(self) -> float:
+        """`at` in seconds of the clock; 0 for a name that nobody here gave."""
+        try:
+            return datetime.fromisoformat(self.at).timestamp()
+        except ValueError:
+            return 0.0
+
 
 class History:
     """Kept versions below `directory`. `max_age` in seconds, `max_bytes` in all."""

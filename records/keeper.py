@@ -176,6 +176,8 @@ class Keeper:
             and (before.revision, before.wanted) == (claimed.revision, claimed.id)
         ):
             return Step([wire(claimed)]), replace(claimed, id=id_)  # it was so before: nobody is told of a change
+        if kind == "updated" and before is None:
+            kind = "created"  # brought back by `undo`
         change = Change(
             kind, id_, claimed.path, claimed.class_, before.class_ or None if before is not None else None,
             claimed.revision, previous_id,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from records import lost
 from records.catalog import Catalog, Entry
 from records.errors import IndexBroken, NotFound, ReadOnly, Unreadable
 from records.ids import folder_named, key_of
@@ -105,6 +106,7 @@ class Notes:
                 changes.append(Change(kind, upsert.id, path, upsert.class_, previous, upsert.revision))
             return upsert
 
+        self._keep_lost([path for path in difference.removed if path not in difference.moved.values()])
         with seldom_collected():
             for first, batch in _batches(difference.changed, seen):
                 # Read within the transaction, a few at a time: so many notes are never in memory at once.
@@ -116,6 +118,16 @@ class Notes:
         self.index.complete()
         gone = [entry for path in difference.removed if path not in moved and (entry := catalog.get(path)) is not None]
         return [Change("removed", catalog.id_at(e.path), e.path, e.class_, e.class_) for e in gone] + changes
+
+    def _keep_lost(self, paths: Sequence[str]) -> None:
+        """Before the index forgets notes that another program removed: what it knows of them goes to the history."""
+        if len(paths) > lost.MOST:
+            return
+        for path in paths:
+            id_ = self.index.id_at(path)
+            row = self.index.get(id_) if id_ is not None else None
+            if row is not None:
+                self.store.keep_lost(row)
 
     def _told(self, first: int, paths: Iterable[str], total: int) -> Iterator[str]:
         """The same paths; meanwhile `progress` hears of them. `first`: how many were before."""
@@ -188,6 +200,9 @@ class Notes:
     def undo(self, id_: str, version: str | None = None) -> Record:
         """As `Store.undo`."""
         self._writable()
+        path = self._locate(id_)
+        if path is not None and self.store.is_lost(path):
+            self.sync()  # what the index knows of it goes to the history
         return self._put(self.store.undo(id_, version))
 
     def rename(self, old: str, new: str) -> dict[str, Any]:

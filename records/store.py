@@ -6,6 +6,7 @@ the disk `records.writing`, the trash `records.trash`, renames `records.moving`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,8 @@ from records.folder import Folder
 from records.folder import owners as owners
 from records.history import History, Version
 from records.lines import difference, first_line
+from records.lost import as_file
+from records.markdown import revision_of
 from records.model import Record, stamp
 from records.moving import Moves
 from records.moving import Renamed as Renamed
@@ -163,31 +166,81 @@ class Store(Folder):
 
     def versions(self, id_: str) -> list[Version]:
         """Kept versions of a note, newest first; of a note that is gone too, when the id is its path's."""
+        return self.history.of(self._path_of(id_))
+
+    def diff(self, id_: str, version: str | None = None) -> str:
+        """Unified diff from a kept version (default: the newest) to the file, or to nothing when that is gone."""
+        path = self._path_of(id_)
+        name = version or self._newest(id_, path)
+        now = b"" if self.is_lost(path) else self.read_bytes(path)[0]
+        return difference(self.history.read(path, name), now, name, path)
+
+    def _path_of(self, id_: str) -> str:
+        """The path of a note, or of versions of one that is gone. Raises NotFound."""
         try:
-            path = self.path_of(id_)
+            return self.path_of(id_)
         except NotFound:
             path = next((guess for guess in self.guesses(id_) if self.history.of(guess)), "")
             if not path:
                 raise
-        return self.history.of(path)
+            return path
 
-    def diff(self, id_: str, version: str | None = None) -> str:
-        """Unified diff from a kept version (default: the newest) to the file."""
-        path = self.path_of(id_)
-        name = version or self._newest(id_, path)
-        return difference(self.history.read(path, name), self.read_bytes(path)[0], name, path)
+    def is_lost(self, path: str) -> bool:
+        """Whether there is no file at a path, and nobody closed its folder to us."""
+        return not os.path.lexists(self.root / path) and not self.hidden(path)
+
+    def keep_lost(self, row: Mapping[str, Any]) -> None:
+        """Keep what an index knew (`row`: as of `Index.get`) of a note that another program removed, for `undo`. Where that
+        cannot be written there is nothing to bring back, as without us."""
+        path = str(row["path"])
+        kept = self.history.of(path)
+        with suppress(OSError, NotFound):
+            exact = next((version.name for version in kept if version.revision == row["revision"]), None)
+            data = self.history.read(path, exact) if exact else as_file(row, self._owner(os.getuid()))
+            if data is not None and not (kept and kept[0].revision == revision_of(data)):
+                self.history.keep(path, data, "removed")
 
     def undo(self, id_: str, version: str | None = None) -> Record:
-        """Put a kept version (default: the newest) back. What it replaces is kept in turn. Raises NotFound, ReadOnly."""
+        """Put a kept version (default: the newest) back. What it replaces is kept in turn. A note that is gone is there again:
+        out of the trash, or from what is kept of it, whichever is younger. Raises NotFound, ReadOnly."""
         with self._writer.changing():
+            path = self._lost(id_)
+            if path:
+                return self._revive(id_, path, version)
             path = self.path_of(id_)
             return self._writer.put_back(id_, path, version or self._newest(id_, path))
 
-    def _newest(self, id_: str, path: str) -> str:
-        kept = [version for version in self.history.of(path) if version.action != "undo"]
+    def _lost(self, id_: str) -> str:
+        """The path of a note that is gone; nothing for one that is there."""
+        try:
+            path = self.path_of(id_)  # the file may be gone, and nobody has noticed yet
+            return path if self.is_lost(path) else ""
+        except NotFound:
+            return next((path for path in self.guesses(id_) if self.history.of(path) or self._trash.since(path)), "")
+
+    def _revive(self, id_: str, path: str, version: str | None) -> Record:
+        trashed = self._trash.since(path)
+        kept = self.history.of(path)
+        if version is None and trashed and not (kept and kept[0].time > trashed):
+            return self.restore(id_)
         if not kept:
+            raise NotFound(
+                f"{id_!r} was removed by another program, and no text of it is kept; a backup or version control may have it"
+            )
+        name = version or kept[0].name
+        try:
+            record = self._writer.place(path, self.history.read(path, name))
+        except FileExistsError:
+            raise Exists(f"a note {id_!r} is there again; undo it once more if an earlier version is wanted") from None
+        self.history.forget(path, name)
+        return record
+
+    def _newest(self, id_: str, path: str) -> str:
+        kept = self.history.of(path)
+        older = [version for version in kept if version.action != "undo"] or (kept if self._lost(id_) else [])
+        if not older:
             raise NotFound(f"no earlier version of {id_!r} is kept")
-        return kept[0].name
+        return older[0].name
 
 
 def _headed(body: str, title: str) -> bool:

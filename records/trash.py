@@ -73,6 +73,14 @@ class Trash:
                     os.removedirs(full.parent)  # folders that are empty now
             return sorted(gone)
 
+    def since(self, path: str) -> float:
+        """When the note of this path went to the trash, in seconds of the clock; 0 when it is not there."""
+        try:
+            # A rename sets the time of the file's last status change.
+            return os.lstat(self._folder.root / TRASH / path).st_ctime
+        except (OSError, ValueError):
+            return 0.0
+
     def ids(self) -> list[str]:
         """Ids in the trash, sorted."""
         return sorted(ids.id_of(path) for path in self._paths())

@@ -269,9 +269,14 @@ async def trashed(as_json: bool) -> None:
 @json_option
 @asynchronous
 async def undo(name: str, version: str | None, as_json: bool) -> None:
-    """Put an earlier version of a note back (default: the newest of `records history`)."""
+    """Put an earlier version of a note back (default: the newest of `records history`). One that is gone is there again."""
     async with notes(write=True) as port:
-        id_ = await resolve(port, name)
+        try:
+            id_ = await named(port, name)
+        except EggheadError:
+            if name not in await port.store("trashed"):
+                raise
+            id_ = name
         answer = await port.store("undo", id=id_, version=version)
     _done(answer, f"{id_} is as it was", as_json)
 

@@ -24,7 +24,7 @@ from egghead.heap import Heap
 # Everything a query needs is imported here, before the jail is closed and the process is forked.
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
-from egghead.row_parts import Gathered
+from egghead.row_parts import LONG, Gathered
 from ipc import Call, Refused
 from records.errors import IndexBroken, ReadOnly, RecordError
 from records.index import Index
@@ -129,6 +129,7 @@ class IndexServer:
             "paths": self.paths,
             "free": self.free,
             "rivals": self.rivals,
+            "last": self.last,
             "apply": self.apply,
             "known": self.known,
             "complete": self.complete,
@@ -194,6 +195,12 @@ class IndexServer:
     async def rivals(self, call: Call, id: str, path: str = "") -> Any:
         """Ids of notes, but the one at `path`, whose links may lead elsewhere once there is a note of this id."""
         return await self._ask(lambda index: index.rivals(id, path))
+
+    async def last(self, call: Call, id: str) -> dict[str, Any] | None:
+        """All that is known of a note that is about to be forgotten; None: nothing, or more than a message holds. Only `store` may."""
+        _only_store(call)
+        row = await self._ask(lambda index: index.get(id))
+        return row if row is not None and len(row["body"]) <= LONG else None
 
     async def apply(self, call: Call, upserts: Any = (), removals: Any = (), more: bool = False) -> int:
         """Number of rows touched; 0 for a part of a long note (see `row_parts`) that is not the last. `more`: the next

@@ -26,6 +26,7 @@ from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
 from records.keeper import Keeper, Step
+from records.lost import MOST
 from records.model import Change, Record
 from records.notes import collect_seldom, differences, endangered, linkers_of
 from records.rows import Row
@@ -181,11 +182,12 @@ class StoreServer:
     async def _reconcile(self, under: list[str] | None) -> None:
         """Find what differs, and pass it on piece by piece; API calls get their turn between pieces."""
         pieces = await self._in_files(lambda: self.keeper.look(under))
+        few = sum(map(len, pieces)) <= MOST
         for left, piece in enumerate(pieces, 1 - len(pieces)):
             await self._slots.acquire()  # before the lock: while the index is slow, writes through the API go on
             async with self._writing:
                 steps = await self._in_files(partial(self.keeper.step, piece, cut=len(self._sending) >= BUSY))
-                task = asyncio.create_task(self._pass_on(steps, more=left < 0))
+                task = asyncio.create_task(self._pass_on(steps, more=left < 0, few=few))
                 self._sending.add(task)
                 task.add_done_callback(self._passed_on)
 
@@ -199,13 +201,31 @@ class StoreServer:
         while self._sending:
             await asyncio.wait(set(self._sending))
 
-    async def _pass_on(self, steps: list[Step], *, more: bool) -> None:
+    async def _pass_on(self, steps: list[Step], *, more: bool, few: bool) -> None:
         if more:
             self._heap.used()  # thousands of notes, not a save
         for step in steps:
+            lost = await self._lost(step) if few else []
             # The next of these is told when this one is answered: only another piece may share its transaction.
             await self._tell_index(step, more=more and step is steps[-1])
+            for row in lost:
+                await self._in_files(partial(self.store.keep_lost, row))
             await self._publish(step.changes)
+
+    async def _lost(self, step: Step) -> list[dict[str, Any]]:
+        """What the index knows of notes that another program removed, before it forgets them."""
+        rows = []
+        for change in step.changes:
+            if change.kind != "removed":
+                continue
+            try:
+                row = await self._peer.call("index", "last", id=change.id, timeout=INDEX_TIMEOUT)
+            except IpcError as error:
+                logger.warning("of %s, which another program removed, no text is kept: %s", change.path, error)
+                continue
+            if row is not None and row["path"] == change.path:
+                rows.append(row)
+        return rows
 
     async def _tell_index(self, step: Step, *, more: bool = False) -> bool:
         """`more`: the next step is on its way to it."""
@@ -302,6 +322,10 @@ class StoreServer:
 
     async def undo(self, call: Call, id: str, version: str | None = None) -> dict[str, Any]:
         """Put a kept version back."""
+        path = self.keeper.catalog.path_of(id)
+        if path is not None and await self._in_reads(lambda: self.store.is_lost(path)):
+            await self._reconcile([path])  # what the index knows of it goes to the history
+            await self._sent()
         return await self._write("updated", lambda: self.store.undo(id, version))
 
     async def purge(self, call: Call, id: str | None = None, older_than: float = 0.0) -> list[str]:
