@@ -10,13 +10,15 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from records.disk import TEMPORARY, beside, make_folders, sweep, sync_folder
 from records.errors import NotFound
 from records.markdown import revision_of
 
+STAMP = "%Y%m%dT%H%M%S.%fZ"
+REMEMBERED = 1000  # notes that were written last
 PRUNED = "pruned"  # its time is that of the last pruning
 
 
@@ -47,14 +49,15 @@ class History:
         self.max_age = max_age
         self.max_bytes = max_bytes
         self._kept = 0  # bytes since the last pruning
+        self._last: dict[Path, str] = {}  # when the last one was kept, by folder; of many versions a list takes long
 
     def keep(self, path: str, data: bytes, action: str, now: float | None = None) -> Version:
         """Store replaced bytes, durably, before the write that replaces them. Raises OSError."""
         moment = datetime.fromtimestamp(time.time() if now is None else now, UTC)
-        at = moment.strftime("%Y%m%dT%H%M%S.%fZ")
-        name = f"{at}-{revision_of(data)}-{action}"
         folder = self.directory / path
         make_folders(os.fspath(folder))
+        at = self._after_last(folder, moment.strftime(STAMP))
+        name = f"{at}-{revision_of(data)}-{action}"
         target = folder / name
         with beside(os.fspath(self.directory / name), data, None) as temporary:
             os.replace(temporary, target)
@@ -64,9 +67,23 @@ class History:
             self.prune(now)
         return _version(target)
 
+    def _after_last(self, folder: Path, at: str) -> str:
+        """A time behind that of every version in a folder: a clock that was set back must not make the newest one old."""
+        last = self._last.pop(folder, None)
+        if last is None:
+            last = max((name.partition("-")[0] for name in os.listdir(folder) if name[:1].isdigit()), default="")
+        if at <= last:
+            with suppress(ValueError, OverflowError):
+                at = (datetime.strptime(last, STAMP) + timedelta(microseconds=1)).strftime(STAMP)
+        while len(self._last) >= REMEMBERED:
+            del self._last[next(iter(self._last))]
+        self._last[folder] = at
+        return at
+
     def follow(self, old: str, new: str) -> None:
         """The versions of a note that moved are found under its new path. Raises OSError."""
         source = self.directory / old
+        self._last.pop(self.directory / new, None)
         if not source.is_dir() or old == new:
             return
         make_folders(os.fspath(self.directory / new))
@@ -162,7 +179,7 @@ def _version(file: Path) -> Version:
     stamp, _, rest = file.name.partition("-")
     revision, _, action = rest.partition("-")
     try:
-        at = datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).isoformat()
+        at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC).isoformat()
     except ValueError:
         at = stamp
     return Version(file.name, at.replace("+00:00", "Z"), revision, action, file.stat().st_size)

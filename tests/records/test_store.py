@@ -25,6 +25,7 @@ from records import (
     Unreadable,
     frontmatter,
 )  # fmt: skip
+from records.history import History
 
 
 def files(root: Path) -> set[str]:
@@ -417,6 +418,21 @@ def test_a_program_that_keeps_saving_is_outlasted(store: Store) -> None:
     with pytest.raises(Conflict, match="rewritten by another program"):
         store._writer.rewrite("n", change(1000), "append")
     assert path.read_text() == f"saved {saved}\n" and len(store.versions("n")) == 1
+
+
+def test_a_clock_that_was_set_back_makes_no_version_the_older_one(store: Store) -> None:
+    """The version kept last is the newest, in this process and in the next."""
+    history = store.history
+    history.keep("n.md", b"one", "update", now=2e9)
+    history.keep("n.md", b"two", "update", now=1e9)
+    again = History(history.directory)
+    again.keep("n.md", b"three", "update", now=1e9)
+    again.keep("other.md", b"old", "update", now=1e9)
+    again.follow("n.md", "other.md")
+    again.keep("other.md", b"four", "update", now=1e9)
+    assert [again.read("other.md", kept.name) for kept in again.of("other.md")] == [
+        b"four", b"three", b"two", b"one", b"old",
+    ]  # fmt: skip
 
 
 def test_history_is_bounded_without_a_node(store: Store) -> None:
