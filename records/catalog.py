@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from records.filenames import original
 from records.ids import id_of
 from records.model import FileStat
 
@@ -147,10 +148,19 @@ def effective(path: str, wanted: str, stems: Claimants, claims: Claimants) -> st
     """The id a file gets. `stems(id)`, `claims(id)`: the paths that give that id, that ask for it; None for nobody.
 
     The rule depends on the set of files only, never on their order of arrival: an id that a path gives is never
-    taken by a claim; of several the first path has it; who loses gets the id of its path, or the path itself.
+    taken by a claim; of several the first path has it, a sync program's conflicted copy last; who loses gets the id of its path, or the path itself.
     """
     stem = id_of(path)
-    if wanted != stem and not stems(wanted) and min(claims(wanted) or (path,)) >= path:
+    if wanted != stem and not stems(wanted) and _first(claims(wanted), path):
         return wanted
     others = stems(stem) or (path,)
     return stem if min(others) >= path else path
+
+
+def _first(claimants: Collection[str] | None, path: str) -> bool:
+    """Whether no other of those that ask for an id comes before this path."""
+    return not claimants or len(claimants) == 1 or min((path, *claimants), key=_turn) == path
+
+
+def _turn(path: str) -> tuple[bool, str]:
+    return original(path) is not None, path

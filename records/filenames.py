@@ -32,6 +32,21 @@ class Told:
 
 NOTHING = Told()
 
+# What a program that keeps folders alike calls the file that lost: Syncthing, Dropbox and Nextcloud (Obsidian Sync as
+# well), ownCloud, Seafile, pCloud.
+_CONFLICT = re.compile(
+    r"(?:\.sync-conflict-\d{8}-\d{6}(?:-\w+)?| \((?:[^()]* )?conflicted copy[^()]*\)|_conflict-\d{8}-\d{6}"
+    r"| \(SFConflict [^()]*\)| \[conflicted\])(?=\.\w+$)",
+    re.IGNORECASE,
+)
+CONFLICT = "conflict"  # all of these names have it
+
+
+def original(path: str) -> str | None:
+    """The path of the file that a sync program made this one a conflicted copy of; None: it is none."""
+    found = _CONFLICT.search(path) if CONFLICT in path.casefold() else None
+    return path[: found.start()] + path[found.end() :] if found is not None else None
+
 
 def told(stem: str) -> Told:
     """What a path without its extension says of the note."""

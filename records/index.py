@@ -16,6 +16,7 @@ from records import graph, index_rows, index_sql, search
 from records.catalog import Entry
 from records.errors import InvalidValue
 from records.fields import check_class
+from records.filenames import CONFLICT, original
 from records.ids import folder_named, id_of, key_of
 from records.index_file import IndexFile
 from records.index_rows import Upsert
@@ -213,7 +214,8 @@ class Index(IndexFile):
             }
 
     def faults(self) -> Rows:
-        """Notes with an `error`, files skipped, and notes that lost the id they ask for: `{path, id, error}`."""
+        """Notes with an `error`, files skipped, notes that lost the id they ask for, and the copies that sync programs made of
+        a note that two had changed: `{path, id, error}`."""
         with self._reading() as db:
             found = [
                 {"path": path, "id": id_, "error": error}
@@ -226,6 +228,16 @@ class Index(IndexFile):
                 for path, id_, wanted in db.execute(
                     "SELECT path, id, wanted FROM notes WHERE id <> wanted ORDER BY path"
                 )
+            ]
+            found += [
+                {
+                    "path": path,
+                    "id": id_,
+                    "error": f"a sync program's copy of {kept!r}, which two had changed; compare them and trash one",
+                }
+                for path, id_ in db.execute(f"SELECT path, id FROM notes WHERE path LIKE '%{CONFLICT}%' ORDER BY path")
+                if (kept := original(path)) is not None
+                and db.execute("SELECT 1 FROM notes WHERE path = ?", (kept,)).fetchone()
             ]
         return found + [{"path": row["path"], "id": None, "error": row["error"]} for row in self.skipped()]
 

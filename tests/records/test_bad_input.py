@@ -115,6 +115,25 @@ def test_two_files_with_one_id(root: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "roof.sync-conflict-20260101-120000-ABCDEF1", "roof (Ada's conflicted copy 2026-01-01)", "roof (conflicted copy 2026-01-01 120000)",
+        "roof (Conflicted copy phone 202601011200)", "roof_conflict-20260101-120000", "roof (SFConflict ada@x.org 2026-01-01-12-00-00)", "roof [conflicted]",
+    ],
+)  # fmt: skip
+def test_the_conflicted_copy_of_a_sync_program_is_named_and_takes_no_id(root: Path, name: str) -> None:
+    """Whatever its name: the note keeps its id, and the faults say what to do. Alone it is a note as any other."""
+    (root / f"{name}.md").write_text("---\nid: house\n---\ntheirs\n")
+    (root / "roof conflict.md").write_text("about a quarrel\n")
+    with Notes(root) as notes:
+        assert notes.get("house").body == "theirs\n" and faults(notes) == {}
+        (root / "roof.md").write_text("---\nid: house\n---\nmine\n")
+        notes.sync()
+        assert notes.get("house").body == "mine\n" and notes.get(name).body == "theirs\n"
+        assert "copy of 'roof.md'" in faults(notes)[f"{name}.md"] and notes.verify() == []
+
+
 def test_names_that_differ_in_case_only(root: Path) -> None:
     """Two notes, each with its own text; a link that spells one exactly means that one, any other spelling none."""
     for name in ("Case", "case"):
