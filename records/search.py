@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.json import decode
 
-from records import index_sql, synonyms
+from records import index_sql, symbols, synonyms
 from records.model import Hit
 from records.query import Query
 from records.ranking import READ, Candidate, Cut, Memory, Term, best
@@ -117,6 +117,7 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
     chosen = chosen[:MAX_TERMS]
     _join_neighbours(db, folded, skip, chosen, frequency)
     whole = any(not is_gram(term.word) for term in chosen)
+    worded = not all(symbols.is_bare(term.word) for term in chosen)
     for term in chosen:
         # The root: a plain idf lets one odd word of a long question outweigh its subject.
         # A note that was indexed between the two counts may make more of the one than of the other.
@@ -124,6 +125,9 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
         if is_gram(term.word):
             # Pairs across a word boundary say nothing; when nobody has them they must not count against a note.
             term.weight *= 0.0 if not term.forms else (0.25 if is_weak_gram(term.word) else (0.6 if whole else 0.8))
+        elif symbols.is_signed(term.word):
+            # A sign that nobody has was an ornament of the question; beside words it says less than they do.
+            term.weight *= 0.0 if not term.forms else (0.5 if worded and symbols.is_bare(term.word) else 1.0)
         elif len(term.word) <= 2 and not term.word.isdigit():
             term.weight *= 0.5
     return [term for term in chosen if term.weight > 0]
@@ -158,6 +162,8 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
     if docs:
         found.forms[term] = 1.0
         found.docs = docs
+    if symbols.is_signed(term):
+        return found
     if is_gram(term):
         if len(term) == 1 and (not docs or "\uac00" <= term <= "\ud7a3"):
             _prefixes(db, found, term, term, 20, frequency)

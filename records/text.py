@@ -11,10 +11,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from records import variants
+from records import symbols, variants
 from records.brahmic import stem_brahmic
 
-VERSION = f"7/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
+VERSION = f"8/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
 
 # Letters, digits and the combining marks that `\w` leaves out (Indic vowels, Thai tones, points, accents, ZWNJ).
 _MARKS = (
@@ -34,7 +34,8 @@ _RUNS = re.compile(rf"[{_PAIRED}]+|[{_TRIPLED}]+|[^{_PAIRED}{_TRIPLED}]+")
 _GRAM = re.compile(rf"[{_PAIRED}{_TRIPLED}]")
 _HIRAGANA = re.compile(r"[\u3040-\u309f\u30fc]+\Z")
 _DROPPED = re.compile(
-    "[\u02b9-\u02bf\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f]"
+    "[\u02b9-\u02bf\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f"
+    f"{symbols.LOOKS}]"
 )
 _LETTERS = str.maketrans(
     {
@@ -103,13 +104,15 @@ def _piece(piece: str) -> str:
     if piece.isascii():
         if piece.isalnum():
             return " " + _terms(piece)  # one word, as most are
-        if piece[:-1].isalnum():
+        if piece[:-1].isalnum() and piece[-1] != "#":
             return " " + _TERMS[piece[:-1]]  # one with a mark behind it, as most others are
     return "".join([" " + found for word in _words(piece) if (found := _TERMS[word])])
 
 
 def _words(text: str) -> list[str]:
-    return _ASCII_WORD.findall(text) if text.isascii() else raw_words(text)
+    if text.isascii() and not (("." in text or "+" in text or "#" in text) and symbols.has(text)):
+        return _ASCII_WORD.findall(text)
+    return raw_words(text)
 
 
 def terms(text: str) -> list[str]:
@@ -123,8 +126,9 @@ def term_set(text: str) -> set[str]:
 
 
 def raw_words(text: str) -> list[str]:
-    """The words of a query as they stand, unfolded; runs of scripts without spaces stay whole."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).replace("_", " "))
+    """The words of a query as they stand, unfolded; runs of scripts without spaces stay whole. Signs are words, see `symbols`."""
+    text = unicodedata.normalize("NFC", text).replace("_", " ")
+    return [word for _, _, word in symbols.cut(text, _WORD)] if symbols.has(text) else _WORD.findall(text)
 
 
 def folded_words(text: str) -> Iterator[str]:
@@ -149,6 +153,9 @@ class _Plain(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
+        if code < 128 or symbols.SIGN.match(character):
+            self[code] = character.lower()
+            return self[code]
         found = fold(character) if _WORD.match(character) else " "
         if len(found) != 1 or unicodedata.category(found)[0] == "M" or "\u1100" <= found <= "\u137f":
             found = "\0"  # a mark, a letter that becomes two; jamo join to syllables, an Ethiopic stem has another last letter
@@ -180,6 +187,8 @@ def in_place(text: str) -> str:
 def root(term: str) -> str:
     """What stands, folded, in every word that has this term: `save` is the term of `saving` too, the only ending that a stem
     brings."""
+    if not term.isascii() and symbols.is_signed(term):
+        return symbols.spelled(term)
     return term[:-1] if 3 <= len(term) <= 4 and term[-1] == "e" else term
 
 
@@ -238,17 +247,14 @@ class Wanted:
         if known not in self._alone and (known.find(" ", 1) < 0 or self.terms.keys().isdisjoint(known.split())):
             return []
         found: list[tuple[int, int]] = []
-        for match in _WORD.finditer(piece.replace("_", " ")):
-            word = match.group()
+        for begin, end, word in symbols.cut(piece.replace("_", " "), _WORD):
             if self.terms.keys().isdisjoint(_TERMS[word].split()):
                 continue
-            begin = match.start()
             if _GRAM.search(word) and len(folded := fold(word)) == len(word):
                 # Character by character, as long as folding has left each in its place.
-                for start, end in self._grams(folded):
-                    found.append((begin + start, begin + end))
-            else:
-                found.append(match.span())
+                found += [(begin + start, begin + stop) for start, stop in self._grams(folded)]
+            elif not found or found[-1] != (begin, end):  # a word that is told with its sign and without
+                found.append((begin, end))
         return found
 
     def _grams(self, folded: str) -> list[tuple[int, int]]:
@@ -267,6 +273,8 @@ class Wanted:
 
 def word_terms(word: str) -> list[str]:
     """The terms of one query word, without the parts of a CamelCase word."""
+    if not word.isascii() and symbols.is_signed(word):
+        return [word.casefold()[:_LONGEST]]
     return [term for run in _RUNS.findall(fold(word)) for term in _run_terms(run)]
 
 
