@@ -17,6 +17,7 @@ from typing import Any
 from egghead.capabilities.grants import Grant, expand
 from egghead.capabilities.match import Authority
 from egghead.rooms.addressing import BROADCASTS
+from egghead.rooms.entries import MAX_NAME
 from egghead.rooms.names import LONGEST_AGENT
 
 Record = Mapping[str, Any]
@@ -263,12 +264,16 @@ def load(record: Record, builtin: bool = False) -> AgentSpec:
     for key, wanted in (("title", "text"), ("tags", "a list of words")):
         if key in keys.meta:  # the parser keeps there what it could not take as the field
             keys.problems.append(f"{key} is {wanted}, not {keys.meta[key]!r}; it is left out")
+    title = title_of(record, agent)
+    if len(title) > MAX_NAME:  # no room takes a longer name, nor the entry that lets in others with it
+        keys.problems.append(f"title is at most {MAX_NAME} characters, not {len(title)}; it is cut")
+        title = title[: MAX_NAME - 1] + "…"
     grants, grant_problems = grants_of(record)
     limits = _limits(keys)
     spec = AgentSpec(
         id=agent,
         record=str(record["id"]),
-        title=title_of(record, agent),
+        title=title,
         model=_model(keys),
         capabilities=tuple(str(grant) for grant in grants),
         sandbox=_text(keys.meta.get("sandbox")),

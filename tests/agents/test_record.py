@@ -21,6 +21,7 @@ from egghead.agents.record import (
     roll,
     unusable,
 )
+from egghead.rooms.entries import validate
 from egghead.rooms.names import RoomNameError, check_room
 from records import parse_markdown
 
@@ -166,6 +167,15 @@ def test_an_agent_that_can_run_has_a_room_of_two(agent: str) -> None:
     assert (unusable(agent) is None) is fits
     with contextlib.nullcontext() if fits else pytest.raises(RoomNameError):
         assert len(f"rooms/{check_room(f'dm/{agent}')}") <= 200
+
+
+def test_a_title_is_as_long_as_a_room_takes_it() -> None:
+    """A longer one is cut and reported; an entry of a room about the agent is valid."""
+    spec = load(record(title="x" * 300))
+    assert len(spec.title) == 256 and spec.title.endswith("…")
+    assert spec.problems == ("title is at most 256 characters, not 300; it is cut",)
+    assert validate({"kind": "joined", "agent": spec.id, "title": spec.title}, "roster")
+    assert load(record(title="x" * 256)).problems == ()
 
 
 def test_an_agent_named_like_a_word_for_everybody_is_told_so() -> None:
