@@ -109,7 +109,9 @@ class Turn:
     saying: str = ""
     published: int = 0
     failures: list[str] = field(default_factory=list)
-    running: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    running: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # call -> its `tool_started`, logged or about to be
     usage: dict[str, int] = field(default_factory=dict)
     context: int = 0
     window: int | None = None
@@ -359,8 +361,8 @@ async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, 
         "read_only": read_only,
         "summary": describe(tool, arguments),
     }
+    turn.running[call] = started
     await turn.ports.append([started])
-    turn.running[call] = (tool, arguments)
     result = await turn.ports.run_tool(call, tool, arguments, read_only)
     outcome, content = str(result["outcome"]), str(result.get("content", ""))
     await turn.ports.append([_ended(turn, call, outcome, content, str(result.get("summary") or _first_line(content)))])
@@ -439,17 +441,22 @@ async def _failed(turn: Turn, sentence: str) -> Ending:
 
 
 async def _halted(turn: Turn) -> Ending:
-    """What was said so far, marked as cut; tools that were running are closed as unknown in the same append."""
-    open_calls = [
-        _ended(turn, call, "unknown", "", f"{describe(*what)}: stopped while it ran")
-        for call, what in turn.running.items()
-    ]
+    """What was said so far, marked as cut, behind the ends of the tools that were running."""
+    await asyncio.gather(*(_closed(turn, started) for started in turn.running.values()))
     text = without_trailing_pass(turn.text)
     if text and not is_pass(text):
-        await turn.ports.append([*open_calls, _message(turn, text, cut=True)])
+        await turn.ports.append([_message(turn, text, cut=True)])
     else:
-        await turn.ports.append([*open_calls, _action(turn, "failed", "Stopped before it said anything.")])
+        await turn.ports.append([_action(turn, "failed", "Stopped before it said anything.")])
     return Ending.HALTED
+
+
+async def _closed(turn: Turn, started: Mapping[str, Any]) -> None:
+    """End a call as unknown. The halt may have come while its beginning or its end was being written: each is appended
+    again, alone, because a room refuses an append of which it has a part."""
+    await turn.ports.append([dict(started)])
+    summary = f"{describe(started['tool'], started['input'])}: stopped while it ran"
+    await turn.ports.append([_ended(turn, started["call"], "unknown", "", summary)])
 
 
 async def _overflowed(turn: Turn, sentence: str) -> Ending:

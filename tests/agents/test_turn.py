@@ -61,6 +61,7 @@ class World:
         self.tool: Callable[[str], Awaitable[Mapping[str, Any]]] = self.found
         self.closed = False
         self.streams = 0
+        self.stored: Callable[[Mapping[str, Any]], Awaitable[object]] = lambda entry: asyncio.sleep(0)
 
     async def found(self, call: str) -> Mapping[str, Any]:
         return {"outcome": "ok", "content": f"result of {call}", "summary": "looked"}
@@ -69,9 +70,12 @@ class World:
         await asyncio.sleep(0)
         if self.closed:
             raise TurnOver("the turn has ended")
+        known = {e["id"] for e in self.log.entries} & {entry["id"] for entry in entries}
+        assert len(known) in (0, len(entries)), f"a room has a part of this append: {known}"
         for entry in entries:
-            if entry["id"] not in {e["id"] for e in self.log.entries}:  # idempotent by id, as a room is
+            if not known:  # idempotent by id, as a room is
                 self.log.add("agents/scout", **{k: v for k, v in entry.items() if k != "id"})["id"] = entry["id"]
+        await self.stored(entries[-1])
 
     @contextlib.asynccontextmanager
     async def complete(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
@@ -356,7 +360,7 @@ async def test_halt_keeps_what_was_said() -> None:
 
 
 async def test_halt_during_a_tool_closes_it_as_unknown() -> None:
-    """A halted tool call has an end in the log, in the same append as the end of the turn."""
+    """A halted tool call has an end in the log, before the end of the turn."""
     halt, started = asyncio.Event(), asyncio.Event()
     world = World([use("create_record", id="x"), stop("tool_use")])
 
@@ -372,6 +376,27 @@ async def test_halt_during_a_tool_closes_it_as_unknown() -> None:
     assert await asyncio.wait_for(task, 0.2) is Ending.HALTED
     assert world.kinds() == ["tool_started", "tool_ended", "action"]
     assert world.log.entries[1]["outcome"] == "unknown" and world.end["action"] == "failed"
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("tool_started", "unknown"), ("tool_ended", "ok")])
+async def test_halt_while_a_call_is_being_written(kind: str, outcome: str) -> None:
+    """The log has the entry, its writer has not heard so: what was said is kept all the same, and the call ends once."""
+    halt, written = asyncio.Event(), asyncio.Event()
+    world = World([text("I look."), use(), stop("tool_use")])
+
+    async def unheard(entry: Mapping[str, Any]) -> None:
+        if entry["kind"] == kind and not written.is_set():
+            written.set()
+            await asyncio.Event().wait()
+
+    world.stored = unheard
+    task = asyncio.create_task(world.turn(halt))
+    await written.wait()
+    halt.set()
+    assert await task is Ending.HALTED
+    assert world.kinds() == ["tool_started", "tool_ended", "message"]
+    assert world.log.entries[1]["outcome"] == outcome
+    assert world.end["text"] == "I look." and world.end["cut"] is True
 
 
 async def test_halt_before_anything_ends_the_turn() -> None:
