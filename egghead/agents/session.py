@@ -19,10 +19,11 @@ _SPOOF = re.compile(r"^[^\n:]{1,80}(?:: | \(agent )", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Line:
-    """Something said. `own`: by this agent."""
+    """Something said. `own`: by this agent; `jam`: by another in a jam in which this agent had not answered yet."""
 
     text: str
     own: bool = False
+    jam: bool = False
     said: bool = True  # False for a remark of ours about the conversation; not part of a backfill
 
 
@@ -80,6 +81,8 @@ class Handing:
 class Session:
     """What one agent knows in one room, up to and including entry `seq`.
 
+    `waiting`: what was said and is not to be seen yet; `jam`: the others' turns of a jam in which this agent has not
+    answered, None when there is no such jam.
     `context` is input + output tokens of the last exchange: the only figure compared with the window; `base` that of
     the first exchange after the last handoff, 0 before there was one; `window` is that of the model that answered last.
     `lifetime` counts tokens since the last handoff. The trail of the next handoff is what came after the entry `since`,
@@ -94,6 +97,7 @@ class Session:
     items: tuple[Line | Used, ...] = ()
     waiting: tuple[Line, ...] = ()
     open: OpenTurn | None = None
+    jam: frozenset[str] | None = None
     ended: frozenset[str] = frozenset()
     titles: Mapping[str, str] = field(default_factory=dict)
     people: tuple[str, ...] = ()

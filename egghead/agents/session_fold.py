@@ -70,7 +70,7 @@ class _Folding:
         return self.changes.get(name, getattr(self.s, name))
 
     def hear(self, line: Line) -> None:
-        if self.open is not None:
+        if self.open is not None or line.jam:
             self.waiting.append(line)
         else:
             self.put(line)
@@ -82,9 +82,12 @@ class _Folding:
             self._forget_oldest()
 
     def flush(self) -> None:
-        waiting, self.waiting = self.waiting, []
+        """Let what waits be seen; what the others answer in a jam waits until this agent has answered too."""
+        blind = self.get("jam") is not None
+        waiting, self.waiting = self.waiting, [line for line in self.waiting if blind and line.jam]
         for line in waiting:
-            self.put(line)
+            if not (blind and line.jam):
+                self.put(line)
 
     def _forget_oldest(self) -> None:
         """Leave out the oldest half of what is held: rarely, so that a provider's cached prefix holds in between."""
@@ -112,6 +115,8 @@ class _Folding:
 
     def end(self, turn: str) -> None:
         if self.open is not None and self.open.turn == turn:
+            if self.open.mode == "jam":
+                self.changes["jam"] = None
             self.open = None
             self.flush()
 
@@ -145,7 +150,8 @@ def _message(f: _Folding, entry: Entry) -> None:
         return
     if not f.mine(entry):
         agent = by.removeprefix("agents/")
-        f.hear(Line(spoken(str(entry.get("author") or f.titles.get(agent, agent)), text, agent)))
+        said = spoken(str(entry.get("author") or f.titles.get(agent, agent)), text, agent)
+        f.hear(Line(said, jam=entry["turn"] in (f.get("jam") or ())))
         return
     f.put(Line(f"{text}\n{CUT}" if entry.get("cut") else text, own=True))
     usage = entry.get("usage") or {}
@@ -176,14 +182,27 @@ def _action(f: _Folding, entry: Entry) -> None:
         _finish(f, str(entry["turn"]))
 
 
+def _round_planned(f: _Folding, entry: Entry) -> None:
+    # From here on, not from its own turn on: who was away, or waited for the budget, answers as blind as the others.
+    if entry.get("mode") == "jam" and f.s.agent in (entry.get("order") or ()):
+        f.changes["jam"] = frozenset()
+
+
+def _round_ended(f: _Folding, entry: Entry) -> None:
+    if f.get("jam") is not None:  # its turn in it never came
+        f.changes["jam"] = None
+        f.flush()
+
+
 def _turn_started(f: _Folding, entry: Entry) -> None:
-    if entry.get("agent") != f.s.agent:
-        return
     turn = str(entry["turn"])
+    if entry.get("agent") != f.s.agent:
+        if f.get("jam") is not None:
+            f.changes["jam"] = f.get("jam") | {turn}
+        return
     if turn in f.get("ended"):
         return
-    if entry.get("mode") != "jam":
-        f.flush()  # a second attempt has heard what was said in the first; a jam stays blind
+    f.flush()  # a second attempt has heard what was said in the first
     f.open = OpenTurn(
         turn,
         str(entry.get("round", "")),
@@ -279,7 +298,9 @@ def _kicked(f: _Folding, entry: Entry) -> None:
         f.items.clear()
         f.waiting.clear()
         f.results = f.said = 0
-        f.changes.update(handoff=None, note="", keep=None, handing=None, since=int(entry["seq"]), begun=0, base=0)
+        f.changes.update(
+            handoff=None, note="", keep=None, handing=None, since=int(entry["seq"]), begun=0, base=0, jam=None
+        )
 
 
 def _topic(f: _Folding, entry: Entry) -> None:
@@ -367,6 +388,8 @@ def _cut_call(call: ToolCall, most: int) -> ToolCall:
 _KINDS = {
     "message": _message,
     "action": _action,
+    "round_planned": _round_planned,
+    "round_ended": _round_ended,
     "turn_started": _turn_started,
     "turn_ended": _turn_ended,
     "halted": _halted,
