@@ -212,8 +212,6 @@ def _may_leave(world: World, agent: str) -> float:
 def _turn(state: RoomState, turn: Turn, world: World, now: float) -> Decision:
     if turn.answer is not None:
         return _end(turn, turn.answer, turn.reason)
-    if turn.agent not in state.members:
-        return _end(turn, "failed", f"{turn.agent} is no longer in the room")
     presence = world.of(state, turn.agent)
     halted = state.round is not None and state.round.halted
     if isinstance(presence, Present) and presence.incarnation <= turn.incarnation:

@@ -335,8 +335,15 @@ def _not_pending(round_: Round, agent: str) -> Round:
 
 def _removed(state: RoomState, agent: str) -> RoomState:
     round_ = None if state.round is None else _not_pending(state.round, agent)
+    turns = state.turns
+    for turn in turns.values():
+        if turn.agent == agent and turn.answer is None:
+            # The room takes no answer from it any more, also when it is invited back before the turn has its end.
+            gone = replace(turn, answer="failed", reason=f"{agent} is no longer in the room")
+            turns = _with(turns, turn.id, gone)
     return replace(
         state,
+        turns=turns,
         members=_without(state.members, agent),
         handoffs=_without(state.handoffs, agent),
         round=round_,

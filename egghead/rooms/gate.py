@@ -57,6 +57,8 @@ class Gate:
         if kind in CAME or kind in WENT:
             others = self.present - {entry["agent"]}
             gate = replace(self, present=others | {entry["agent"]} if kind in CAME else others)
+            if kind in WENT:
+                gate = gate._without(entry["agent"])
             return gate._titled(entry["agent"], entry["title"]) if kind in TITLED else gate
         if kind in TITLED:
             return self._titled(entry["agent"], entry["title"])
@@ -73,6 +75,15 @@ class Gate:
         else:
             return self
         return replace(self, turns=MappingProxyType(turns))
+
+    def _without(self, gone: str) -> Gate:
+        """Who has gone has no turn and no handoff here any more: nothing that was on its way comes in behind, not even
+        after it was invited back."""
+        turns = {turn: open_ for turn, open_ in self.turns.items() if open_[0] != gone}
+        handoffs = {agent: life for agent, life in self.handoffs.items() if agent != gone}
+        if len(turns) == len(self.turns) and len(handoffs) == len(self.handoffs):
+            return self
+        return replace(self, turns=MappingProxyType(turns), handoffs=MappingProxyType(handoffs))
 
     def _titled(self, agent: str, title: str) -> Gate:
         if self.author(agent) == title:
@@ -129,7 +140,7 @@ class Gate:
             return  # about the agent, not about a turn
         found = self.turns.get(turn)
         if found is None:
-            raise TurnClosed(f"turn {turn!r} is not open: it has ended, or was never started")
+            raise TurnClosed(f"turn {turn!r} is not open: it or its agent's stay has ended, or it was never started")
         whose, which, answered = found
         if whose != agent:
             raise TurnClosed(f"turn {turn!r} belongs to {whose!r}, not to {agent!r}")

@@ -123,6 +123,14 @@ def test_a_parked_or_removed_agent_fails_with_the_reason() -> None:
     assert "no longer in the room" in room.act().entries[0]["reason"]
 
 
+def test_a_turn_does_not_outlive_a_kick_by_an_invitation() -> None:
+    """Kicked and invited back before anybody decided: the turn that was cut ends, because no answer to it will come."""
+    room = started()
+    room.put(kind="kicked", agent="scout", author="ada", by="clients/ada-1")
+    room.put(kind="invited", agent="scout", author="ada", by="clients/ada-1")
+    assert kinds(room.act()) == ["turn_ended:failed", "round_ended"]
+
+
 def test_a_pending_turn_waits_for_an_agent_that_restarts() -> None:
     """Who is away for a moment gets its turn when it is back; who stays away fails without a process having taken it."""
     room = Room(Absent(10.0))

@@ -193,6 +193,33 @@ async def test_a_turn_is_answered_once(tmp_path: Path) -> None:
             await k.keeper.append([spoken()], "agents/scout", 5)
 
 
+@pytest.mark.parametrize(
+    "how", [("kicked", "clients/ada-1", "author"), ("left", "roster", "title")], ids=["kicked", "left"]
+)
+async def test_who_has_gone_says_nothing_more(tmp_path: Path, how: tuple[str, str, str]) -> None:
+    """What was on its way when an agent went is refused: words, calls and hand-offs, also when it is invited back at once."""
+    kind, by, field = how
+    begun = {
+        "kind": "handoff_started",
+        "agent": "scout",
+        "handoff": "h",
+        "record": "d",
+        "attempt": 1,
+        "reason": "asked",
+    }
+    async with kept(tmp_path) as k:
+        await k.keeper.append([turn(), {**begun, "incarnation": 5, "text": "x"}], "coordinator")
+        await k.keeper.append([{"kind": kind, "agent": "scout", field: "X"}], by)
+        await k.keeper.append([{"kind": "invited", "agent": "scout", "author": "ada"}], "clients/ada-1")
+        with pytest.raises(TurnClosed, match="stay has ended"):
+            await k.keeper.append([spoken()], "agents/scout", 5)
+        with pytest.raises(TurnClosed, match="no handoff"):
+            await k.keeper.append([{"kind": "handoff", "record": "d"}], "agents/scout", 5)
+        assert not list(k.log.gate.again()) and k.log.last == 4
+        await k.keeper.append([turn(2)], "coordinator")
+        assert (await k.keeper.append([spoken(2)], "agents/scout", 5))["last"] == 6
+
+
 async def test_the_second_attempt_belongs_to_the_new_life(tmp_path: Path) -> None:
     """Once the turn is given again, what the dead life still had under way is refused."""
     async with kept(tmp_path) as k:
