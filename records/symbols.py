@@ -24,9 +24,10 @@ _PLUS, _SHARP, _DOT = "\u2214", "\u266f", "\u2219"
 _SPELLED = str.maketrans({_PLUS: "+", _SHARP: "#", _DOT: "."})
 
 # Each begins with one set of characters or a literal, which `re` looks for without trying the pattern at every place.
-_SHARPED = re.compile(r"#(?<=[A-Za-z]#)(?<!\w[A-Za-z]#)(?![\w#])")
-_PLUSSED = re.compile(r"\+(?:(?<=[A-Za-z0-9]\+)\+|(?<![\w+]\+)[0-9])")
-_DOTTED = re.compile(r"\.(?<![\w.]\.)[A-Za-z]")
+# An underscore, which `cut` is told as a space, parts words here too.
+_SHARPED = re.compile(r"#(?<=[A-Za-z]#)(?<![^\W_][A-Za-z]#)(?!#|[^\W_])")
+_PLUSSED = re.compile(r"\+(?:(?<=[A-Za-z0-9]\+)\+|(?<![^\W_]\+)(?<!\+\+)[0-9])")
+_DOTTED = re.compile(r"\.(?<![^\W_]\.)(?<!\.\.)[A-Za-z]")
 SIGN = re.compile(f"[{SIGNS}{_FLAG}]")
 _SIGN = re.compile(
     rf"(?P<flag>[{_FLAG}]{{2}})"

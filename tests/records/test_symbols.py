@@ -31,14 +31,14 @@ def test_what_is_a_word(text: str, wanted: list[str]) -> None:
     assert terms(text) == wanted
 
 
-MIXED = st.text(st.sampled_from(f"abC1+#.♯ _-üж中ก(/🎉❤\ufe0f\u200d♂🇩🇪€\U0001f3fd{WOMAN}"), max_size=12)
+MIXED = st.text(st.sampled_from(f"abc1+#.♯ _-üж中ก(/🎉❤\ufe0f\u200d♂🇩🇪€\U0001f3fd{WOMAN}"), max_size=12)
 
 
 @given(MIXED)
 def test_a_text_without_signs_is_cut_as_ever(text: str) -> None:
     """The quick look and the pattern agree: where it sees no sign, cutting with signs gives the words."""
-    text = text.replace("_", " ")
     if not symbols.has(text):
+        text = text.replace("_", " ")
         assert [word for _, _, word in symbols.cut(text, _WORD)] == _WORD.findall(text)
 
 
