@@ -75,15 +75,17 @@ COMMAND = "command"  # stands behind the pid in the lock of a command
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder of notes that is ours until `close`. `folder`: the lock of the folder itself; -1 where it has none."""
+    """A folder of notes that is ours until `close`. `folder`: the lock of the folder itself; -1 where it has none; `above`:
+    those of the folders it lies in, which any number of nodes below may share."""
 
     lock: int
     folder: int
+    above: tuple[int, ...] = ()
 
     def close(self) -> None:
-        os.close(self.lock)
-        if self.folder >= 0:
-            os.close(self.folder)
+        for fd in (self.lock, self.folder, *self.above):
+            if fd >= 0:
+                os.close(fd)
 
 
 class Busy(NodeError):
@@ -123,14 +125,16 @@ def claim(records: Path, *, command: bool = False) -> Claim:
         folder = _lock_folder(records)
     except BlockingIOError:
         os.close(fd)
-        raise NodeError(
-            f"a node is already running on {str(records)!r}, although its {OWN_DIR!r} folder was removed under it; "
-            "stop that one first (ps shows it as: egghead serve)",
-            ExitCode.REFUSED,
-        ) from None
+        raise _taken(records) from None
+    claimed = Claim(fd, folder)
+    try:
+        claimed = Claim(fd, folder, _lock_above(records))
+    except NodeError:
+        claimed.close()
+        raise
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()} {COMMAND}\n".encode() if command else f"{os.getpid()}\n".encode(), 0)
-    return Claim(fd, folder)
+    return claimed
 
 
 def _lives(pid: str) -> bool:
@@ -156,6 +160,84 @@ def _lock_folder(records: Path) -> int:
         os.close(fd)
         return -1
     return fd
+
+
+def _lock_above(records: Path) -> tuple[int, ...]:
+    """A shared lock on each folder whose node would have these notes too, since it looks into every folder but hidden ones:
+    it cannot lock its folder for itself then, nor can we start while it has. Raises NodeError with both folders."""
+    held: list[int] = []
+    inner = records.resolve()
+    while not inner.name.startswith(".") and inner.parent != Path(inner.anchor):
+        inner = inner.parent
+        try:
+            fd = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue  # one that we may not read is nobody's folder of notes whom we could meet
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            holder = lock_holder(inner)
+            if holder is None:
+                continue  # locked by a program that is none of ours, such as one that cleans up /tmp
+            for other in held:
+                os.close(other)
+            raise _nested(records, inner, holder) from None
+        except OSError:  # a filesystem without such locks
+            os.close(fd)
+        else:
+            held.append(fd)
+    return tuple(held)
+
+
+def _taken(records: Path) -> NodeError:
+    """Why the folder itself cannot be locked although nobody has its lock file."""
+    fd = os.open(records, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return NodeError(
+            f"a node is already running on {str(records)!r}, although its {OWN_DIR!r} folder was removed under it; "
+            "stop that one first (ps shows it as: egghead serve)",
+            ExitCode.REFUSED,
+        )
+    finally:
+        os.close(fd)
+    # Others may share it: nodes on folders in it.
+    inside = records.resolve()
+    for found in (path for root in paths.runtime_roots() for path in root.glob("*/node.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            other = Path(json.loads(found.read_text(encoding="utf-8"))["records"])
+            if inside in other.parents and (holder := lock_holder(other)) is not None:
+                return _nested(records, other, holder)
+    return Busy(
+        f"another program holds a folder in {str(records)!r}, so that two would write the same notes; try again when it is done, "
+        "or stop it if it is a node (ps shows it as: egghead serve)",
+        ExitCode.REFUSED,
+    )
+
+
+def _nested(records: Path, other: Path, holder: int) -> NodeError:
+    """`other`, whose lock `holder` has, holds the notes of `records`, or `records` those of `other`."""
+    where = "lies in" if records.resolve() in other.parents else "holds the notes of"
+    if _is_command(other):
+        return Busy(
+            f"another program (pid {holder}) has {str(other)!r}, which {where} {str(records)!r}; try again when it is done",
+            ExitCode.REFUSED,
+        )
+    return NodeError(
+        f"a node is running on {str(other)!r} (pid {holder}), which {where} {str(records)!r}: two would write the same notes. "
+        f"Use that one (--records {str(other)!r}), or stop it: kill {holder}",
+        ExitCode.REFUSED,
+    )
+
+
+def _is_command(records: Path) -> bool:
+    """Whether a command, not a node, was the last to take the lock of a folder."""
+    try:
+        return (records / OWN_DIR / "node.lock").read_text(encoding="ascii").strip().endswith(" " + COMMAND)
+    except (OSError, ValueError):
+        return False
 
 
 @contextlib.contextmanager

@@ -67,6 +67,83 @@ def test_removing_the_lock_file_does_not_let_a_second_in(tmp_path: Path, holder:
     node.claim(tmp_path).close()
 
 
+def hold(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+    """A process that has claimed a folder."""
+    process = subprocess.Popen([*command, sys.executable, "-c", HOLDER, str(folder)], stdin=-1, stdout=-1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"1\n"
+    return process
+
+
+def test_a_folder_in_that_of_a_running_node_is_refused(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+    """Its notes are the other's too; both folders and the pid are named. A hidden folder has no notes of it."""
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    with pytest.raises(NodeError, match="which holds the notes of") as caught:
+        node.claim(inner)
+    assert caught.value.exit_code == ExitCode.REFUSED and not isinstance(caught.value, node.Busy)
+    for named in (repr(str(tmp_path)), repr(str(inner)), f"kill {holder.pid}"):
+        assert named in str(caught.value)
+    (tmp_path / ".hidden" / "notes").mkdir(parents=True)
+    node.claim(tmp_path / ".hidden" / "notes").close()
+    holder.communicate(b"")
+    node.claim(inner).close()
+
+
+def test_a_folder_around_that_of_a_running_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named where the node has said of itself that it is ready; two folders side by side are each their own."""
+    inner, beside = tmp_path / "notes" / "in", tmp_path / "notes" / "beside"
+    for folder in (inner, beside, tmp_path / "run"):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    holder = hold(inner)
+    with pytest.raises(node.Busy, match="another program holds a folder in"):
+        node.claim(tmp_path / "notes")
+    place = paths.runtime_dir(inner)
+    place.node.parent.mkdir(parents=True)
+    place.node.write_text(json.dumps({"records": str(inner), "pid": holder.pid}))
+    with pytest.raises(NodeError, match="which lies in") as caught:
+        node.claim(tmp_path / "notes")
+    for named in (repr(str(inner)), repr(str(tmp_path / "notes")), f"kill {holder.pid}"):
+        assert named in str(caught.value)
+    node.claim(beside).close()
+    holder.communicate(b"")
+    node.claim(tmp_path / "notes").close()
+
+
+def test_a_command_on_a_folder_around_is_waited_for(tmp_path: Path) -> None:
+    """It is done in a moment: who meets it may try again."""
+    (tmp_path / "in").mkdir()
+    held = node.claim(tmp_path, command=True)
+    with pytest.raises(node.Busy, match=r"which holds the notes of .*; try again when it is done"):
+        node.claim(tmp_path / "in", command=True)
+    held.close()
+    node.claim(tmp_path / "in").close()
+
+
+def test_a_folder_by_another_name_is_the_same_folder(tmp_path: Path) -> None:
+    """A symbolic link, a spelling with `..`, and a bind mount lead to the one lock; a folder in it is found through them too."""
+    notes = tmp_path / "notes"
+    (notes / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(notes)
+    holder = hold(notes)
+    for other in (tmp_path / "link", notes / "in" / "..", Path(f"{notes}//.")):
+        with pytest.raises(NodeError, match=f"already running on .*pid {holder.pid}"):
+            node.claim(other)
+    with pytest.raises(NodeError, match="which holds the notes of"):
+        node.claim(tmp_path / "link" / "in")
+    (tmp_path / "mounted").mkdir()
+    script = f'mount --bind {notes} {tmp_path}/mounted && exec {sys.executable} -c "$0" {tmp_path}/mounted'
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, HOLDER],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1 and f"already running on '{tmp_path}/mounted' (pid {holder.pid})" in done.stderr
+    holder.communicate(b"")
+
+
 def test_asking_about_a_folder_without_a_lock(tmp_path: Path) -> None:
     """No lock file, no holder."""
     assert node.lock_holder(tmp_path) is None
