@@ -200,9 +200,8 @@ def with_body(parts: Parts, body: str) -> Parts:
     head = parts.head
     if head and text and not head.endswith(("\n", "\r")):
         head += parts.newline  # the closing line ended the file; what is written behind it would unclose it
-    if not head and (
-        _fences(text)[1] is not None or (text != parts.body and not parts.bom and _marked(text, parts.encoding))
-    ):
+    changed = text != parts.body  # what was read as a body is one as it stands
+    if not head and changed and (_fences(text)[1] is not None or (not parts.bom and _marked(text, parts.encoding))):
         # A body that looks like frontmatter stays a body, also behind what would be taken for the mark of an encoding.
         text = parts.newline + text
     return replace(parts, head=head, body=text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from records import InvalidValue, Store, formats, frontmatter, org
@@ -149,6 +149,7 @@ def test_one_line_of_the_body_is_changed_and_nothing_else(document: Any, fenced:
         assert rest == [] or new[-len(rest) :] == rest
 
 
+@example(data=b"}", start=b"{\n")
 @given(
     st.binary(max_size=400),
     st.sampled_from([b"", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"+++\n", b"{\n", b"---\r", b"caf\xe9\n"]),
