@@ -1,4 +1,4 @@
-"""A note too long for one message, as several on its way from `store` to `index`, and whole again. Pure."""
+"""A note too long for one message: as several on its way from `store` to `index`, and whole again; in an answer, cut. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 
+from records.model import Record
 from records.rows import Row
 
 LONG = 1_000_000  # characters of a body from which on a note goes in parts: with its links and headings it may exceed a frame
 PART = 4 * 2**20  # bytes of one part
+MAX_ANSWER = 14 * 2**20  # bytes of a note in an answer, under the 16 MiB of a frame
+MAX_BESIDE = 6 * 2**20  # of them beside the text: headings and links are in it too
 AT_ONCE = 32  # notes of which some parts have come: as many messages as `store` has on their way
 
 
@@ -25,6 +28,23 @@ def parts_of(row: Row) -> list[dict[str, Any]]:
         {"path": row.path, "name": name, "part": number, "of": len(pieces), "data": piece}
         for number, piece in enumerate(pieces)
     ]
+
+
+def answer(record: Record) -> dict[str, Any]:
+    """A note as a message: `cut: true` when it was too long for one and is not all there."""
+    data = record.to_dict()
+    if len(record.body) <= LONG:
+        return data
+    data["body"] = ""
+    beside = len(msgspec.msgpack.encode(data, enc_hook=str))
+    if beside > MAX_BESIDE:
+        data["outline"], data["wikilinks"], beside = [], [], 0
+        data["cut"] = True
+    body = record.body.encode()
+    data["body"] = body[: MAX_ANSWER - beside].decode("utf-8", "ignore")
+    if len(data["body"]) < len(record.body):
+        data["cut"] = True
+    return data
 
 
 class Gathered:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from records import graph, index_rows, index_sql, search
+from records.carried import records_of
 from records.catalog import Entry
 from records.errors import InvalidValue
 from records.fields import check_class
@@ -57,6 +58,14 @@ class Index(IndexFile):
                 touched.append(count + index_rows.put(db, upserts, stems))
             index_rows.settle(db, stems)
         return touched
+
+    def carry(self, places: Sequence[str]) -> int:
+        """While a new index is built beside the old one: take from that the notes whose paths begin as one of `places`, which
+        nobody can read now, and which the new one does not have; how many. Raises IndexBroken."""
+        if not places or not self.building:
+            return 0
+        known = {path for path in self.known() if path.startswith(tuple(places))}
+        return self.apply(record for record in records_of(self.path, places) if record.path not in known)
 
     # --- what is known ---
 

@@ -115,6 +115,7 @@ class Notes:
                 removals = []
         if removals:
             self.index.apply((), removals)
+        self.index.carry(closed)
         self.index.complete()
         gone = [entry for path in difference.removed if path not in moved and (entry := catalog.get(path)) is not None]
         return [Change("removed", catalog.id_at(e.path), e.path, e.class_, e.class_) for e in gone] + changes

@@ -132,6 +132,7 @@ class IndexServer:
             "last": self.last,
             "apply": self.apply,
             "known": self.known,
+            "carry": self.carry,
             "complete": self.complete,
         }
 
@@ -258,6 +259,12 @@ class IndexServer:
         entries = await self._run(self._write, lambda: self.writer.entries(after, size))
         files = [[entry.path, *entry.mark, entry.wanted, entry.class_, entry.revision] for entry in entries]
         return {"files": files, "more": len(files) == size}
+
+    async def carry(self, call: Call, places: Sequence[str]) -> int:
+        """Of an index that is built anew: how many notes it took from the old one, in folders that nobody can read now. Only
+        `store` may."""
+        _only_store(call)
+        return await self._run(self._write, lambda: self.writer.carry(places))
 
     async def complete(self, call: Call) -> bool:
         """Everything is told: an index that was built beside the old one takes its place. Only `store` may."""

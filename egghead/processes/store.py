@@ -16,12 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from egghead.heap import Heap
 from egghead.processes.arguments import checked
 from egghead.processes.common import Service, in_pool, run
-from egghead.row_parts import LONG, parts_of
+from egghead.row_parts import LONG, answer, parts_of
 from ipc import Call, CallTimeout, IpcError, PeerDown, Refused
 from records.catalog import Entry
 from records.errors import RecordError
@@ -40,12 +38,11 @@ logger = logging.getLogger("egghead.store")
 
 TOPIC = "records/changed/"
 INDEX_TIMEOUT = 30.0  # seconds for one message; a first index of large notes takes its time
+CARRY_TIMEOUT = 600.0  # for the notes of all closed folders
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
 IN_FLIGHT = 32  # messages to the index at once, two of its transactions: it writes while the next files are read
 BUSY = 20  # messages on their way, more than it takes into one transaction, from which on the index has enough to do
-MAX_ANSWER = 14 * 2**20  # bytes of a note in an answer, under the 16 MiB of a frame
-MAX_BESIDE = 6 * 2**20  # of them beside the text: headings and links are in it too
 MAX_DIFF = 3_500_000  # characters, at 4 bytes each
 T = TypeVar("T")
 owners()  # read while the jail is not yet closed: in it there are no names of users
@@ -139,11 +136,20 @@ class StoreServer:
         """Say that the index has every file: one that was built beside the old one may take its place."""
         if not self._completed and not self._behind:
             try:
+                if self.store.closed:
+                    await self._carry()
                 await self._peer.call("index", "complete", timeout=INDEX_TIMEOUT)
             except IpcError as error:
                 logger.warning("the index was not told that it is complete and will be told again: %s", error)
             else:
                 self._completed = True
+
+    async def _carry(self) -> None:
+        """What nobody can read now stays in an index that is built anew, as the old one has it."""
+        if await self._peer.call("index", "carry", places=list(self.store.closed), timeout=CARRY_TIMEOUT):
+            for entry in await self._known():
+                if entry.path not in self.keeper.catalog:
+                    self.keeper.catalog.put(entry)
 
     async def _known(self) -> list[Entry]:
         """What the index knows of the files."""
@@ -466,23 +472,6 @@ def _messages(step: Step, more: bool) -> Iterator[tuple[list[Any], list[str], bo
             short.append(upsert)
     if short or step.removals or not step.upserts:
         yield short, step.removals, more
-
-
-def answer(record: Record) -> dict[str, Any]:
-    """A note as a message: `cut: true` when it was too long for one and is not all there."""
-    data = record.to_dict()
-    if len(record.body) <= LONG:
-        return data
-    data["body"] = ""
-    beside = len(msgspec.msgpack.encode(data, enc_hook=str))
-    if beside > MAX_BESIDE:
-        data["outline"], data["wikilinks"], beside = [], [], 0
-        data["cut"] = True
-    body = record.body.encode()
-    data["body"] = body[: MAX_ANSWER - beside].decode("utf-8", "ignore")
-    if len(data["body"]) < len(record.body):
-        data["cut"] = True
-    return data
 
 
 def _known(arguments: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -248,7 +248,16 @@ with Notes(root) as notes:
     assert notes.verify() == ["'good.md' is not in the index"]
 with Notes(root) as notes:  # the next life
     assert told(notes) == ["good", *everything] and notes.verify() == []
+    was = {row["id"]: notes.index.get(row["id"]) for row in notes.index.list(limit=None)}
     notes.rebuild()
+    assert told(notes) == ["good", *everything] and notes.verify() == [] and notes.faults
+    assert {row["id"]: notes.index.get(row["id"]) for row in notes.index.list(limit=None)} == was
+    assert [row["id"] for row in notes.index.backlinks("good")] == ["private/deep/d"]
+    private.chmod(0o700)
+    assert notes.sync() == [] and notes.verify() == []
+    private.chmod(mode)
+    (root / ".egghead" / "index.db").write_bytes(b"garbage" * 100)
+with Notes(root) as notes:  # no index to take them from
     assert told(notes) == ["good"] and notes.verify() == [] and notes.faults
     print(error(lambda: notes.get("p1")))
     private.chmod(0o700)

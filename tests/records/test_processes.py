@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from ipc.errors import IpcError
 from ipc.events import Subscription
 from records import Notes
 from records.markdown import parse_markdown
+from records.model import FileStat
 from records.rows import Row, row_of
+from records.store import Store
 from tests.records.node import Node, running_node, scratch_of
 
 
@@ -323,6 +327,37 @@ async def test_a_damaged_index_ends_its_process_and_comes_back_whole(foam: Path)
         await node.start("store")
         assert (await node.index("stats"))["notes"] == 86
         assert (await node.found("daily notes"))[0] == "user/features/daily-notes"
+
+
+async def test_an_index_built_while_a_folder_is_closed_has_its_notes(
+    foam: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come from the old index, are known to the store, and go when they are gone."""
+    async with running_node(foam) as node:
+        had = await node.index("list", prefix="user/", limit=None, order="id")
+        assert len(had) > 50
+        for name in ("store", "index"):
+            await node.die(name)
+        with contextlib.closing(sqlite3.connect(foam / ".egghead" / "index.db")) as db, db:
+            db.execute("UPDATE about SET value = 'of another version' WHERE key = 'schema'")
+
+        def scan(self: Store, under: str = "", faults: Any = None, closed: Any = None) -> Iterator[FileStat]:
+            closed += ["user/"]  # as for an ordinary user; we are root, for whom no folder is closed
+            return (stat for stat in plain(self, under, faults, closed) if not stat.path.startswith("user/"))
+
+        plain = Store.scan
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "scan", scan)
+            for name in ("index", "store"):
+                await node.start(name)
+            stats = await node.index("stats")
+            assert "of another version" in stats["rebuilt"] and not stats["building"]
+            assert await node.index("list", prefix="user/", limit=None, order="id") == had
+            assert (await node.found("daily notes"))[0] == "user/features/daily-notes"
+        (foam / "user" / "features" / "daily-notes.md").unlink()
+        await node.store("sync")
+        left = await node.index("list", prefix="user/", limit=None, order="id")
+        assert [row["id"] for row in left] == [row["id"] for row in had if row["id"] != "user/features/daily-notes"]
 
 
 ODD: tuple[Any, ...] = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from egghead.processes.store import answer
+from egghead.row_parts import answer
 from egghead.tools.monitor import Monitor, Result
 from egghead.tools.ports import Refusal, Unavailable
 from records import Notes, RecordError

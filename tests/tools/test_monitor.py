@@ -10,7 +10,7 @@ import pytest
 
 from egghead.agents.record import agent_id
 from egghead.capabilities.grants import parse_grant
-from egghead.processes.store import MAX_ANSWER
+from egghead.row_parts import MAX_ANSWER
 from egghead.tools.monitor import Denied, Monitor
 from egghead.tools.ports import Unavailable
 from tests.tools.notes import RealNotes, run
