@@ -237,10 +237,16 @@ def _titles(cards: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 async def _invite(desk: Desk, rest: str) -> Reply:
-    agent, told = choose(rest, _titles(await desk.cards()), "")
+    titles = _titles(await desk.cards())
+    agent, told = choose(rest, titles, "")
     if any(one["agent"] == agent for one in (await desk.shown())["members"]):
         return Reply((*told, f"@{agent} is here already"), {"agent": agent})
-    return Reply(told, await desk.append("invited", agent=agent))
+    return Reply(told, await desk.append("invited", **invitation(agent, titles)))
+
+
+def invitation(agent: str, titles: Mapping[str, str]) -> dict[str, str]:
+    """The fields of an invitation: with the agent's title, because nobody else tells the room what it is called there."""
+    return {"agent": agent, **({"title": titles[agent]} if titles.get(agent) else {})}
 
 
 async def _member(desk: Desk, typed: str, shown: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from egghead.client.commands import Desk, choose
+from egghead.client.commands import Desk, choose, invitation
 from egghead.client.connection import Client, sentence
 from egghead.client.follow import RoomReplaced, follow
 from egghead.errors import EggheadError, ExitCode
@@ -132,7 +132,7 @@ async def consult(
     await client.call("lobby", "open", room=room, ephemeral=True, timeout=30.0)
     desk = Desk(client, room, author)
     for agent in named:
-        await desk.append("invited", agent=agent)
+        await desk.append("invited", **invitation(agent, cards))
     await desk.append("budget_set", budget=budget)
     # Whom the question itself names is not asked when it is said who is.
     posted = await desk.append("message", text=question, **({"mentions": named} if named else {}))

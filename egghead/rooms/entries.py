@@ -147,7 +147,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
         "said": need(_name),
         "restored": need(_flag),
     },
-    ("invited", "client"): _AGENT_BY_PERSON,
+    ("invited", "client"): {**_AGENT_BY_PERSON, "title": may(_name)},
     ("kicked", "client"): _AGENT_BY_PERSON,
     ("muted", "client"): _AGENT_BY_PERSON,
     ("unmuted", "client"): _AGENT_BY_PERSON,

@@ -366,7 +366,10 @@ def _invited(state: RoomState, entry: Entry) -> RoomState:
     state = replace(state, kicked=state.kicked - {agent}, ever_joined=True)
     if agent in state.members:
         return state
-    return replace(state, members=_with(state.members, agent, Member(agent, default_title(agent), entry["seq"])))
+    return replace(
+        state,
+        members=_with(state.members, agent, Member(agent, entry.get("title") or default_title(agent), entry["seq"])),
+    )
 
 
 def _muted(state: RoomState, entry: Entry) -> RoomState:

@@ -59,7 +59,7 @@ class Gate:
             gate = replace(self, present=others | {entry["agent"]} if kind in CAME else others)
             if kind in WENT:
                 gate = gate._without(entry["agent"])
-            return gate._titled(entry["agent"], entry["title"]) if kind in TITLED else gate
+            return gate._titled(entry["agent"], entry["title"]) if kind in CAME and entry.get("title") else gate
         if kind in TITLED:
             return self._titled(entry["agent"], entry["title"])
         if kind not in WATCHED or not isinstance(turn, str):

@@ -20,7 +20,7 @@ from tests.conftest import FOAM
 from tests.e2e.cast import client_of
 from tests.e2e.node import Home, Node, serving, until
 
-SCOUT = "---\nclass: agent\ntitle: Scout\ntags: [woods]\ncapabilities: [records.read]\n---\nYou know the woods.\n"
+SCOUT = "---\nclass: agent\ntitle: Scout Finch\ntags: [woods]\ncapabilities: [records.read]\n---\nYou know the woods.\n"
 
 
 class Table:
@@ -95,7 +95,8 @@ async def test_commands_about_agents(scouted: Node) -> None:
         assert "is the last agent of the default room" in await table.refused("/kick index")
         assert "no such agent here: 'scout'" in await table.refused("/mute scout")
         await table.type("/invite scout")
-        assert await table.member("scout") is not None
+        here = await table.member("scout")
+        assert here is not None and here["title"] == "Scout Finch", "nobody else tells the room what it is called"
         assert await table.says("/invite scout") == "@scout is here already"
         assert "no such agent: 'nobody'" in await table.refused("/invite nobody")
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from egghead.rooms.addressing import mentions
 from egghead.rooms.entries import EntryError, log_id
+from egghead.rooms.fold import fold_all
 from egghead.rooms.gate import TurnClosed
 from egghead.rooms.keeper import Conflict, Keeper, NotYours
 from egghead.rooms.log import LogBroken, LogFull, RoomLog
+from egghead.rooms.state import empty
 
 ADA = "clients/ada-1"
 
@@ -334,6 +337,19 @@ async def test_readers_are_told_whether_there_is_more(tmp_path: Path) -> None:
         assert k.keeper.since(5, ADA) == {"entries": [], "last": 5, "more": False, "first": first}
         with pytest.raises(EntryError):
             k.keeper.since(-1, ADA)
+
+
+async def test_who_is_invited_has_its_title(tmp_path: Path) -> None:
+    """The invitation names the agent as people know it: so it is shown, and so it can be mentioned."""
+    invited = {"kind": "invited", "author": "ada", "agent": "scout", "title": "Doctor Fern"}
+    async with kept(tmp_path) as k:
+        await k.keeper.append([invited, say("@Doctor Fern, hello")], ADA)
+        await k.keeper.append([turn()], "coordinator")
+        await k.keeper.append([spoken()], "agents/scout", 5)
+        entries = k.keeper.since(0, ADA)["entries"]
+        assert entries[-1]["author"] == "Doctor Fern"
+        titles = fold_all(empty("default"), entries).titles
+        assert mentions(entries[1]["text"], titles).agents == ("scout",)
 
 
 async def test_a_room_of_two_is_read_by_no_third_agent(tmp_path: Path) -> None:
