@@ -140,14 +140,24 @@ def muster(
                 found.append(_entry("left", state, id, member.title))
         elif member is None:
             if id not in state.kicked and (id == direct if direct is not None else not spec.idle):
-                found.append(_entry("joined", state, id, spec.title))
-        elif id in parked and member.parked is None:
-            found.append({**_entry("parked", state, id, spec.title), "text": parked[id] or "it crashed too often"})
-        elif id not in parked and member.parked is not None:
-            found.append(_entry("joined", state, id, spec.title))
+                found += _told("joined", state, spec, parked)
         elif member.title != spec.title:
-            found.append(_entry("reloaded", state, id, spec.title))
+            found += _told("reloaded", state, spec, parked)
+        elif id in parked and member.parked is None:
+            found.append(_parked(state, spec, parked))
+        elif id not in parked and member.parked is not None:
+            found += _told("joined", state, spec, parked)
     return found
+
+
+def _told(kind: str, state: RoomState, spec: AgentSpec, parked: Mapping[str, str]) -> list[dict[str, Any]]:
+    """That an agent came, or has a new title: either says that it runs, unless it is added that it is parked."""
+    came = _entry(kind, state, spec.id, spec.title)
+    return [came, _parked(state, spec, parked)] if spec.id in parked else [came]
+
+
+def _parked(state: RoomState, spec: AgentSpec, parked: Mapping[str, str]) -> dict[str, Any]:
+    return {**_entry("parked", state, spec.id, spec.title), "text": parked[spec.id] or "it crashed too often"}
 
 
 def _entry(kind: str, state: RoomState, agent: str, title: str) -> dict[str, Any]:
