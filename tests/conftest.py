@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,15 @@ from hypothesis import settings
 # One example may wait for a processor that others use; the timeout of the test bounds them all.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+# Whoever starts a suite in the background, or with nohup, has these ignored, and so would every process of every test.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 FOAM = Path(__file__).parent / "samples" / "foam" / "notes"
 
