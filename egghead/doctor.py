@@ -143,6 +143,7 @@ def _notes(p: Patient) -> Iterator[Finding]:
     from egghead.agents.record import load
     from records import CLASSES, RecordError, Store
     from records.catalog import Catalog, Entry
+    from records.rows import beyond
 
     store, count, registry = Store(p.records), 0, _registry(p)
     catalog = Catalog()
@@ -159,6 +160,8 @@ def _notes(p: Patient) -> Iterator[Finding]:
         path = p.records / stat.path
         if record.error:
             faults.append(Finding("notes", "warn", f"{path}: {record.error}", _cure(record.error, path)))
+        if unseen := beyond(record):
+            faults.append(Finding("notes", "warn", f"{path}: {unseen}", "split it into several notes"))
         if "class" in record.meta:
             near = difflib.get_close_matches(str(record.meta["class"]), CLASSES, 1)
             faults.append(

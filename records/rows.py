@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from records import graph, ranking
 from records.ids import id_of, key_of
-from records.markdown import listed
+from records.markdown import MAX_LINKS, listed
 from records.model import Record
 from records.text import analyse, fold, folded_words
 
@@ -39,10 +39,23 @@ class Row(NamedTuple):
     links: Sequence[Sequence[Any]]
 
 
+def beyond(record: Record) -> str | None:
+    """What of a note no search, and no list of links, has; None: nothing. The note itself is whole."""
+    told = []
+    if len(record.body) > MAX_BODY:
+        told.append(f"the first {MAX_BODY:,} of its {len(record.body):,} characters are searched")
+    if len(record.wikilinks) >= MAX_LINKS:
+        told.append(f"the first {MAX_LINKS:,} of its links are known")
+    return " and ".join(told) or None
+
+
 def row_of(record: Record, *, cut: bool = True) -> Row:
-    """A note as rows, with at most MAX_BODY characters of its body. `cut` False: its terms are left to `with_terms`."""
+    """A note as rows, with at most MAX_BODY characters of its body, which its error says then too. `cut` False: its terms are left to `with_terms`."""
     path, wanted, title, stat = record.path, record.id, record.title, record.stat
     body = record.body if len(record.body) <= MAX_BODY else record.body[:MAX_BODY]
+    error, unseen = record.error, beyond(record)
+    if unseen and unseen not in (error or ""):  # else it comes from an index, and says so already
+        error = f"{error + '; ' if error else ''}{unseen}; split the note"
     stem = id_of(path)
     tags, aliases = (*record.tags, *record.inline_tags), record.aliases
     outline = [(heading.level, heading.text, heading.position) for heading in record.outline]
@@ -50,7 +63,7 @@ def row_of(record: Record, *, cut: bool = True) -> Row:
     note = (
         path, stem, wanted, wanted, title, record.class_, _json(record.tags), _json(record.links), _json(aliases),
         record.created, record.updated, record.author, record.format, _json(outline), _json(record.meta),
-        _json(record.inline_tags), record.revision, record.error, *(stat.mark if stat is not None else (0, 0, 0)),
+        _json(record.inline_tags), record.revision, error, *(stat.mark if stat is not None else (0, 0, 0)),
     )  # fmt: skip
     links = [
         (place, link.kind, link.target, *_keys(link.target), link.fragment, link.display, link.position)

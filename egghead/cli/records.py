@@ -243,8 +243,8 @@ def _quoted(text: str) -> str:
 @json_option
 @asynchronous
 async def faults(as_json: bool) -> None:
-    """What is wrong with files: broken frontmatter, not text, an id that another has, a folder that cannot be read, a sync
-    program's conflicted copy."""
+    """What is wrong with files: broken frontmatter, not text, too long to be searched whole, an id that
+    another has, a folder that cannot be read, a sync program's conflicted copy."""
     async with notes() as port:
         rows = await port.index("faults")
         store = await port.store("faults")

@@ -256,6 +256,7 @@ def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypa
     files = {
         "broken.md": b"---\na: [1\n---\n", "class.md": b"---\nclass: agnet\n---\n", "one.md": b"---\nid: x\n---\n", "two.md": b"---\nid: x\n---\n",
         "Case.md": b"a\n", "case.md": b"b\n", "latin.md": b"caf\xe9 text\n", "wide.md": b"\xff\xfe" + "x\n".encode("utf-16-le"), "program.md": bytes(range(32)) * 20,
+        "links.md": b"[[x]] " * 20_001,
     }  # fmt: skip
     for name, data in files.items():
         (notes / name).write_bytes(data)
@@ -264,6 +265,7 @@ def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypa
     for parts in (
         ("broken.md", "line 3"), ("class.md", "'agnet'", "class: agent"), ("two.md", "'x' belongs to 'one.md'", "'two'"), ("case.md", "case only"),
         ("latin.md", "Latin-1", "iconv -f latin1"), ("wide.md", "UTF-16", "iconv -f utf-16"), ("program.md", "not text"),
+        ("links.md", "first 20,000 of its links", "split it"),
     ):  # fmt: skip
         assert any(all(part in line for part in parts) for line in told), (parts, told)
     assert {name: (notes / name).read_bytes() for name in files} == files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from records import Notes, ReadOnly, RecordError
+from records import Notes, ReadOnly, RecordError, rows
 from records.markdown import MAX_LINKS
 
 GOOD = "# Good\n\nanchovy\n"
@@ -100,6 +100,24 @@ def test_a_million_wikilinks(root: Path) -> None:
         assert found(notes, "quince") == ["bad"]
         assert len(notes.get("bad").wikilinks) == MAX_LINKS
         assert {link["id"] for link in notes.index.backlinks("good")} == {"bad"}
+        assert faults(notes) == {"bad.md": "the first 20,000 of its links are known; split the note"}
+
+
+def test_a_note_that_is_not_searched_to_its_end_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index says how much of it is searched, beside what else is wrong with it; the note itself is whole and without fault."""
+    monkeypatch.setattr(rows, "MAX_BODY", 1000)  # for 12 million, which take a while
+    (root / "long.md").write_text("---\n[\n---\n" + "medlar " * 140 + " " * 20 + "quince")
+    with Notes(root) as notes:
+        assert found(notes, "quince") == [] and found(notes, "medlar") == ["long"]
+        broken = notes.get("long").error
+        assert broken is not None and "in line 3" in broken
+        assert (
+            faults(notes)["long.md"]
+            == f"{broken}; the first 1,000 of its 1,006 characters are searched; split the note"
+        )
+        assert notes.index.stats()["errors"] == 1 and notes.verify() == []
+        notes.append("long", "end")
+        assert notes.get("long").body.endswith("quince\nend")
 
 
 def test_two_files_with_one_id(root: Path) -> None:
@@ -174,7 +192,7 @@ def readable(short_dir: Path) -> Path:
 NOBODY = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from records import Notes, ReadOnly, RecordError
+from records import Notes, ReadOnly, RecordError, rows
 notes = Notes(sys.argv[1])
 print([row["id"] for row in notes.index.list(order="id")])
 print(notes.index.faults(), notes.faults)
