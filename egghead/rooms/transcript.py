@@ -15,15 +15,16 @@ gives what can be made out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from egghead.rooms.entries import MAX_NAME, MAX_TEXT, Entry
+from egghead.rooms.entries import MAX_ENTRY, MAX_NAME, MAX_TEXT, Entry
 from egghead.rooms.names import AGENT_PREFIX, agent_of
 
-LONGEST = MAX_TEXT // 2  # characters of an entry: as JSON one may take six bytes
+LONGEST = MAX_TEXT // 2  # characters of a part of what is too long for one entry: as JSON one may take six bytes
 _HEADER = re.compile(
     r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>.+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]{1,40}Z)\s*\Z"
 )
@@ -117,11 +118,12 @@ def restored(lines: Iterable[Line]) -> list[dict[str, Any]]:
     entry may be becomes several, a name that is too long is cut: one long line must not keep the others out."""
     entries: list[dict[str, Any]] = []
     for line in lines:
-        for start in range(0, len(line.text) or 1, LONGEST):
+        piece = MAX_TEXT if _fits(line.text) else LONGEST
+        for start in range(0, len(line.text) or 1, piece):
             entry: dict[str, Any] = {
                 "kind": "message",
                 "author": line.author[:MAX_NAME],
-                "text": line.text[start : start + LONGEST],
+                "text": line.text[start : start + piece],
                 "said": line.at,
                 "restored": True,
             }
@@ -129,6 +131,14 @@ def restored(lines: Iterable[Line]) -> list[dict[str, Any]]:
                 entry["agent"] = line.agent[:MAX_NAME]
             entries.append(entry)
     return entries
+
+
+def _fits(text: str) -> bool:
+    """Whether a text can be an entry as it is, with its author and the rest."""
+    return (
+        len(text) <= MAX_TEXT
+        and len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) < MAX_ENTRY - 4096
+    )
 
 
 def _line(header: re.Match[str], rows: list[str], last: bool) -> Line:

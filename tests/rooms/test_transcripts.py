@@ -15,13 +15,13 @@ TALK = "\n".join(f"**ada** — 2026-01-02T03:04:05Z\n\nline {n}\n" for n in rang
 
 
 async def test_a_saved_room_comes_back_from_its_transcript() -> None:
-    """Dropping saves the transcript; opening the name again gives the same messages, authors and times."""
+    """Dropping saves the transcript; opening the name again gives the same messages, authors and times, however long."""
     async with stage() as s:
         kept = await s.store()
         await s.start("lobby", "lobby")
         ada = await s.bus.client("ada")
         await ada.call("lobby", "open", room="plans")
-        before = await append_reliably(ada, "plans", [message("one\n\ntwo"), message("three", "bob")])
+        before = await append_reliably(ada, "plans", [message("one\n\ntwo"), message("z" * 250_000, "bob")])
         assert (await ada.call("lobby", "drop", room="plans"))["record"] == "chat/plans"
         assert kept["chat/plans"]["class"] == "transcript"
         await ada.call("lobby", "open", room="plans")
