@@ -25,7 +25,7 @@ SEPARATOR = "\x1e"  # no term contains it
 PART = "\x1d"  # nor this
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
-_ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.2  # what a word in a passage counts: there, said again and again, in its heading
+_ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.5  # what a word in a passage counts: there, said again and again, in its heading
 
 
 @dataclass(slots=True)
@@ -217,7 +217,7 @@ def _order(judged: tuple[float, str, Candidate, int, int]) -> tuple[float, str]:
 
 # Weights found on two judged sets (tests/librarian); flat around these values.
 def _score(outside: float, coverage: float, passage: float) -> float:
-    return outside + 0.20 * coverage + 0.27 * passage
+    return outside + 0.18 * coverage + 0.27 * passage
 
 
 def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
@@ -253,7 +253,7 @@ def _look_above(note: Candidate, query: _Query, bm25: float, hits: Hits, said: S
     tagged = query.counted(tuple(above.labels))[0]
     headed = {heading: query.counted(tuple(has))[0] for heading, has in above.headings.items()}
     under = _together(*headed.values())
-    outside = 0.25 * exact + 0.33 * best_name + 0.14 * bm25 + 0.04 * query.share(tagged)
+    outside = 0.15 * exact + 0.60 * best_name + 0.14 * bm25 + 0.04 * query.share(tagged)
     # No passage says more than all of them together.
     passage = query.passage(said, _together(under, _times(0.5, named)), under)
     coverage = query.share(_together(query.counted(said)[0], named, _times(0.9, tagged)))

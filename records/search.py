@@ -121,7 +121,7 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
     for term in chosen:
         # The root: a plain idf lets one odd word of a long question outweigh its subject.
         # A note that was indexed between the two counts may make more of the one than of the other.
-        term.weight = math.log(1 + (max(total - term.docs, 0) + 0.5) / (term.docs + 0.5)) ** 0.6 + 0.05
+        term.weight = math.log(1 + (max(total - term.docs, 0) + 0.5) / (term.docs + 0.5)) ** 0.5 + 0.05
         if is_gram(term.word):
             # Pairs across a word boundary say nothing; when nobody has them they must not count against a note.
             term.weight *= 0.0 if not term.forms else (0.25 if is_weak_gram(term.word) else (0.6 if whole else 0.8))
