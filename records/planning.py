@@ -1,0 +1,304 @@
+"""From the words of a query to its terms: their weights, and the index terms that stand for each.
+
+Here belongs what a word may also mean in this index: other endings, compounds, slips, synonyms. Which notes have the terms is
+asked in `records.search`, what they are worth in `records.ranking`. Reads the index; no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections import Counter
+
+from records import index_sql, symbols, synonyms
+from records.query import Query
+from records.ranking import Term
+from records.relatives import LONGEST as SHORT_WORD
+from records.relatives import relatives
+from records.stopwords import PHRASES, ignorable
+from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
+
+MAX_TERMS = 40
+SYNONYM = 0.55
+LARGE = 3000  # notes
+BEGIN_SO = 400  # terms of one beginning that are read at once
+_WITHOUT_KEY = re.compile(r"([aou])e")
+_PARTICLES = frozenset(
+    "은는이가을를에의도로와과만"
+)  # after a Korean word of one syllable, which is a term alone where it stands alone
+
+
+def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int]) -> list[Term]:
+    """The terms of a query with their weights and the index terms that stand for each."""
+    words = _query_words(query.text)
+    folded = [fold(word) for word in words]
+    skip = ignorable(folded)
+    chosen: list[Term] = []
+    for place, word in enumerate(folded):
+        last = query.unfinished and place == len(folded) - 1
+        if skip[place] and not all(skip):
+            continue
+        for piece in word_terms(words[place]):
+            if all(known.word != piece for known in chosen):
+                chosen.append(_expand(db, piece, word, last, total, frequency))
+    chosen = chosen[:MAX_TERMS]
+    _join_neighbours(db, folded, skip, chosen, frequency)
+    whole = any(not is_gram(term.word) for term in chosen)
+    worded = not all(symbols.is_bare(term.word) for term in chosen)
+    for term in chosen:
+        # The root: a plain idf lets one odd word of a long question outweigh its subject.
+        # A note that was indexed between the two counts may make more of the one than of the other.
+        term.weight = math.log(1 + (max(total - term.docs, 0) + 0.5) / (term.docs + 0.5)) ** 0.5 + 0.05
+        if is_gram(term.word):
+            # Pairs across a word boundary say nothing; when nobody has them they must not count against a note.
+            term.weight *= 0.0 if not term.forms else (0.25 if is_weak_gram(term.word) else (0.6 if whole else 0.8))
+        elif symbols.is_signed(term.word):
+            # A sign that nobody has was an ornament of the question; beside words it says less than they do.
+            term.weight *= 0.0 if not term.forms else (0.5 if worded and symbols.is_bare(term.word) else 1.0)
+        elif len(term.word) <= 2 and not term.word.isdigit():
+            term.weight *= 0.5
+    return [term for term in chosen if term.weight > 0]
+
+
+def _query_words(text: str) -> list[str]:
+    words = []
+    for word in raw_words(text):
+        if not word.isascii() and any(is_gram(character) for character in word):
+            # Scripts without spaces: the words of questions are cut out, what is left falls into pieces.
+            rest = word
+            for phrase in PHRASES:
+                if phrase in rest and (len(phrase) > 1 or len(rest) > 2):
+                    rest = rest.replace(phrase, " ")
+            pieces = [piece for piece in rest.split() if piece]
+            words += pieces or [word]
+        else:
+            words.append(word)
+    return words
+
+
+def docs_of(db: sqlite3.Connection, term: str, frequency: dict[str, int]) -> int:
+    """How many notes have an index term; `frequency` remembers it."""
+    if term not in frequency:
+        row = db.execute("SELECT doc FROM terms WHERE term = ?", (term,)).fetchone()
+        frequency[term] = int(row[0]) if row else 0
+    return frequency[term]
+
+
+def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int, frequency: dict[str, int]) -> Term:
+    found = Term(term)
+    docs = docs_of(db, term, frequency)
+    if docs:
+        found.forms[term] = 1.0
+        found.docs = docs
+    if symbols.is_signed(term):
+        return found
+    if is_gram(term):
+        if len(term) == 1 and (not docs or "\uac00" <= term <= "\ud7a3"):
+            _prefixes(db, found, term, term, 20, frequency)
+        for other in kana(term):
+            if docs_of(db, other, frequency):
+                found.forms.setdefault(other, 0.9)
+        if len(term) == 2 and term[1] in _PARTICLES and docs_of(db, term[0], frequency):
+            found.forms.setdefault(term[0], 0.6)
+        return found
+    if last and len(word) == 2 and total >= LARGE:
+        _begun(db, found, word)
+    elif last and len(word) >= 2:
+        _prefixes(db, found, word, term, 24, frequency)
+    least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
+    if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
+        _inflections(db, found, term, frequency)
+    if 2 <= len(word) <= SHORT_WORD and docs < max(30, total // 50):
+        _relatives(db, found, word, frequency)
+    for other in sorted(synonyms.table().get(term, ())):
+        if docs_of(db, other, frequency):
+            found.forms.setdefault(other, SYNONYM)
+    if not found.forms and "e" in word[1:]:
+        _respelled(db, found, word, frequency)
+    if not found.forms and len(word) >= 4 and not word.isdigit():
+        _typos(db, found, word, total, frequency)
+    if not found.forms and len(word) >= 5:
+        _hyphened(db, found, word, frequency)
+    if not found.forms and len(word) >= 7:
+        _halves(db, found, word, frequency)
+    if not found.forms and len(term) >= 5:
+        _beginnings(db, found, term, frequency)
+    if not found.docs:
+        # As rare as its best form, so that an inflection weighs what its word weighs.
+        found.docs = max((docs_of(db, form, frequency) for form in found.forms), default=0)
+    return found
+
+
+def _range(db: sqlite3.Connection, prefix: str, limit: int, frequency: dict[str, int]) -> list[str]:
+    rows = db.execute(
+        "SELECT term, doc FROM terms WHERE term >= ? AND term < ? LIMIT ?", (prefix, prefix + "\U0010ffff", limit)
+    )
+    found = []
+    for term, docs in rows:
+        frequency[term] = int(docs)
+        found.append(str(term))
+    return found
+
+
+def _prefixes(
+    db: sqlite3.Connection, term: Term, prefix: str, whole: str, most: int, frequency: dict[str, int]
+) -> None:
+    """The last word as somebody is typing it: what begins so. A cut ending (`publishi`) falls back to its stem."""
+    found = _range(db, prefix, 200, frequency)
+    if not found and prefix != whole and len(whole) >= 3:
+        found = _range(db, whole, 200, frequency)
+    found.sort(key=lambda form: (len(form), -frequency[form], form))
+    for form in found[:most]:
+        term.forms.setdefault(form, 0.9 if len(form) - len(prefix) <= 2 else 0.7)
+
+
+def _begun(db: sqlite3.Connection, term: Term, prefix: str) -> None:
+    """Two letters begin too many words to count them all: those that stand in names are meant."""
+    term.begun = True
+    rows = db.execute(index_sql.NAMED_SO, (prefix, prefix + "\U0010ffff"))
+    for form in sorted({stem(word) for (word,) in rows}, key=lambda form: (len(form), form))[:24]:
+        term.forms.setdefault(form, 0.9 if len(form) <= 4 else 0.7)
+
+
+def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Other endings of the same word, and compounds that begin with it."""
+    root = word[: max(4, len(word) - 2)] if len(word) >= 6 else word
+    scored = []
+    for form in _range(db, root, 300, frequency):
+        common = 0
+        for one, other in zip(word, form, strict=False):
+            if one != other:
+                break
+            common += 1
+        if form == word or common < len(root):
+            continue
+        ending = max(len(word), len(form)) - common
+        if common == len(word) and ending > 3:
+            # A compound (kaffee -> kaffeemaschine), or only the same beginning: the longer the shared part, the surer.
+            quality = 0.55 if len(word) >= 6 else 0.35
+        elif ending <= 3:
+            quality = 0.85 - 0.1 * ending + (0.05 if common >= 6 else 0.0)
+        elif common == len(form):
+            quality = 0.55 if len(form) >= 5 else 0.3
+        else:
+            continue
+        scored.append((-quality, form))
+    scored.sort()
+    for quality, form in scored[:12]:
+        term.forms.setdefault(form, -quality)
+    # The index term may be a shorter stem of this one: veroeffentlich <- veroeffentlichung, kitap <- kitaplarimiz.
+    lowest = max(5, int(0.55 * len(word))) if not term.forms else max(5, len(word) - 3)
+    for size in range(len(word) - 1, lowest - 1, -1):
+        if docs_of(db, word[:size], frequency):
+            term.forms.setdefault(word[:size], 0.6 if len(word) - size <= 3 else 0.5)
+
+
+def _relatives(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Other forms of a short word, where the notes have them: surer where they do not have the word itself."""
+    more = 0.0 if term.docs else 0.1
+    found = relatives(word)
+    beginnings = Counter(form[:3] for form in found if form not in frequency)
+    for beginning, count in beginnings.items():
+        # To read what begins so costs as much as three or four questions for one term; most forms are words of no language.
+        if count >= 4 and len(_range(db, beginning, BEGIN_SO, frequency)) < BEGIN_SO:
+            for form in found:
+                if form.startswith(beginning):
+                    frequency.setdefault(form, 0)
+    for form, quality in found.items():
+        if docs_of(db, form, frequency):
+            term.forms.setdefault(form, quality + more)
+
+
+def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency: dict[str, int]) -> None:
+    """Words of titles, aliases, tags and paths a slip away; in a small store of all words."""
+    most = 1 if len(word) < 7 else 2
+    near: dict[str, int] = {}
+    swapped = {word[0], word[1]}
+    for first in sorted(swapped):
+        rows = db.execute(
+            "SELECT DISTINCT word FROM words WHERE word >= ? AND word < ? AND length(word) BETWEEN ? AND ? LIMIT 20000",
+            (first, first + "\U0010ffff", len(word) - most, len(word) + most),
+        )
+        for (known,) in rows:
+            steps = distance(word, known, most)
+            if steps <= most:
+                near[stem(known)] = min(near.get(stem(known), 9), steps)
+    if not near and total <= 20_000:
+        short = stem(word)
+        most = 1 if len(short) < 7 else 2  # two slips in a stem of four letters make any other word
+        for known in _range(db, word[0], 50_000, frequency):
+            if abs(len(known) - len(short)) <= most:
+                steps = distance(short, known, most)
+                if steps <= most:
+                    near[known] = steps
+    best = min(near.values(), default=0)
+    for form in sorted(near, key=lambda form: (near[form], -docs_of(db, form, frequency), form))[:4]:
+        if near[form] == best and docs_of(db, form, frequency):
+            term.forms[form] = 0.8 - 0.15 * best
+
+
+def _respelled(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """Ue for ü, as people write who have no such key: the note has the letter, which is folded to u."""
+    other = _WITHOUT_KEY.sub(r"\1", word)
+    if other == word:
+        return
+    short = stem(other)
+    if docs_of(db, short, frequency):
+        term.forms[short] = 0.95
+    elif len(short) >= 4:
+        _inflections(db, term, short, frequency)
+
+
+def _hyphened(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """`email`, `cooperate`, `obrien`, where the notes write e-mail, co-operate, O'Brien: the longer part stands for it."""
+    for cut in (1, 2):
+        tail = stem(word[cut:])
+        if len(tail) >= 4 and docs_of(db, word[:cut], frequency) and docs_of(db, tail, frequency):
+            term.forms[tail] = 0.7
+            return
+
+
+def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """An unknown compound whose two parts are known: each stands for half of it."""
+    for cut in range(len(word) - 3, 2, -1):
+        left, right = stem(word[:cut]), stem(word[cut:])
+        if docs_of(db, left, frequency) and docs_of(db, right, frequency):
+            term.forms[left] = term.forms[right] = 0.5
+            return
+    for cut in range(len(word) - 3, 3, -1):
+        tail = stem(word[cut:])
+        for form in _range(db, word[:cut], 60, frequency):
+            if form.endswith(tail) and len(form) <= 2 * len(word):
+                term.forms[form] = 0.5  # kinderrad: kinderfahrrad
+                return
+    for cut in range(len(word) - 3, 3, -1):
+        for part in (stem(word[:cut]), stem(word[-cut:])):
+            if len(part) >= 4 and docs_of(db, part, frequency):
+                term.forms[part] = 0.4
+                return
+
+
+def _beginnings(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """The last resort, in languages whose endings nobody here knows: words that begin as this one does, most of it."""
+    size = max(4, (3 * len(word) + 4) // 5)
+    near = [form for form in _range(db, word[:size], 100, frequency) if len(form) - size <= 4]
+    for form in sorted(near, key=lambda form: (-frequency[form], form))[:4]:
+        term.forms[form] = 0.35
+
+
+def _join_neighbours(
+    db: sqlite3.Connection, folded: list[str], skip: list[bool], chosen: list[Term], frequency: dict[str, int]
+) -> None:
+    """`git hub` also means `github`: a pair that is one word in the index stands for both of its parts."""
+    known = {term.word: term for term in chosen}
+    for place in range(len(folded) - 1):
+        left, right = folded[place], folded[place + 1]
+        if (skip[place] and skip[place + 1]) or is_gram(left) or is_gram(right):
+            continue
+        joined = stem(left + right)
+        if len(joined) >= 5 and docs_of(db, joined, frequency):
+            for part in (left, right):
+                term = known.get(stem(part))
+                if term is not None:
+                    term.forms.setdefault(joined, 0.95)
