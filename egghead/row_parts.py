@@ -15,6 +15,7 @@ LONG = 1_000_000  # characters of a body from which on a note goes in parts: wit
 PART = 4 * 2**20  # bytes of one part
 MAX_ANSWER = 14 * 2**20  # bytes of a note in an answer, under the 16 MiB of a frame
 MAX_BESIDE = 6 * 2**20  # of them beside the text: headings and links are in it too
+HELD = 128 * 2**20  # bytes of parts that are held for those still to come, beside one note of any size
 AT_ONCE = 32  # notes of which some parts have come: as many messages as `store` has on their way
 
 
@@ -48,10 +49,13 @@ def answer(record: Record) -> dict[str, Any]:
 
 
 class Gathered:
-    """The parts that have come, by the name of what they belong to; of those that never became whole the oldest go."""
+    """The parts that have come, by the name of what they belong to; of those that never became whole the oldest go, when they
+    are many or much: `store` tells anew what went too early."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = HELD) -> None:
         self._parts: dict[str, list[bytes]] = {}
+        self._most = most
+        self.size = 0  # bytes of all that is held
 
     def whole(self, upserts: Iterable[Any]) -> list[Any]:
         """The upserts without parts, and with each row whose last part is among them. Raises ValueError for a part out of turn."""
@@ -61,7 +65,10 @@ class Gathered:
         if not isinstance(upsert, Mapping) or "part" not in upsert:
             return upsert
         name, number = upsert["name"], upsert["part"]
-        held = self._parts.pop(name, []) if number else []  # told anew from the first
+        held = self._parts.pop(name, [])
+        self.size -= sum(map(len, held))
+        if not number:
+            held = []  # told anew from the first
         if number != len(held):
             raise ValueError(
                 f"part {number} of {upsert['path']!r} came instead of part {len(held)}; tell the note again"
@@ -69,7 +76,9 @@ class Gathered:
         held.append(upsert["data"])
         if len(held) == upsert["of"]:
             return msgspec.msgpack.decode(b"".join(held))
-        while len(self._parts) >= AT_ONCE:
-            del self._parts[next(iter(self._parts))]
+        size = sum(map(len, held))
+        while self._parts and (len(self._parts) >= AT_ONCE or self.size + size > self._most):
+            self.size -= sum(map(len, self._parts.pop(next(iter(self._parts)))))
         self._parts[name] = held
+        self.size += size
         return None

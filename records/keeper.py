@@ -50,6 +50,7 @@ class Keeper:
         self.store = store
         self.catalog = Catalog(entries)
         self.faults: list[str] = []
+        self._large: dict[str, int] = {}  # bytes of the files that are a step of their own
         self._closed: list[str] = []  # folders and names that a look could not read, each sentence with its path first
         store.locate = self.catalog.path_of
 
@@ -78,6 +79,7 @@ class Keeper:
             return []
         difference = self.catalog.compare(seen, None if scopes == [""] else scopes, closed)
         size = {stat.path: stat.size for stat in seen}
+        self._large |= {path: size[path] for path in difference.changed if size[path] > STEP_BYTES}
         pieces: list[list[str]] = []
         piece: list[str] = []
         total = 0
@@ -96,6 +98,10 @@ class Keeper:
         if piece:
             pieces.append(piece)
         return pieces
+
+    def bytes_of(self, piece: Iterable[str]) -> int:
+        """About how many bytes a piece of `look` has beyond what a step usually has; asked once, before its step."""
+        return sum(self._large.pop(path, 0) for path in piece) if self._large else 0
 
     def step(self, paths: Iterable[str], *, kinds: bool = True, cut: bool = True) -> list[Step]:
         """Read what really differs among `paths` and remember it. Usually one Step; a large note has one of its own.

@@ -286,12 +286,15 @@ def _batches(paths: Sequence[str], seen: Mapping[str, FileStat]) -> Iterator[tup
 
 
 def read_upsert(store: Store, stat: FileStat) -> Record | dict[str, Any] | None:
-    """What `Index.apply` takes for a file: its record, or why it is skipped; None: gone."""
+    """What `Index.apply` takes for a file: its record, or why it is skipped; None: gone, or its folder was closed to us after
+    the look at it, so that what is known of it stays."""
     try:
         return store.read(stat.path)
     except NotFound:
         return None
     except Unreadable as fault:
+        if store.hidden(stat.path):
+            return None
         size, mtime_ns, inode = stat.mark
         return {"path": stat.path, "size": size, "mtime_ns": mtime_ns, "inode": inode, "skipped": fault.message}
 

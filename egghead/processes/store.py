@@ -42,6 +42,7 @@ CARRY_TIMEOUT = 600.0  # for the notes of all closed folders
 REPAIR_EVERY = 1.0  # seconds between attempts to give the index what it missed
 LOOK_EVERY = 600.0  # seconds between looks at everything, for what no event told
 IN_FLIGHT = 32  # messages to the index at once, two of its transactions: it writes while the next files are read
+SLOT = 2**20  # bytes of large notes that count as one more message: a note on its way is in memory several times over
 BUSY = 20  # messages on their way, more than it takes into one transaction, from which on the index has enough to do
 MAX_DIFF = 3_500_000  # characters, at 4 bytes each
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class StoreServer:
         self._index_answers = True
         self._completed = False
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._taking = asyncio.Lock()
         self._sending: set[asyncio.Task[None]] = set()
         self._watcher: Watcher | None = None
         self._heap = Heap()
@@ -190,16 +192,22 @@ class StoreServer:
         pieces = await self._in_files(lambda: self.keeper.look(under))
         few = sum(map(len, pieces)) <= MOST
         for left, piece in enumerate(pieces, 1 - len(pieces)):
-            await self._slots.acquire()  # before the lock: while the index is slow, writes through the API go on
+            # Before the lock: while the index is slow, writes through the API go on. All slots of a piece by one of us at a time:
+            # two who have some each and wait for more would wait for ever.
+            slots = min(IN_FLIGHT, 1 + self.keeper.bytes_of(piece) // SLOT)
+            async with self._taking:
+                for _ in range(slots):
+                    await self._slots.acquire()
             async with self._writing:
                 steps = await self._in_files(partial(self.keeper.step, piece, cut=len(self._sending) >= BUSY))
                 task = asyncio.create_task(self._pass_on(steps, more=left < 0, few=few))
                 self._sending.add(task)
-                task.add_done_callback(self._passed_on)
+                task.add_done_callback(partial(self._passed_on, slots))
 
-    def _passed_on(self, task: asyncio.Task[None]) -> None:
+    def _passed_on(self, slots: int, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self._slots.release()
+        for _ in range(slots):
+            self._slots.release()
         if not task.cancelled() and task.exception() is not None:
             self._service.fail(task.exception() or RuntimeError("unreachable"))
 

@@ -318,6 +318,50 @@ def test_a_folder_that_is_closed_takes_no_note_out_of_the_index(root: Path, read
     ]  # fmt: skip
 
 
+CLOSING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from records import Notes, Store
+from records.keeper import Keeper
+root = Path(sys.argv[1])
+private = root / "private"
+private.mkdir()
+(private / "p.md").write_text("quince\\n")
+
+class Closing(Store):
+    def read_bytes(self, path):
+        if path.startswith("private/"):
+            private.chmod(0)  # between the look at the file and its opening
+        return super().read_bytes(path)
+
+with Notes(root) as notes:
+    entries = notes.index.entries()
+    (private / "p.md").write_text("quince again\\n")
+    keeper = Keeper(Closing(root), entries)
+    assert keeper.look() == [["private/p.md"]]
+    assert keeper.step(["private/p.md"]) == [] and "private/p.md" in keeper.catalog
+    private.chmod(0o700)
+    step = keeper.again(["private/p.md"])
+    assert not step.upserts and not step.removals, step
+    private.chmod(0o700)
+    (step,) = Keeper(Store(root), entries).step(["private/p.md"])
+    assert [change.kind for change in step.changes] == ["updated"]
+with Notes(Closing(root)) as notes:
+    assert [hit.id for hit in notes.search("quince ")] == ["private/p"] and notes.index.faults() == []
+    private.chmod(0o700)
+"""
+
+
+def test_a_folder_that_closes_while_a_note_is_read_takes_it_out_of_nothing(root: Path, readable: Path) -> None:
+    """What was known of the note stays, and it is read when the folder opens again; it is not called unreadable for good."""
+    if os.geteuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 65534, 65534)
+    done = as_nobody(CLOSING, str(root), str(readable))
+    assert done.returncode == 0, done.stderr
+
+
 LINKED = """
 import sys
 from pathlib import Path

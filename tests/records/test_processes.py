@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from egghead.processes import store as store_process
 from egghead.processes.index import IndexServer
 from egghead.processes.store import StoreServer
 from egghead.row_parts import Gathered, parts_of
@@ -23,6 +24,7 @@ from ipc import RemoteError
 from ipc.errors import IpcError
 from ipc.events import Subscription
 from records import Notes
+from records.keeper import Step
 from records.markdown import parse_markdown
 from records.model import FileStat
 from records.rows import Row, row_of
@@ -452,3 +454,45 @@ def test_parts_that_come_out_of_turn_are_refused_and_may_be_told_again() -> None
     assert gathered.whole([{**first[0], "name": str(number)} for number in range(100)]) == []
     with pytest.raises(ValueError, match="tell the note again"):
         gathered.whole([{**first[1], "name": "0"}])
+
+
+def test_parts_of_large_notes_are_bounded_by_their_bytes() -> None:
+    """What waits for its other parts is little, however many notes are told at once; one note may be larger than that."""
+    gathered = Gathered(most=1000)
+    parts = [{"path": f"{name}.md", "name": name, "of": 3, "data": bytes(300)} for name in "abcdefgh"]
+    for number in range(2):
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                gathered.whole([{**part, "part": number}])
+            assert gathered.size <= 1000
+    (row,) = [msgspec.json.decode(msgspec.json.encode(row_of(parse_markdown(b"x" * 5000, "n.md"))))]
+    first, second = _halves(row)
+    assert gathered.whole([first]) == [] and gathered.size == len(first["data"]) > 1000
+    assert gathered.whole([second]) == [row] and gathered.size == 0
+
+
+async def test_large_notes_are_told_to_the_index_a_few_at_a_time(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is in memory several times over while it is on its way, so that they take the place of many small ones."""
+    monkeypatch.setattr(store_process, "SLOT", 50_000)  # for 1 MiB
+    word = "quince " * 60_000
+    for number in range(8):
+        (empty / f"large{number}.md").write_text(f"# Large {number}\n\n{word}")
+    for number in range(200):
+        (empty / f"small{number}.md").write_text("medlar")
+    most = now = 0
+    tell = StoreServer._tell_index
+
+    async def counted(self: StoreServer, step: Step, *, more: bool = False) -> bool:
+        nonlocal most, now
+        large = sum(len(upsert.body) for upsert in step.upserts if isinstance(upsert, Row))
+        now += large
+        most = max(most, now)
+        try:
+            return await tell(self, step, more=more)
+        finally:
+            now -= large
+
+    monkeypatch.setattr(StoreServer, "_tell_index", counted)
+    async with running_node(empty) as node:
+        assert (await node.index("stats"))["notes"] == 208
+        assert len(word) < most < 4 * len(word)
