@@ -195,6 +195,8 @@ class Store(Folder):
         path = str(row["path"])
         kept = self.history.of(path)
         with suppress(OSError, NotFound):
+            if self._trash.since(path) and revision_of((self.root / TRASH / path).read_bytes()) == row["revision"]:
+                return  # Obsidian moves what it deletes there too
             exact = next((version.name for version in kept if version.revision == row["revision"]), None)
             data = self.history.read(path, exact) if exact else as_file(row, self._owner(os.getuid()))
             if data is not None and not (kept and kept[0].revision == revision_of(data)):

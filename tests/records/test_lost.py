@@ -101,6 +101,17 @@ def test_undo_takes_the_younger_of_trash_and_history(root: Path) -> None:
             notes.undo("house/roof", "x")
 
 
+def test_what_another_program_moved_to_the_trash_comes_out_of_it(root: Path) -> None:
+    """Obsidian's trash is ours: no second copy is kept, and undo takes the file itself."""
+    with Notes(root) as notes:
+        (root / ".trash" / "house").mkdir(parents=True)
+        (root / "house" / "roof.md").rename(root / ".trash" / "house" / "roof.md")
+        notes.sync()
+        assert not notes.store.history.of("house/roof.md") and notes.store.trashed() == ["house/roof"]
+        notes.undo("house/roof")
+        assert (root / "house" / "roof.md").read_text() == NOTE and notes.store.trashed() == []
+
+
 def test_what_cannot_be_brought_back_says_so(root: Path) -> None:
     """Nobody knows its text."""
     with Notes(root) as notes:
