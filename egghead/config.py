@@ -106,6 +106,7 @@ class Config(Section):
     default_room: str = Field(default="default", pattern=ROOM_NAME)
     default_format: Literal["md", "org"] = "md"
     open_speakers: int = Field(default=3, ge=1, le=21)
+    budget: int | None = Field(default=None, ge=1, le=10_000)
     user: User = User()
     theme: str = "terminal-dark"
     watch: Literal["auto", "inotify", "watchfiles", "poll"] = "auto"

@@ -123,6 +123,7 @@ class Lobby:
         self.service = service
         self.directory = rooms_directory(service.settings)
         self.default = check_room(service.config.get("default_room") or "default")
+        self.budget: int | None = service.config.get("budget")
         self.failed: dict[str, str] = {}
         self.ephemeral = _Names(os.path.join(self.directory, EPHEMERAL))
         self.restoring = _Names(os.path.join(self.directory, RESTORING))
@@ -181,7 +182,7 @@ class Lobby:
             {"agent": one.agent, "title": one.title, "muted": one.agent in state.muted, "parked": one.parked}
             for one in sorted(state.members.values(), key=lambda member: member.agent)
         ]
-        budget = {"limit": state.limit(), "free": state.free(), "paused": state.paused}
+        budget = {"limit": state.limit(self.budget), "free": state.free(self.budget), "paused": state.paused}
         return {
             **info,
             "last": state.last,

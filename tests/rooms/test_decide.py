@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from egghead.config import Config
 from egghead.processes.coordinator import WorldView, policy_of, read_card
 from egghead.rooms.activation import Card, Policy
 from egghead.rooms.decide import Absent, Decision, Parked, Presence, Present, World, decide
@@ -268,6 +269,7 @@ def test_configuration_and_cards_of_a_wrong_shape_fall_back() -> None:
     """Nonsense in the configuration or in a card never stops the coordinator."""
     assert policy_of({"open_speakers": "many", "budget": True}) == Policy()
     assert policy_of({"open_speakers": 5, "budget": 0}) == Policy(open_speakers=5, budget=0)
+    assert policy_of(Config(budget=4).redacted()) == Policy(budget=4)
     assert read_card({"title": "x"}) is None
     card = read_card({"id": "a", "title": None, "tags": "x", "disposition": None})
     assert card is not None

@@ -251,6 +251,17 @@ async def test_the_lobby_reopens_live_rooms_and_one_bad_room_stops_nobody() -> N
         assert "refused by the test" in listed["dm/scout"]["error"]
 
 
+async def test_a_room_shows_the_budget_that_is_configured() -> None:
+    """What `/budget` says is what the coordinator goes by."""
+    async with stage({"budget": 2}) as s:
+        await s.store()
+        await s.start("lobby", "lobby")
+        ada = await s.bus.client("ada")
+        await ada.call("lobby", "open", room="plans")
+        shown = await ada.call("lobby", "show", room="plans")
+        assert shown["budget"] == {"limit": 2, "free": 2, "paused": False}
+
+
 async def test_opening_a_parked_room_starts_it_again() -> None:
     """A room that crashed too often is tried again by whoever opens it: the reason may have been mended."""
     async with stage() as s:
