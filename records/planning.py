@@ -16,11 +16,13 @@ from records.query import Query
 from records.ranking import Term
 from records.relatives import LONGEST as SHORT_WORD
 from records.relatives import relatives
-from records.stopwords import PHRASES, ignorable
+from records.stopwords import PHRASES, ignorable, stop_terms
 from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
 
 MAX_TERMS = 40
 SYNONYM = 0.55
+LAST_PART = 0.4
+SURE = 0.7  # from which a form of a word is the word
 LARGE = 3000  # notes
 BEGIN_SO = 400  # terms of one beginning that are read at once
 _WITHOUT_KEY = re.compile(r"([aou])e")
@@ -34,6 +36,7 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
     words = _query_words(query.text)
     folded = [fold(word) for word in words]
     skip = ignorable(folded)
+    joined = _joined(db, folded, skip, frequency)
     chosen: list[Term] = []
     for place, word in enumerate(folded):
         last = query.unfinished and place == len(folded) - 1
@@ -41,9 +44,8 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
             continue
         for piece in word_terms(words[place]):
             if all(known.word != piece for known in chosen):
-                chosen.append(_expand(db, piece, word, last, total, frequency))
+                chosen.append(_expand(db, piece, word, last, total, frequency, joined.get(piece, ())))
     chosen = chosen[:MAX_TERMS]
-    _join_neighbours(db, folded, skip, chosen, frequency)
     whole = any(not is_gram(term.word) for term in chosen)
     worded = not all(symbols.is_bare(term.word) for term in chosen)
     for term in chosen:
@@ -85,8 +87,18 @@ def docs_of(db: sqlite3.Connection, term: str, frequency: dict[str, int]) -> int
     return frequency[term]
 
 
-def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int, frequency: dict[str, int]) -> Term:
+def _expand(
+    db: sqlite3.Connection,
+    term: str,
+    word: str,
+    last: bool,
+    total: int,
+    frequency: dict[str, int],
+    joined: tuple[str, ...],
+) -> Term:
+    """A term with what stands for it. `joined`: index terms that are this word and its neighbour in one."""
     found = Term(term)
+    found.forms.update(dict.fromkeys(joined, 0.95))
     docs = docs_of(db, term, frequency)
     if docs:
         found.forms[term] = 1.0
@@ -109,6 +121,8 @@ def _expand(db: sqlite3.Connection, term: str, word: str, last: bool, total: int
     least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
     if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
+    if not docs and max(found.forms.values(), default=0.0) < SURE:
+        _last_part(db, found, term, frequency)
     if 2 <= len(word) <= SHORT_WORD and docs < max(30, total // 50):
         _relatives(db, found, word, frequency)
     for other in sorted(synonyms.table().get(term, ())):
@@ -194,6 +208,16 @@ def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[
             term.forms.setdefault(word[:size], 0.6 if len(word) - size <= 3 else 0.5)
 
 
+def _last_part(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
+    """What a compound is a kind of, and a verb without its first part: `standardbrowser`, `ausdrucken`."""
+    if "a" <= word[0] < "\u0530" and word.isalpha():
+        for cut in range(3, len(word) - 3):
+            tail, head = word[cut:], stem(word[:cut])
+            if docs_of(db, tail, frequency) and (len(tail) >= 6 or docs_of(db, head, frequency)):
+                term.forms.setdefault(tail, LAST_PART)
+                return
+
+
 def _relatives(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
     """Other forms of a short word, where the notes have them: surer where they do not have the word itself."""
     more = 0.0 if term.docs else 0.1
@@ -227,8 +251,9 @@ def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency:
     if not near and total <= 20_000:
         short = stem(word)
         most = 1 if len(short) < 7 else 2  # two slips in a stem of four letters make any other word
+        common = stop_terms()  # nobody looks for one of these, however near it is to a word that no note has
         for known in _range(db, word[0], 50_000, frequency):
-            if abs(len(known) - len(short)) <= most:
+            if abs(len(known) - len(short)) <= most and known not in common:
                 steps = distance(short, known, most)
                 if steps <= most:
                     near[known] = steps
@@ -282,23 +307,23 @@ def _halves(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, 
 def _beginnings(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
     """The last resort, in languages whose endings nobody here knows: words that begin as this one does, most of it."""
     size = max(4, (3 * len(word) + 4) // 5)
-    near = [form for form in _range(db, word[:size], 100, frequency) if len(form) - size <= 4]
+    common = stop_terms()
+    near = [form for form in _range(db, word[:size], 100, frequency) if len(form) - size <= 4 and form not in common]
     for form in sorted(near, key=lambda form: (-frequency[form], form))[:4]:
         term.forms[form] = 0.35
 
 
-def _join_neighbours(
-    db: sqlite3.Connection, folded: list[str], skip: list[bool], chosen: list[Term], frequency: dict[str, int]
-) -> None:
+def _joined(
+    db: sqlite3.Connection, folded: list[str], skip: list[bool], frequency: dict[str, int]
+) -> dict[str, tuple[str, ...]]:
     """`git hub` also means `github`: a pair that is one word in the index stands for both of its parts."""
-    known = {term.word: term for term in chosen}
+    found: dict[str, tuple[str, ...]] = {}
     for place in range(len(folded) - 1):
         left, right = folded[place], folded[place + 1]
         if (skip[place] and skip[place + 1]) or is_gram(left) or is_gram(right):
             continue
         joined = stem(left + right)
         if len(joined) >= 5 and docs_of(db, joined, frequency):
-            for part in (left, right):
-                term = known.get(stem(part))
-                if term is not None:
-                    term.forms.setdefault(joined, 0.95)
+            for part in (stem(left), stem(right)):
+                found[part] = (*found.get(part, ()), joined)
+    return found

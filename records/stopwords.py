@@ -109,6 +109,24 @@ _LISTS = {
         ono pa po pod pri s sa sam se si smo su sta sto što ta te ti to tko u uz vas vi za zasto zašto""",
     "sk": """a aby aj ako ake aka aky ale alebo ani bez bol bola bolo by byt co čo do ho i ich je jeho jej kam kde kto ktora ktore ktory kedy kolko ked ma mam mi moj moja moje moze mozem na nad nie o od on ona po pod podla pre
         preco pri s sa som su svoj ta tak to toto tu ty u uz v vo z za ze""",
+    "sl": """a ali ampak bi bil bila bilo biti bo bodo brez če da do ga in iz ja je jaz jih jo k kaj kako kakšen kakšna kakšno kam kateri katera katero kdaj kdo ker ki kje ko koliko lahko me med mene mi
+        moj moja moje moram mu na nad naj ne ni nisem o ob od oziroma pa po pod pri s samo se sem si smo so sta ste svoj ta te to tudi tukaj u v vse z za zakaj že""",
+    "sr": """а али без би бити било биће да до док због га где гдје или им има их из ја је јер јесам јесу још к ка кад када како какав каква какво која које који којим коју колико код кроз ли ме мене мени ми могу може
+        можемо мој моја моје мора морам на над не него нема није о од око он она они оно па по под поред после пре при с са сам само се своје свој смо су ста сте та те ти то тај треба ту у уз за зашто што шта""",
+    "lt": """ar arba aš be bet bus buvo būti dar dėl gali galiu iki ir iš į ja jei jie jis jo jos jų ką kad kai kaip kada kas kiek kodėl koks kokia kokie kur kuri kurie kuris kurį man mane mano mes mūsų nė ne nėra nes nuo o
+        pagal per po prie prieš reikia sau savo su ši šis šio tai taip tas tarp toks tu už yra""",
+    "lv": """ar arī bet bez bija būs būt bieži cik daudz cik dažas ir ja jā jo jau jūs ka kā kad kāda kāds kādas kādi kam kāpēc kas kādēļ ko kur kura kuras kurš kuri lai līdz man mana manas manu mans manā mani mēs mums ne nē nav nevaru nevar no
+        par pa pēc pie pirms savu savs šī šis šo tā tad tam tas tie to tu un uz vai var varu viņa viņš vajag vēl""",
+    "et": """aga ega ei ehk et ette ja jah juba ju ka kas kes kell keda kuhu kui kuidas kus kust kuni küll kõik ma me mida mille millal milline millised mina minu mis miks mitu mulle mul mõni nad need nende ning nii nüüd oli olen oleks olema on
+        oma palju pea peab peale pean sa saab saan see seda selle siin siis sinu ta teda tema teie tuleb vaid veel või välja ära üle""",
+    "mk": """а ако ама без би биде беше да до додека е за зошто и или им има имам их како каква каков кога кого кој која кое кои колку ли ме мене ми може можам мојата мој моја мое мора на над не него нема ни но ние о од оваа овој ова
+        по под после пред при со само се си сите сме сум сте та таа те тие тоа той ти треба ту тука ќе што ја""",
+    "bn": """আমি আমার আমাকে আমরা আমাদের আপনি আপনার আর এই এবং এক একটি একটা এটা এর ও ওই কখন কত কতটা করা করে করতে করব করবেন করি কি কিভাবে কীভাবে কী কে কেন কোথায় কোন কোনো জন্য তা তার তুমি তোমার থেকে না নিয়ে পর পারি পারে বা মধ্যে যে যায় যদি
+        সঙ্গে সাথে সব সে হয় হবে হতে হল হলে""",
+    "ta": """அது அந்த அவர் ஆகும் ஆனால் இது இந்த இல்லை இருந்து இருக்கிறது இருக்கும் உள்ள உள்ளது எங்கு எங்கே எது எதை எந்த எனது எனக்கு என் என்ன என்று எப்படி எப்போது எவ்வளவு ஏன் ஒரு ஒருமுறை தான் நான் நாம் மற்றும் மிக முடியும் முடியாது யார் வேண்டும் வேண்டுமா செய்வது செய்ய""",
+    "ur": """میں میرا میری میرے کا کی کے کو سے پر نے اور یا ہے ہیں تھا تھی تھے ہو ہوتا ہوتی یہ وہ اس ان جو کہ تو بھی ہی نہ نہیں کیا کیوں کیسے کب کہاں کون کس کتنا کتنی کتنے لیے ساتھ بعد تک ایک کر کریں کرنا کرنے کرتا سکتا سکتے چاہیے جب اگر لیکن کوئی کچھ سب""",
+    "tl": """ako ang ano ba bakit gaano hindi ito iyon ka kailan kailangan ko kung lang may mayroon mga mo na nang ng ni nila nito pa paano para po rin sa saan si sila sino siya upang aking""",
+    "sw": """au gani hii hiyo huu ili je juu katika kila kwa kutoka lakini langu lini mimi na namna nani nini ni ngapi sana tu vipi wa wapi wangu ya yangu yake yangu za""",
 }  # fmt: skip
 
 # Scripts without spaces: these are cut out of a query before it is cut into n-grams. Longest first.
@@ -272,6 +290,14 @@ def membership() -> dict[str, frozenset[str]]:
         for word in words:
             table.setdefault(word, set()).add(name)
     return {word: frozenset(names) for word, names in table.items()}
+
+
+@functools.cache
+def stop_terms() -> frozenset[str]:
+    """The index terms of the stop words of all languages."""
+    from records.text import stem
+
+    return frozenset(map(stem, membership()))
 
 
 def ignorable(words: list[str]) -> list[bool]:

@@ -26,3 +26,34 @@ def test_a_note_named_after_the_subject_goes_before_a_rare_verb_in_passing(tmp_p
     notes |= {f"colors-{n}": f"Colors {n}\n{FILL * 2}Swap the colors. {FILL * 2}" for n in range(2)}
     notes["password"] = f"Change your password\n{FILL * 2}Type the old one, then the new one. {FILL}"
     assert order(tmp_path, notes, "swap password")[0] == "password"
+
+
+def test_the_last_part_of_a_compound_that_no_note_has_is_what_it_is_a_kind_of(tmp_path: Path) -> None:
+    """`Standardbrowser` finds the note about browsers, not those that have only its first part."""
+    notes = {f"{n}": f"Tafel {n}\n{FILL} Als Standard wird das Programm benutzt." for n in range(6)}
+    notes["web"] = f"Webseiten öffnen\n{FILL} Ein anderer Browser wird für Standard gehalten."
+    assert order(tmp_path, notes, "Standardbrowser")[0] == "web"
+
+
+def test_a_word_that_is_written_in_two_is_no_slip_of_another(tmp_path: Path) -> None:
+    """`زمان بندی`: the note that has both in one word, not those that have `بعد`, which is a letter from the second."""
+    notes = {f"{n}": "زمان و بعد\nزمان را ببین و بعد از آن کار کن، بعد بخواب." for n in range(6)}
+    notes["cron"] = "برنامه\nزمان‌بندی وظیفه‌ها با این ابزار انجام می‌شود."
+    assert order(tmp_path, notes, "زمان بندی")[0] == "cron"
+
+
+def test_a_word_that_no_note_has_is_not_taken_for_a_stop_word(tmp_path: Path) -> None:
+    """`portátil aquece`: `aquele` is a letter from the verb, but it is not what anybody looks for."""
+    notes = {f"{n}": f"Painel {n}\nPrima aquele botão e depois aquele menu." for n in range(6)}
+    notes["fan"] = "A ventoinha\nO computador portátil fica quente."
+    assert order(tmp_path, notes, "portátil aquece") == ["fan"]
+
+
+def test_the_words_of_a_question_are_known_in_serbian_and_latvian(tmp_path: Path) -> None:
+    """Small words in Cyrillic Serbian and in Latvian find nobody beside the subject."""
+    notes = {f"{n}": f"Табла {n}\nКоја је моја слика и која је моја датотека." for n in range(4)}
+    notes |= {f"l{n}": f"Panelis {n}\nKā un kur, bet kāpēc man tas ir vajadzīgs." for n in range(4)}
+    notes["ip"] = "Сазнајте вашу адресу\nПритисните на мрежу и сазнајте адресу."
+    notes["foto"] = "Attēli\nFotogrāfijas glabājas mapē."
+    assert order(tmp_path, notes, "која је моја адреса") == ["ip"]
+    assert order(tmp_path, notes, "kur man ir fotogrāfijas") == ["foto"]
