@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from egghead.client.chat import converse
+from egghead.client.commands import Desk
+from egghead.client.handoff import hand_off
 from egghead.errors import ExitCode
 from tests.e2e.cast import Play, agent_note, cast
 from tests.e2e.node import until
@@ -85,6 +89,39 @@ def test_a_full_context_begins_anew_with_its_note(short_dir: Path) -> None:
         for room, words in (("nowhere", "nowhere"), ("default", "judge")):
             refused = play.node.home.run("agents", "handoff", "judge", "--room", room)
             assert refused.returncode == ExitCode.NOT_FOUND and words in refused.stderr, refused
+
+
+def test_nobody_waits_for_a_handoff_that_cannot_come(short_dir: Path) -> None:
+    """While the note is being written scout is sent out of one room and the other is dropped; parked, it is not waited for
+    in a third: each is said at once, as how the handoff ended there."""
+    gate = Gate()
+    with (
+        Double(lambda asked: [Wait(gate), "A note."] if is_note(asked) else "Yes.") as double,
+        cast(short_dir, double, scout(short_dir)) as play,
+    ):
+
+        async def people() -> list[dict[str, Any]]:
+            async with await play.connect() as client:
+                for room in ("plans", "later"):
+                    await client.call("lobby", "open", room=room)
+                    async for _ in converse(client, room, "@scout hello", "ada"):
+                        pass
+                handing = asyncio.create_task(hand_off(client, "scout", ["default", "plans"], "ada"))
+                await asyncio.to_thread(gate.reached.wait, 20)
+                await Desk(client, "default", "ada").append("kicked", agent="scout")
+                await client.call("lobby", "drop", room="plans", timeout=30)
+                over = await asyncio.wait_for(handing, 20)
+                gate.open()
+                await client.call("roster", "park", agent="scout", timeout=30)
+                return over + await asyncio.wait_for(hand_off(client, "scout", ["later"], "ada"), 20)
+
+        over = asyncio.run(people())
+    assert [(one["room"], one["outcome"]) for one in over] == [
+        (room, "failed") for room in ("default", "plans", "later")
+    ]
+    assert [word in one["text"] for one, word in zip(over, ("no longer", "was dropped", "is parked"), strict=True)] == [
+        True
+    ] * 3
 
 
 def test_a_kill_over_the_note_and_an_overflow_without_one(short_dir: Path) -> None:
