@@ -20,6 +20,7 @@ from records.stopwords import PHRASES, ignorable, stop_terms
 from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
 
 MAX_TERMS = 40
+TOLD = 4  # ignored words that are looked for in a note
 SYNONYM = 0.55
 LAST_PART = 0.4
 SURE = 0.7  # from which a form of a word is the word
@@ -31,8 +32,11 @@ _PARTICLES = frozenset(
 )  # after a Korean word of one syllable, which is a term alone where it stands alone
 
 
-def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int]) -> list[Term]:
-    """The terms of a query with their weights and the index terms that stand for each."""
+def plan(
+    db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int]
+) -> tuple[list[Term], tuple[str, ...]]:
+    """The terms of a query with their weights and the index terms that stand for each; and the terms of words that are ignored,
+    since they carry no subject, but tell the language of whoever asks."""
     words = _query_words(query.text)
     folded = [fold(word) for word in words]
     skip = ignorable(folded)
@@ -60,7 +64,9 @@ def plan(db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, 
             term.weight *= 0.0 if not term.forms else (0.5 if worded and symbols.is_bare(term.word) else 1.0)
         elif len(term.word) <= 2 and not term.word.isdigit():
             term.weight *= 0.5
-    return [term for term in chosen if term.weight > 0]
+    chosen = [term for term in chosen if term.weight > 0]
+    ignored = dict.fromkeys(stem(word) for word, ignored in zip(folded, skip, strict=True) if ignored and len(word) > 1)
+    return chosen, () if all(skip) else tuple(ignored)[:TOLD]
 
 
 def _query_words(text: str) -> list[str]:
@@ -128,7 +134,7 @@ def _expand(
     for other in sorted(synonyms.table().get(term, ())):
         if docs_of(db, other, frequency):
             found.forms.setdefault(other, SYNONYM)
-    if not found.forms and "e" in word[1:]:
+    if not docs and not joined and "e" in word[1:]:
         _respelled(db, found, word, frequency)
     if not found.forms and len(word) >= 4 and not word.isdigit():
         _typos(db, found, word, total, frequency)
@@ -164,7 +170,7 @@ def _prefixes(
         found = _range(db, whole, 200, frequency)
     found.sort(key=lambda form: (len(form), -frequency[form], form))
     for form in found[:most]:
-        term.forms.setdefault(form, 0.9 if len(form) - len(prefix) <= 2 else 0.7)
+        term.forms.setdefault(form, (0.9 if len(form) - len(prefix) <= 2 else 0.7) if form.startswith(prefix) else 0.5)
 
 
 def _begun(db: sqlite3.Connection, term: Term, prefix: str) -> None:

@@ -25,6 +25,7 @@ SEPARATOR = "\x1e"  # no term contains it
 PART = "\x1d"  # nor this
 READ = 120_000  # characters of a note that are looked at for its best passage
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
+SPOKEN = 0.05  # score of a note that has all the ignored words of a question: several languages share its other words
 _ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.5  # what a word in a passage counts: there, said again and again, in its heading
 
 
@@ -179,11 +180,17 @@ class _Look(NamedTuple):
     coverage: float
 
 
-def best(notes: Sequence[Candidate], planned: Sequence[Term], limit: int) -> list[Candidate]:
-    """The `limit` best, best first, ties by id. The others are left unjudged."""
+def best(
+    notes: Sequence[Candidate], planned: Sequence[Term], limit: int, ignored: Sequence[str] = ()
+) -> list[Candidate]:
+    """The `limit` best, best first, ties by id. The others are left unjudged. `ignored`: index terms of words that carry no
+    subject; a note that has them is in the language of the question."""
     query = _Query(planned)
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     looks = [_look(note, query, note.bm25 / top) for note in notes]
+    if ignored:
+        needles = [f" {term} " for term in ignored]
+        looks = [_spoken(look, needles) for look in looks]
     looks.sort(key=_most, reverse=True)
     judged: list[tuple[float, str, Candidate, int, int]] = []
     scores: list[float] = []
@@ -205,6 +212,12 @@ def best(notes: Sequence[Candidate], planned: Sequence[Term], limit: int) -> lis
         _place(note, section, low)
         found.append(note)
     return found
+
+
+def _spoken(look: _Look, needles: list[str]) -> _Look:
+    text = look.note.cut.text
+    more = SPOKEN * any(needle in text for needle in needles)
+    return look._replace(most=look.most + more, outside=look.outside + more)
 
 
 def _most(look: _Look) -> float:

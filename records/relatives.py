@@ -110,7 +110,11 @@ def _latin(word: str) -> Iterator[tuple[str, float]]:
             if word.startswith(prefix) and len(word) - len(prefix) + len(letter) >= 4:
                 yield letter + word.removeprefix(prefix), LIKELY
             if word.startswith(letter):
-                yield prefix + word.removeprefix(letter), LIKELY
+                form = prefix + word.removeprefix(letter)
+                if (
+                    len(form) - len(stem(form)) <= 3
+                ):  # else endings are cut off what stood there: `mengdaten` is no `meng`
+                    yield form, LIKELY
 
 
 def _without_ending(word: str) -> Iterator[tuple[str, float]]:

@@ -48,7 +48,7 @@ def run(
     if memory.total < 0:
         memory.total = int(db.execute("SELECT count(*) FROM notes").fetchone()[0])
     total, frequency = memory.total, memory.docs
-    planned = plan(db, query, total, frequency)
+    planned, ignored = plan(db, query, total, frequency)
     phrases = [found for phrase in query.phrases if (found := terms(phrase))]
     without = [found for word in query.excluded if (found := terms(word))]
     if not planned and not phrases:
@@ -65,7 +65,7 @@ def run(
         # Somebody types a word that is, or begins, common ones. Names that have it are what can be meant by so little.
         notes = _named(db, query, where, values, wanted, memory, many)
         if len(notes) >= limit:
-            return _hits(db, best(notes, planned, limit), planned)
+            return _hits(db, best(notes, planned, limit, ignored), planned)
         notes = []
     if total >= LARGE and (len(planned) == 2 or (len(planned) <= ALL_OF and sum(t.docs for t in planned) > FEW)):
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read. Of three or more
@@ -82,7 +82,7 @@ def run(
         return run(db, loose, class_, tags, limit, since, memory)
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
-    return _hits(db, best(notes, planned, limit), planned)
+    return _hits(db, best(notes, planned, limit, ignored), planned)
 
 
 # --- candidates ---

@@ -101,3 +101,9 @@ def test_a_stem_of_india_begins_its_word(text: str) -> None:
     folded = fold(text)
     assert folded.startswith(stem(folded))
     assert stem(folded)
+
+
+def test_a_prefix_without_its_word_is_no_relative() -> None:
+    """`daten` would be `meng` with a prefix of Malay, had the ending not cut all of it off again."""
+    assert not {"meng", "meny", "mens", "mend"} & relatives("daten").keys()
+    assert "menyap" in relatives("sapu")

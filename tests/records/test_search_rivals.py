@@ -57,3 +57,28 @@ def test_the_words_of_a_question_are_known_in_serbian_and_latvian(tmp_path: Path
     notes["foto"] = "Attēli\nFotogrāfijas glabājas mapē."
     assert order(tmp_path, notes, "која је моја адреса") == ["ip"]
     assert order(tmp_path, notes, "kur man ir fotogrāfijas") == ["foto"]
+
+
+def test_of_notes_that_share_a_word_the_one_in_the_language_of_the_question_goes_first(tmp_path: Path) -> None:
+    """`mikrofon` is the same word in three languages, `ikke` is not."""
+    notes = {
+        "a": "Memakai mikrofon lain\nPilih mikrofon yang ada di dalam daftar.",
+        "b": "Använd en annan mikrofon\nVälj en mikrofon som inte står i listan.",
+        "c": "Brug en anden mikrofon\nVælg en mikrofon som ikke står på listen.",
+    }
+    assert order(tmp_path, notes, "hvorfor kan jeg ikke bruge mikrofon")[0] == "c"
+    assert order(tmp_path, notes, "mikrofon inte")[0] == "b"
+
+
+def test_a_word_with_the_umlaut_spelled_out_is_found_beside_words_that_begin_so(tmp_path: Path) -> None:
+    """`aendern` means `ändern`, also where notes in another language have words with `aend`."""
+    notes = {f"{n}": f"Ændre {n}\nAndre ændringer står her." for n in range(3)}
+    notes["de"] = "Passwort ändern\nHier wird es gesetzt."
+    assert order(tmp_path, notes, "aendern")[0] == "de"
+
+
+def test_the_whole_last_word_weighs_more_than_others_with_its_stem(tmp_path: Path) -> None:
+    """`verbinden` has the stem `verb`, which `Verbrauch` begins with but is no form of."""
+    notes = {f"{n}": f"Verbrauch {n}\nDer Verbrauch wird hier gezeigt." for n in range(2)}
+    notes["z"] = "Geräte\nEs lässt sich hier verbinden."
+    assert order(tmp_path, notes, "verbinden")[0] == "z"
