@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 
-def utc_now() -> str:
-    """RFC 3339, UTC, milliseconds."""
-    now = datetime.datetime.now(datetime.UTC)
+def utc_now(ahead: float = 0.0) -> str:
+    """RFC 3339, UTC, milliseconds; of the moment `ahead` seconds from now."""
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ahead)
     return now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"

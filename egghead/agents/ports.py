@@ -21,6 +21,7 @@ TOOL_TIMEOUT = 120.0
 MODEL_TIMEOUT = 600.0
 APPEND_DEADLINE = 30.0
 GATEWAY_LOST = 6.0  # seconds to wait for our own end after the gateway died in mid-answer
+TELL_AFTER = 1.0  # seconds of one of these pauses that the room is told
 AGAIN = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between tries while a process is restarting
 
 
@@ -93,6 +94,8 @@ class BusPorts:
                 if begun or pause is None:
                     what = "has too much to do" if isinstance(down, Overloaded) else "went away in this turn"
                     raise ModelFailed(f"The model gateway {what} ({down}). Ask again.") from None
+                if pause >= TELL_AFTER:
+                    yield {"type": "waiting", "provider": "llm", "place": 0, "why": f"{down}; it is asked again"}
                 await self.pause(pause)
             except RemoteError as error:
                 raise (WindowFull if error.type == "ContextOverflow" else ModelFailed)(error.message) from None
@@ -124,8 +127,8 @@ class BusPorts:
                 return {"outcome": "error", "content": str(error), "summary": f"{describe(tool, input)}: {error}"}
         raise AssertionError("the last try returns")
 
-    async def publish(self, text: str, n: int) -> None:
+    async def publish(self, text: str, n: int, waits: Mapping[str, Any] | None = None) -> None:
         # What is streamed is only shown; it is replaced by the entry, so a lost piece costs nothing.
         with contextlib.suppress(IpcError):
             data = {"turn": self.turn, "agent": self.agent, "author": self.author, "text": text, "n": n}
-            await self.peer.publish(f"text/{self.room}/", data)
+            await self.peer.publish(f"text/{self.room}/", data | ({"waits": dict(waits)} if waits else {}))

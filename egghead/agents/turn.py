@@ -32,6 +32,7 @@ MAX_LISTED_FAILURES = 5
 MAX_TEXT = 200_000  # bytes of one message; a room takes no more than 256 Ki characters
 MAX_NAME = 200  # characters of a tool's name, which a model may make up
 PASS = "/pass"
+WAITS = ("provider", "place", "why", "until")  # what is shown of a call that waits
 
 OVERFLOW = "the conversation does not fit its context any more"
 TOO_SMALL = "take a model with a larger window, shorten the agent's note, or ask about less at once."
@@ -65,7 +66,8 @@ class Ports(Protocol):
     def run_tool(self, call: str, tool: str, input: Any, read_only: bool) -> Awaitable[Mapping[str, Any]]:
         """`{outcome, content, summary}`; never raises for what a tool or its process does."""
 
-    def publish(self, text: str, n: int) -> Awaitable[None]: ...
+    def publish(self, text: str, n: int, waits: Mapping[str, Any] | None = None) -> Awaitable[None]:
+        """More of what is said; `waits`: why nothing is yet, `{provider, place, why, until}`."""
 
 
 class Ending(enum.Enum):
@@ -225,6 +227,8 @@ async def _ask(turn: Turn, history: list[dict[str, Any]]) -> _Reply:
                 reply.blocks.append(dict(event))
             elif kind == "thinking":
                 reply.blocks.append(dict(event))
+            elif kind == "waiting":
+                await turn.ports.publish("", turn.published, {key: event.get(key) for key in WAITS})
             elif kind == "stand_in":
                 stood_in = True
                 await _stood_in(turn, event)

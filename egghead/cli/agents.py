@@ -14,7 +14,7 @@ from egghead.cli.by_hand import edited, open_file
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import Seconds, asynchronous, connected, json_option, print_json, print_table, records_option
 from egghead.cli.tree import last_exit, uptime, workers
-from egghead.client.tell import harmless
+from egghead.client.tell import harmless, waiting
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -66,15 +66,28 @@ async def list_(as_json: bool) -> None:
 
 async def _waiting(client: Client) -> dict[str, str]:
     """Agent -> where it waits for a model's provider; nothing of a gateway that does not answer now."""
-    try:
-        found = await client.call("llm", "providers", timeout=2.0)
-    except EggheadError:
-        return {}
-    return {
+    found = await _providers(client)
+    places = {
         agent: f"{place}. in line for {row['name']}"
         for row in found["providers"]
         for agent, place in (row.get("places") or {}).items()
     }
+    return {one["agent"]: f"waits for {one['provider']}" for one in found["waits"]} | places
+
+
+async def _providers(client: Client) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = await client.call("llm", "providers", timeout=2.0)
+    except EggheadError:
+        return {"providers": [], "waits": []}
+    return found
+
+
+async def waits_of(client: Client, **only: str) -> list[dict[str, Any]]:
+    """The model calls of an agent, or of a room, that wait: `[{agent, room, provider, place, why, until}]`; none of a
+    gateway that does not answer now."""
+    found = await _providers(client)
+    return [one for one in found["waits"] if all(one[key] == value for key, value in only.items())]
 
 
 def _wrong(card: dict[str, Any]) -> list[str]:
@@ -95,13 +108,16 @@ async def show(agent: str, as_json: bool) -> None:
         wanted = resolve_agent(list(cards.values()), agent)
         card = cards[wanted]
         process = (await _processes(client)).get(wanted)
+        waits = await waits_of(client, agent=wanted)
     if as_json:
-        print_json(card | {"process": process})
+        print_json(card | {"process": process, "waits": waits})
         return
     for key, value in card.items():
         if key == "disposition" or value in (None, [], "", {}):
             continue
         click.echo(f"{key:<14}{_words(value)}")
+    for one in waits:
+        click.echo(f"{'waits':<14}in {harmless(one['room'] or '-')}: {harmless(waiting(one))}")
     if process:
         click.echo(f"{'process':<14}{process['state']}, pid {process['pid'] or '-'}, up {uptime(process)}, "
                    f"{process['restarts']} restarts")  # fmt: skip

@@ -20,7 +20,7 @@ from egghead.cli.common import (
     records_option,
     to_json,
 )
-from egghead.client.tell import harmless, line
+from egghead.client.tell import harmless, line, waiting
 from egghead.errors import EggheadError, ExitCode
 
 if TYPE_CHECKING:
@@ -172,11 +172,14 @@ class Printer:
         self.seen = 0  # seq of the last entry: under another node the conversation is told again from its beginning
         self.spoke = 0
         self.failures: list[str] = []
+        self.waiting: dict[str | None, tuple[Any, Any]] = {}  # turn -> what was told last of what it waits for
 
     def show(self, said: Said) -> None:
         if said.entry is None:
-            if said.own:
+            if said.own and said.waits is None:
                 self.text(said)
+            elif said.own and (told := self.news(said)):
+                self.wait(told)
             return
         entry = said.entry
         if entry["seq"] <= self.seen:
@@ -193,6 +196,18 @@ class Printer:
 
     def text(self, said: Said) -> None:
         """More text of a turn."""
+
+    def news(self, said: Said) -> str:
+        """What a model call waits for, once until the reason or the end of it changes: not for each place in a line."""
+        waits = said.waits or {}
+        now = (waits.get("why"), waits.get("until"))
+        if self.waiting.get(said.turn) == now:
+            return ""
+        self.waiting[said.turn] = now
+        return f"{said.author or said.agent} {waiting(waits)}"
+
+    def wait(self, told: str) -> None:
+        """A sentence about a model call that waits."""
 
     def entry(self, entry: dict[str, Any]) -> None:
         """One entry of the log about the message that was posted."""
@@ -216,6 +231,9 @@ class JsonPrinter(Printer):
 
 class PlainPrinter(Printer):
     """For pipes: only what agents said, each message whole; with a name when there is more than one speaker."""
+
+    def wait(self, told: str) -> None:
+        click.echo(harmless(told), err=True)
 
     def entry(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "message" and entry.get("turn"):
@@ -241,6 +259,9 @@ class TerminalPrinter(Printer):
     def put(self, text: str = "", nl: bool = True, err: bool = False) -> None:
         """Write to the terminal."""
         click.echo(text, nl=nl, err=err)
+
+    def wait(self, told: str) -> None:
+        self._aside(f"— {told}")
 
     def text(self, said: Said) -> None:
         self._tell_looked()

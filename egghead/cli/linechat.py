@@ -245,7 +245,7 @@ async def _show(client: Client, screen: Screen) -> None:
 
     async def stream() -> None:
         async for piece in text(client.peer, screen.room):
-            printer.text(Said.of_piece(piece))
+            printer.show(Said.of_piece(piece))
 
     streaming = asyncio.create_task(stream())
     try:

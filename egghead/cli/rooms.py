@@ -9,7 +9,7 @@ import click
 
 from egghead.cli import Family
 from egghead.cli.common import asynchronous, connected, json_option, print_json, print_table, records_option, to_json
-from egghead.client.tell import harmless
+from egghead.client.tell import harmless, waiting
 from egghead.errors import EggheadError
 
 
@@ -46,7 +46,9 @@ async def list_(as_json: bool) -> None:
 @json_option
 @asynchronous
 async def show(room: str, count: int, as_json: bool) -> None:
-    """The last entries of ROOM's log."""
+    """The last entries of ROOM's log, and which of its agents wait for a model, and for what."""
+    from egghead.cli.agents import waits_of
+
     async with connected() as client:
         info = await client.call("lobby", "show", room=room)
         start = max(0, info["last"] - count)
@@ -57,12 +59,15 @@ async def show(room: str, count: int, as_json: bool) -> None:
             if not page["more"] or not page["entries"]:
                 break
             start = page["entries"][-1]["seq"]
+        waits = [] if as_json else await waits_of(client, room=room)
     if as_json:
         for entry in entries:
             click.echo(to_json(entry))
         return
     for entry in entries:
         click.echo(entry_line(entry))
+    for one in waits:
+        click.echo(click.style(f"{harmless(one['agent'])} {harmless(waiting(one))}", dim=True))
 
 
 @rooms.command(name="open")

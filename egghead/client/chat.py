@@ -40,12 +40,15 @@ class Said:
     text: str = ""
     own: bool = True
     author: str = ""  # whose text it is, as the entry will say
+    waits: Mapping[str, Any] | None = None  # nothing is said yet: what the model call waits for (`tell.waiting`)
 
     @classmethod
     def of_piece(cls, piece: Mapping[str, Any]) -> Said:
         """More text, as the agent published it."""
         agent = piece.get("agent") or ""
-        return cls(None, piece.get("turn"), agent, str(piece.get("text", "")), author=str(piece.get("author") or agent))
+        author, waits = str(piece.get("author") or agent), piece.get("waits")
+        told = waits if isinstance(waits, dict) else None
+        return cls(None, piece.get("turn"), agent, str(piece.get("text", "")), author=author, waits=told)
 
 
 class Round:

@@ -91,6 +91,17 @@ _LINES: dict[str, Callable[[Entry], str | None]] = {
 }
 
 
+def waiting(waits: Mapping[str, Any]) -> str:
+    """Why a model call has not begun, out of `{provider, place, why, until}`, and until when."""
+    place, until = waits.get("place"), str(waits.get("until") or "")
+    facts = [
+        f"{waits.get('provider')}: {waits.get('why') or 'nothing of it has come'}",
+        f"{place}. in line" if place else "",
+        f"until {until[11:19]} UTC or longer" if until else "",
+    ]
+    return f"waits for {', '.join(filter(None, facts))}"
+
+
 def line(entry: Entry) -> str | None:
     """The line about an entry, None when people need not hear of it."""
     if entry["kind"] == "action":

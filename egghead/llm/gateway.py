@@ -8,6 +8,7 @@ call is counted here, because here is where all of them pass. Which provider ans
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
@@ -20,7 +21,7 @@ from egghead.clock import utc_now
 from egghead.llm import looking
 from egghead.llm.errors import LlmError, LocalDown
 from egghead.llm.holding import most_of
-from egghead.llm.lane import DOWN, Lane
+from egghead.llm.lane import DOWN, TELL_AFTER, Lane
 from egghead.llm.ledger import Ledger
 from egghead.llm.models import cost
 from egghead.llm.provider import Model
@@ -45,6 +46,7 @@ from ipc import Call, IpcError, Refused
 logger = logging.getLogger("egghead.llm")
 
 
+HELD = "what is left of the day's limit is held for the calls that run"
 Granted = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
 
@@ -67,6 +69,8 @@ class Gateway:
         self.changed = asyncio.Event()
         self.purse.changed = self.changed.set
         self.running: dict[str, int] = {}  # caller -> streams open
+        self.waits: dict[int, dict[str, Any]] = {}  # call -> whose it is, where, and what it waits for
+        self._ids = itertools.count(1)
         self.rested: Callable[[], object] = lambda: None  # called when the last stream has ended
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -92,6 +96,7 @@ class Gateway:
         parsed = await self._allowed(call, parsed)
         self.running[call.caller] = self.running.get(call.caller, 0) + 1
         told: list[LlmError] = []
+        waits = next(self._ids)
         try:
             for provider, model in self._ways(parsed, first, told):
                 heard = False
@@ -99,10 +104,11 @@ class Gateway:
                     asked = without_thoughts(parsed) if told else parsed
                     # aclosing: a caller that leaves closes the provider's stream now, not when it is collected.
                     async with (
-                        self._held(call, asked, self.registry.model(provider, model)),
-                        aclosing(self._answer(call, asked, provider, model)) as events,
+                        self._held(call, asked, self.registry.model(provider, model)) as turn,
+                        aclosing(self._answer(call, asked, provider, model, turn)) as events,
                     ):
                         async for event in events:
+                            self._wait(waits, parsed, event)
                             if not heard and not isinstance(event, Waiting):
                                 heard = True
                                 if told:
@@ -120,20 +126,38 @@ class Gateway:
             logger.warning("%s turn %s: %s: %s", call.caller, parsed.turn or "-", type(error).__name__, error)
             raise _refused(error) from None
         finally:
+            self.waits.pop(waits, None)
             self.running[call.caller] -= 1
             if not self.running[call.caller]:
                 del self.running[call.caller]
             if not self.running:
                 self.rested()
 
-    def _held(self, call: Call, request: Request, model: Model) -> AbstractAsyncContextManager[None]:
-        """What this call may use, held back from the limits of the day while it runs. Entering raises LimitReached."""
+    def _wait(self, id: int, request: Request, event: Event) -> None:
+        """Note that a call waits, or that it does not any more."""
+        if isinstance(event, Waiting):
+            self.waits[id] = {"agent": request.agent, "room": request.room, **event_data(event)}
+        else:
+            self.waits.pop(id, None)
+
+    def _held(
+        self, call: Call, request: Request, model: Model
+    ) -> AbstractAsyncContextManager[asyncio.Future[None] | None]:
+        """What this call may use, held back from the limits of the day while it runs; the future is done when it may, None:
+        at once. Entering raises LimitReached."""
         if not self.purse.binds(spender := _spender(call)):
             return nullcontext()
-        return self.purse.hold(spender, most_of(request, model), call.until)
+        return self.purse.hold(spender, most_of(request, model))
 
-    async def _answer(self, call: Call, request: Request, provider: Lane, model: str) -> AsyncGenerator[Event, None]:
-        """One model's answer, counted."""
+    async def _answer(
+        self, call: Call, request: Request, provider: Lane, model: str, turn: asyncio.Future[None] | None
+    ) -> AsyncGenerator[Event, None]:
+        """One model's answer, counted; it begins at its `turn`."""
+        if turn is not None:
+            soon = min(TELL_AFTER, max(0.0, call.until - asyncio.get_running_loop().time()))
+            if not (await asyncio.wait({turn}, timeout=soon))[0]:
+                yield Waiting(provider.name, 0, HELD)
+            await self.purse.admitted(turn, call.until)
         account = _Account(self.purse, call, request, self.registry.model(provider, model))
         started = asyncio.get_running_loop().time()
         try:
@@ -175,8 +199,10 @@ class Gateway:
         return [{**asdict(model), "default": model.name == self.registry.default} for model in self.registry.models()]
 
     async def providers(self, call: Call) -> dict[str, Any]:
-        """Every provider, its key's source, its line and its breaker: `{providers, default, config}`; no key."""
-        return {**await looking.providers(self.registry), "config": self._configured()}
+        """Every provider, its key's source, its line and its breaker, and which calls have waited for longer than a moment:
+        `{providers, default, config, waits: [{agent, room, provider, place, why, until}]}`; no key."""
+        waits = list(self.waits.values())
+        return {**await looking.providers(self.registry), "config": self._configured(), "waits": waits}
 
     async def known(self, call: Call, provider: str | None = None) -> dict[str, Any]:
         """The models of a provider, or of all: `{models, faults}`; what its models endpoint says wins over the table."""

@@ -19,6 +19,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
+from egghead.clock import utc_now
 from egghead.llm import breaker as fuse
 from egghead.llm import queueing
 from egghead.llm.catalog import Catalog
@@ -45,6 +46,13 @@ DOWN = (Transient, ProviderTimeout, OutOfCredit, Untrusted, ProxyRefused)
 LONGEST_PAUSE = 3600.0  # seconds that a provider is believed when it says how long it takes nothing
 TELL_AFTER = 1.0  # seconds until a call that waits says so
 TELL_EVERY = 2.0  # seconds between two tellings of one's place in the line
+LONGER = 1.0  # seconds by which the end of a wait has moved when it is told anew
+WHY = {
+    queueing.REFUSED: "it takes no more requests now",
+    queueing.SPENT: "what it said is left of its limits is used up",
+    queueing.MINUTES: "its `limits` allow no more in a minute",
+    queueing.BEHIND: "other calls are before it",
+}
 
 
 @runtime_checkable
@@ -157,7 +165,7 @@ class Lane:
                     return
                 except LlmError as error:
                     tries += 1
-                    pause = self._after(error, tries, begun)
+                    pause, failed = self._after(error, tries, begun), str(error)
                     if isinstance(error, RateLimited):
                         # All of its model wait: each trying again alone would be refused again.
                         wait = pause or error.after or self.limits.backoff
@@ -173,6 +181,8 @@ class Lane:
                     self._users[id(provider)] -= 1
                     self._let_go(provider)
                 if not isinstance(done, queueing.Limited):
+                    if pause >= TELL_AFTER:
+                        yield Waiting(self.name, 0, f"{failed}; it is tried again", utc_now(pause))
                     await asyncio.sleep(pause)  # the provider has trouble; who comes back at once makes it worse
         finally:
             self._calls -= 1
@@ -229,14 +239,19 @@ class Lane:
         passed = False
         try:
             self._happen(queueing.Asked(ask, again))
-            place, pause = None, TELL_AFTER
+            told, end, shown, pause = None, 0.0, "", TELL_AFTER
             while not waiter.turn.done():
                 await asyncio.wait({waiter.turn}, timeout=pause)
                 pause = TELL_EVERY
-                now = queueing.place(self._queue, ask.id)
-                if now is not None and now != place:
-                    place = now
-                    yield Waiting(self.name, place)
+                if (place := queueing.place(self._queue, ask.id)) is None:
+                    continue
+                why, until = queueing.hindrance(self._queue, ask, _now())
+                moved = abs((until or 0.0) - end) > LONGER
+                if moved:
+                    end, shown = until or 0.0, utc_now(until - _now()) if until is not None else ""
+                if moved or (place, why) != told:
+                    told = (place, why)
+                    yield Waiting(self.name, place, WHY[why], shown)
             waiter.turn.result()
             self._check()  # it may have gone down while this call waited
             if self._fuse.state is not fuse.State.CLOSED:

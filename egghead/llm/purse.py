@@ -63,23 +63,24 @@ class Purse:
         return any(self._limits.get(name, Limits()) != Limits() for name in (agent, EVERYBODY))
 
     @asynccontextmanager
-    async def hold(self, agent: str, most: Most, until: float = math.inf) -> AsyncGenerator[None, None]:
-        """A call of this agent may run in here, which uses `most`. Waits, `until` then (on the loop's clock), while the
-        calls that run may use up what is left. Raises LimitReached when they did, or it has waited in vain."""
+    async def hold(self, agent: str, most: Most) -> AsyncGenerator[asyncio.Future[None], None]:
+        """In here a call of this agent, which uses `most`, is in line, and then runs: when the future that this gives is
+        done (see `admitted`). Raises LimitReached."""
         self.check(agent)
         hold = Hold(next(self._ids), agent, most)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[hold.id] = (hold, turn)
         try:
             self._admit()
-            await self._turn(turn, until)
-            yield
+            yield turn
         finally:
             self._waiting.pop(hold.id, None)
             self._running.pop(hold.id, None)
             self._admit()
 
-    async def _turn(self, turn: asyncio.Future[None], until: float) -> None:
+    async def admitted(self, turn: asyncio.Future[None], until: float = math.inf) -> None:
+        """Returns when the call that is held may run. Waits, `until` then (on the loop's clock), while the calls that run
+        may use up what is left. Raises LimitReached when they did, or it has waited in vain."""
         try:
             async with asyncio.timeout_at(until if until < math.inf else None):
                 await turn

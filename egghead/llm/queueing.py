@@ -21,6 +21,7 @@ from egghead.llm.pace import MINUTE, Pace
 
 PACES = 64  # models whose pace is kept
 LATE, FULL, PAUSED = "late", "full", "paused"
+REFUSED, SPENT, MINUTES, BEHIND = "refused", "spent", "minute", "behind"
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,18 @@ def place(queue: Queue, id: int) -> int | None:
                 )
                 return sum(before) + index + 1
     return None
+
+
+def hindrance(queue: Queue, ask: Ask, now: float) -> tuple[str, float | None]:
+    """Why a call that waits does not begin, and until when at least, if time alone ends that: REFUSED (the provider takes
+    nothing), SPENT (what it said is left is used up), MINUTES (our own bounds of a minute), BEHIND (others run)."""
+    if (until := queue.pause(ask.model)) > now:
+        return REFUSED, until
+    if (until := queue.pace(ask.model).at(ask.tokens)) > now:
+        return SPENT, until
+    if (until := max(_minute(queue, ask))) > now:
+        return MINUTES, until
+    return BEHIND, None
 
 
 def _joined(queue: Queue, ask: Ask, again: bool, now: float, actions: list[Action]) -> Queue:

@@ -128,10 +128,13 @@ class StandIn(msgspec.Struct, frozen=True, tag="stand_in", tag_field="type"):
 
 
 class Waiting(msgspec.Struct, frozen=True, tag="waiting", tag_field="type"):
-    """Nothing of the answer yet: the call is the `place`th in the line in front of `provider`."""
+    """Nothing of the answer yet, and `why`. `place`: in the line in front of `provider`, 0 when it stands in none; `until`:
+    RFC 3339 for people, "" when no clock decides."""
 
     provider: str
     place: int
+    why: str = ""
+    until: str = ""
 
 
 Event = Text | Thinking | ToolUse | Waiting | StandIn | Stop

@@ -57,6 +57,7 @@ class World:
         self.log = Log()
         self.requests: list[dict[str, Any]] = []
         self.shown: list[tuple[int, str]] = []
+        self.waits: list[Mapping[str, Any]] = []
         self.ran: list[str] = []
         self.tool: Callable[[str], Awaitable[Mapping[str, Any]]] = self.found
         self.closed = False
@@ -100,8 +101,11 @@ class World:
         self.ran.append(tool)
         return await self.tool(call)
 
-    async def publish(self, words: str, n: int) -> None:
-        self.shown.append((n, words))
+    async def publish(self, words: str, n: int, waits: Mapping[str, Any] | None = None) -> None:
+        if waits is None:
+            self.shown.append((n, words))
+        else:
+            self.waits.append(waits)
 
     # what a test looks at
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egghead.llm.errors import LimitReached
-from egghead.llm.gateway import Gateway
+from egghead.llm.gateway import HELD, Gateway
 from egghead.llm.holding import Hold, Most, admitted, most_of
 from egghead.llm.ledger import Ledger
 from egghead.llm.provider import Model
@@ -130,8 +130,27 @@ async def test_who_leaves_or_waits_in_vain_holds_nothing() -> None:
     slow.go.release()
     assert await asyncio.wait_for(last, 10) == "stop"
     with pytest.raises(LimitReached, match=r"held for the calls that run \(1\); ask again"):
-        async with gateway.purse.hold("scout", Most(400)), gateway.purse.hold("scout", Most(400), time.monotonic()):
-            pass
+        async with gateway.purse.hold("scout", Most(400)), gateway.purse.hold("scout", Most(400)) as turn:
+            await gateway.purse.admitted(turn, time.monotonic())
+
+
+async def test_a_call_that_waits_for_a_limit_says_so() -> None:
+    """Its stream tells why nothing comes, the gateway names it among what waits, and only while it does."""
+    gateway, slow = served({"tokens_per_day": 1500})
+    first = asyncio.ensure_future(ask(gateway))
+    await slow.begun.acquire()
+    call = Call("agents/scout", 2, "complete", time.monotonic() + 60)
+    request = {**HELLO, "model": "slow/m", "max_tokens": 1000, "room": "den"}
+    async with contextlib.aclosing(gateway.complete(call, request)) as events:
+        told = await asyncio.wait_for(anext(events), 30)
+        assert told == {"type": "waiting", "provider": "slow", "place": 0, "why": HELD, "until": ""}
+        [wait] = (await gateway.providers(call))["waits"]
+        assert (wait["agent"], wait["room"], wait["why"]) == ("scout", "den", HELD)
+        for _ in range(2):
+            slow.go.release()
+        assert [event["type"] async for event in events] == ["text", "stop"]
+        assert (await gateway.providers(call))["waits"] == []
+    assert await first == "stop"
 
 
 async def test_the_gateway_says_when_nothing_runs() -> None:

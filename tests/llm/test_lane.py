@@ -105,7 +105,7 @@ async def test_who_waits_is_told_its_place_and_may_leave() -> None:
             second = asyncio.create_task(said(way, "c", heard))
             while not heard:
                 await asyncio.sleep(0)
-            assert heard == [Waiting("openai", 2)]
+            assert heard == [Waiting("openai", 2, "other calls are before it")]
             assert way.told()["waiting"] == {"b": 1, "c": 1} and way.told()["running"] == {"a": 1}
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
