@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from egghead.rooms.fold import fold_all
-from egghead.rooms.state import empty
+from egghead.rooms.addressing import mentions
+from egghead.rooms.fold import fold, fold_all
+from egghead.rooms.names import agent_of
+from egghead.rooms.state import RoomState, empty
 from egghead.rooms.transcript import parse
 
 Entry = dict[str, Any]
 # Given to their owner only; `more` marks on disk that an append of several entries goes on.
-PRIVATE = {"result", "input", "more"}
+PRIVATE = {"result", "input", "note", "more"}
 
 
 def faults(
@@ -111,14 +113,51 @@ def accounts(log: list[Entry], seen: list[list[Entry]]) -> list[str]:
 
 
 def folds(room: str, log: list[Entry], seen: list[list[Entry]]) -> list[str]:
-    """The fold of a finished log is at rest, its budget has nothing out, and what each client was shown folds to the same."""
+    """Only who may speak does; the fold of a finished log is at rest, its budget has nothing out, and what each client was shown folds to the same."""
     state = fold_all(empty(room), log)
-    found = [] if state.quiet else ["the fold of the log is not at rest"]
+    found = speakers(room, log) + ([] if state.quiet else ["the fold of the log is not at rest"])
     if state.free() != state.limit() - state.spent:
         found.append(f"the budget leaks: {state.free()} free of {state.limit()}, {state.spent} spent")
     for client, entries in enumerate(seen):
         if fold_all(empty(room), entries) != fold_all(empty(room), log[: len(entries)]):
             found.append(f"what client {client} was shown folds to something else than the log")
+    return found
+
+
+def speakers(room: str, log: list[Entry]) -> list[str]:
+    """Nobody is given a turn, or says something, who should not: by the fold up to that entry."""
+    found: list[str] = []
+    state = empty(room)
+    asked: dict[str, Entry] = {}
+    for entry in log:
+        kind = entry["kind"]
+        if kind == "message" and not entry.get("turn"):
+            asked[entry["id"]] = entry
+        elif kind == "turn_started" and entry["attempt"] == 1:
+            found += _given(state, entry, asked)
+        elif kind in ("message", "action", "tool_started") and (agent := agent_of(entry["by"])) not in state.members:
+            found.append(f"{agent} is not in the room and wrote {kind} {entry['seq']}")
+        state = fold(state, entry)
+        if state.ever_joined and not state.members and room == "default":
+            found.append(f"the default room has no agent after entry {entry['seq']}")
+    return found
+
+
+def _given(state: RoomState, entry: Entry, asked: dict[str, Entry]) -> list[str]:
+    """What is wrong with a turn that is given, in the state before it."""
+    turn, agent = entry["turn"], entry["agent"]
+    found = []
+    if agent not in state.members:
+        found.append(f"turn {turn} was given to {agent}, who is not in the room")
+    if state.round is not None and state.round.halted:
+        found.append(f"turn {turn} began in a round that was halted")
+    if entry["incarnation"] and state.free() <= 0:
+        found.append(f"turn {turn} was given over the budget: {state.spent} of {state.limit()} spent")
+    message = asked.get(state.round.message) if state.round is not None else None
+    # What waited for a /continue has no message of its own; the muted wait there only if they were named.
+    named = message is None or agent in mentions(message["text"], state.titles).agents
+    if agent in state.muted and not (named and entry["mode"] != "peer"):
+        found.append(f"turn {turn} was given to {agent}, who is muted and was not named")
     return found
 
 

@@ -106,9 +106,15 @@ class Person:
 
     def _command(self, room: str) -> Callable[[Client], Awaitable[None]]:
         agent = {"agent": self._chance.choice(self._agents), "author": self.name}
-        kind, fields = self._chance.choice(
-            [("halted", {}), ("continued", {}), ("muted", agent), ("unmuted", agent), ("topic", {"text": "weather"})]
-        )
+        about = ("muted", "unmuted", "kicked", "invited", "invited", "handoff_asked")
+        commands: list[tuple[str, dict[str, Any]]] = [
+            ("halted", {}),
+            ("continued", {}),
+            ("topic", {"text": "weather"}),
+            ("budget_set", {"budget": self._chance.randint(1, 9)}),
+            *((kind, agent) for kind in about),
+        ]
+        kind, fields = self._chance.choice(commands)
         entry = {"id": new_id(), "kind": kind, **fields}
 
         async def command(client: Client) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from egghead.rooms.transcript import Line, render
-from tests.chaos.audit import effects, faults, folds, transcript
+from tests.chaos.audit import effects, faults, folds, speakers, transcript
 
 GOOD: list[dict[str, Any]] = [
     {"seq": 1, "id": "m1", "kind": "message", "text": "hi"},
@@ -100,6 +100,57 @@ def test_a_room_that_is_not_at_rest_and_a_forged_account_are_found() -> None:
     ]
     restless = stamped({"kind": "message", "text": "hello?"})
     assert "the fold of the log is not at rest" in folds("lab", restless, [])
+
+
+ROUND = {"kind": "round_planned", "round": "r", "message": "i2", "mode": "open", "order": ["a"], "scores": {}}
+GIVEN = {
+    "kind": "turn_started",
+    "round": "r",
+    "turn": "r.1",
+    "agent": "a",
+    "attempt": 1,
+    "incarnation": 5,
+    "mode": "open",
+}
+SAID = {"kind": "message", "by": "agents/a", "turn": "r.1", "text": "yes", "usage": {}}
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "found"),
+    [
+        ({"kind": "topic", "text": "x"}, {"kind": "topic", "text": "y"}, []),
+        ({"kind": "muted", "agent": "a"}, {"kind": "topic", "text": "y"}, ["who is muted and was not named"]),
+        ({"kind": "kicked", "agent": "a"}, {"kind": "topic", "text": "y"}, ["given to a", "a is not in the room"]),
+        (
+            {"kind": "topic", "text": "x"},
+            {"kind": "kicked", "agent": "a"},
+            ["a is not in the room and wrote message 7"],
+        ),
+        ({"kind": "budget_set", "budget": 0}, {"kind": "topic", "text": "y"}, ["over the budget"]),
+    ],
+    ids=["right", "muted", "not here", "gone", "budget"],
+)
+def test_who_speaks_and_should_not_is_found(before: dict[str, Any], between: dict[str, Any], found: list[str]) -> None:
+    """A turn of somebody who is muted, not there or over the budget, and words of somebody who has gone, are reported."""
+    talk = [
+        {"kind": "joined", "agent": "a", "title": "A"},
+        {"kind": "message", "text": "hi"},
+        before,
+        ROUND,
+        GIVEN,
+    ]
+    log = stamped(*talk, between, SAID)
+    told = speakers("lab", log)
+    assert len(told) == len(found) and all(words in sentence for words, sentence in zip(found, told, strict=True)), told
+
+
+def test_a_halted_round_and_an_empty_default_room_are_found() -> None:
+    """No turn begins behind a halt, and somebody is always there to answer in the default room."""
+    here, hi = {"kind": "joined", "agent": "a", "title": "A"}, {"kind": "message", "text": "hi"}
+    log = stamped(here, hi, ROUND, {"kind": "halted"}, GIVEN)
+    assert speakers("lab", log) == ["turn r.1 began in a round that was halted"]
+    gone = stamped(here, {"kind": "kicked", "agent": "a"})
+    assert speakers("default", gone) == ["the default room has no agent after entry 2"] and speakers("lab", gone) == []
 
 
 def test_a_transcript_that_says_something_else_is_found() -> None:
