@@ -26,7 +26,9 @@ _RULE = re.compile(r"([-*_])(?: *\1){2,} *$")
 _ITEM = re.compile(r"(?:[-*+]|(\d{1,9})[.)])(?= |$)")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]]*\]:")
 
-_CODE = r"(`{1,32})(?!`)(?:[^\n]|\n(?![ \t]*\n)){1,2000}?(?<!`)\1(?!`)"
+# Code in a line ends with its paragraph: a new item, heading or row of a table does not go on with it.
+_CODE = r"(`{1,32})(?!`)(?:[^\n]|\n(?![ \t>]*(?:\n|(?:[-*+]|\d{1,9}[.)]|#{1,6})[ \t]|\||\[\^))){1,2000}?(?<!`)\1(?!`)"
+_ODD_HEADING = re.compile(r"\n {0,3}#{1,6}[ \t][^\n`]*`(?:[^\n`]*`[^\n`]*`)*[^\n`]*(?=\n)")
 _SPAN = re.compile("(?<!`)" + _CODE)
 # Whichever begins first holds the others: an escaped backtick, code in a line (or backticks that open none), HTML.
 _PIECE = re.compile(r"\\[\\`]|" + _CODE + r"|`+|<(?:!--|(?i:(pre|script|style|textarea)(?=[\s>])))")
@@ -41,7 +43,7 @@ def mask_code(text: str) -> str:
     # Before anything within lines becomes spaces, which would look like an indent.
     text = _mask_blocks(text)
     # One character is found far faster than several, and most notes have none of these.
-    if ("<" in text and _HTML.search(text)) or "\\`" in text:
+    if ("<" in text and _HTML.search(text)) or "\\`" in text or ("`" in text and _odd_heading(text)):
         text = _mask_pieces(text)
     elif "`" in text:
         text = _SPAN.sub(_blank, text)  # the same where there is nothing else, and faster
@@ -50,6 +52,11 @@ def mask_code(text: str) -> str:
     if "\\" in text and ("\\[" in text or "\\]" in text):
         text = _ESCAPED.sub(lambda match: "  " if match.group() == "\\\\" else "\\ ", text)
     return text
+
+
+def _odd_heading(text: str) -> bool:
+    """Whether a backtick in a heading may open code that a later line seems to close."""
+    return "#" in text and _ODD_HEADING.search(text if text[0] == "\n" else "\n" + text) is not None
 
 
 def _mask_pieces(text: str) -> str:
@@ -70,6 +77,9 @@ def _mask_pieces(text: str) -> str:
                 end = _RAW_END.search(text, at) if match[2] is not None else None
                 at = len(text) if end is None else end.end()
         elif match[1] is None:
+            continue
+        elif "\n" in match[0] and _HEADING.match(text[text.rfind("\n", 0, begin) + 1 : begin].lstrip(" ")):
+            at = match.end(1)  # a heading is one line, and code in it too
             continue
         out += [text[done:begin], _spaces(text[begin:at])]
         done = at

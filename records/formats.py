@@ -12,7 +12,7 @@ from typing import Any
 from records import frontmatter, org, properties, relink
 from records.errors import InvalidValue
 from records.lines import normal
-from records.markdown import headings, parse_markdown
+from records.markdown import heading_end, headings, parse_markdown
 from records.model import FileStat, Heading, Record
 
 
@@ -132,8 +132,7 @@ def _retitle(parts: frontmatter.Parts, title: str) -> frontmatter.Parts | None:
     if not outline:
         return None
     first = outline[0]
-    end = body.find("\n", first.position)
-    end = len(body) if end < 0 else end
+    end = heading_end(body, first)
     line = body[first.position : end]
     if line.lstrip().startswith("#"):
         marks = line[: len(line) - len(line.lstrip())] + "#" * first.level

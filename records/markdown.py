@@ -29,7 +29,11 @@ _ATX = re.compile(
     r"\n {0,3}(#{1,6})([ \t][^\n]*)?(?=\n|\Z)"
 )  # begins with a literal: `re` then jumps from line to line
 _CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
-_SETEXT = re.compile(r"^(?! {0,3}(?:[#>*+-]|\d+[.)])[ \t])( {0,3}\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.M)
+_UNDERLINE = re.compile(r"\n {0,3}(=+|-+)[ \t]*(?=\n|\Z)")
+# Lines that are no text of a paragraph: CommonMark 0.31, 4.1, 4.2, 4.6, 5.1, 5.2; tables (GFM); tags alone (Obsidian).
+_NO_TEXT = re.compile(r" {0,3}(?:#|\||=+[ \t]*$|([-*_])(?:[ \t]*\1){2,}[ \t]*$)")
+_HOLDER = re.compile(r" {0,3}(?:>|(?:[*+-]|\d{1,9}[.)])(?:[ \t]|$)|</?[A-Za-z][^<>]*>[ \t]*$)")
+_CODE_FIRST = re.compile(r" {0,3}`{1,2}(?!`)")
 WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]\]")
 INLINE = re.compile(  # begins with a literal too
     r"\[(?!\[)([^\[\]\n]*(?:(?:\n(?![ \t]*\n)|\[[^\[\]\n]*\])[^\[\]\n]*)*)\]"
@@ -169,19 +173,46 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
     if "#" in view:
         for match in _ATX.finditer("\n" + view):
             # From the unmasked text: a heading may contain code. Offsets are one ahead.
-            line = text[match.start(2) - 1 : match.end(2) - 1].strip() if match.group(2) is not None else ""
+            line = text[match.start(2) - 1 : match.end(2) - 1] if match.group(2) is not None else ""
+            if line and line[0] not in " \t":
+                continue  # `#` and code or a comment, which are blank in the view
+            line = line.strip()
             if line.endswith("#"):
                 line = _CLOSING.sub("", line)
             found.append(Heading(len(match.group(1)), plain(line), match.start()))
             if len(found) >= MAX_HEADINGS:
                 break
-    if ("=" in view and "\n=" in view) or ("-" in view and "\n--" in view):
-        for match in _SETEXT.finditer(view):
-            line = text[match.start(1) : match.end(1)]
-            if not line.lstrip().startswith(("#", "|")) and len(found) < MAX_HEADINGS:
-                found.append(Heading(1 if match.group(2)[0] == "=" else 2, plain(line), match.start()))
+    if ("=" in view and "\n=" in view) or ("-" in view and ("\n--" in view or "\n-\n" in view or view.endswith("\n-"))):
+        for match in _UNDERLINE.finditer(view):
+            start = _paragraph(text, view, match.start())
+            if start is not None and len(found) < MAX_HEADINGS:
+                level = 1 if match.group(1)[0] == "=" else 2
+                found.append(Heading(level, plain(text[start : match.start()]), start))
         found.sort(key=lambda heading: heading.position)
     return tuple(found)
+
+
+def _paragraph(text: str, view: str, end: int) -> int | None:
+    """Where the paragraph begins that ends before the underline at `end`; None: it underlines no paragraph."""
+    start = None
+    while end > 0:
+        begin = view.rfind("\n", 0, end) + 1
+        line, shown = text[begin:end], view[begin:end]
+        if _NO_TEXT.match(line) or DEFINITION.match(line) or not (shown.strip() or _CODE_FIRST.match(line)):
+            break
+        if _HOLDER.match(line):
+            return None  # its text goes on to here, and no underline belongs to it
+        start, end = begin, begin - 1
+    return start
+
+
+def heading_end(text: str, heading: Heading) -> int:
+    """Where the text of a heading ends: its line, or all lines above the rule that underlines it."""
+    if text[heading.position : heading.position + 4].lstrip(" ").startswith("#"):
+        end = text.find("\n", heading.position)
+        return len(text) if end < 0 else end
+    rule = _UNDERLINE.search(text, heading.position)
+    return len(text) if rule is None else rule.start()
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records import Unreadable, parse_markdown
+from records import Notes, Unreadable, parse_markdown
 from records.errors import InvalidId
 from records.ids import check_id, id_of, is_note, slug
 from records.relink import relink, retarget
@@ -190,6 +190,10 @@ def test_a_heading_is_read_as_a_person_reads_it(line: str, shown: str) -> None:
         ("  <SCRIPT type=x>\n'[[a]]'</script>\n[[b]]", ["b"]),
         ("in a line <pre>[[a]]</pre> <prefix>[[b]]", ["a", "b"]),
         ("[x\\]y](a.md) [[b|see [b]]] [[c|1] d]]", ["a", "b"]),
+        ("- press ` to quote\n- see [[a]], and ` again\n2. [[b]] `\n> - [[c]] `\n", ["a", "b", "c"]),
+        ("| a ` |\n| [[a]] ` |\n", ["a"]),
+        ("# The sign ` in [[a]]\nand ` or `[[b]]`", ["a", "b"]),
+        ("> so `[[a]]\n> [[b]]` [[c]]", ["c"]),
     ],
 )
 def test_code_comments_and_raw_html_hold_no_links_and_nothing_else_is_taken_for_them(
@@ -197,6 +201,29 @@ def test_code_comments_and_raw_html_hold_no_links_and_nothing_else_is_taken_for_
 ) -> None:
     """Whichever begins first holds the others (CommonMark 0.31, 4.6 and 6.1)."""
     assert [link.target for link in parse_markdown(text.encode()).wikilinks] == targets
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\ntwo\n===\n", [(1, "one two", 0)]), ("`x.py`\n===\n", [(1, "x.py", 0)]), ("Title\n-\n\n- x\n", [(2, "Title", 0)]),
+        ("#`include` x\n", []), ("#%%x%% y\n", []), ("- item\ngoes on\n---\n", []), ("> said\non\n---\n", []),
+        ("[r]: a.md\nText\n---\n", [(2, "Text", 10)]), ("# H\ntext\n---", [(1, "H", 0), (2, "text", 4)]), ("a ` b\n# c ` d", [(1, "c ` d", 6)]),
+        ("~~~\ncode\n~~~\n---\n", []), ("<details>\nx\n---\n", []), ("* * *\nx\n==\n", [(1, "x", 6)]),
+    ],
+)  # fmt: skip
+def test_what_is_a_heading(text: str, shown: list[tuple[int, str, int]]) -> None:
+    """As markdown-it-py (CommonMark 0.31, 4.2 and 4.3) reads them, outside of lists and quotations."""
+    assert [tuple(heading) for heading in parse_markdown(text.encode()).outline] == shown
+
+
+def test_a_title_of_two_underlined_lines_is_changed_as_one(tmp_path: Path) -> None:
+    """All lines above the rule are the heading; the rule and the text around it stay."""
+    (tmp_path / "a.md").write_text("A long\ntitle\n======\n\ntext\n")
+    with Notes(tmp_path) as notes:
+        assert notes.get("a").title == "A long title"
+        notes.update("a", {"title": "Short"})
+    assert (tmp_path / "a.md").read_text() == "Short\n======\n\ntext\n"
 
 
 def test_fields_that_hold_something_else_are_kept_as_they_are() -> None:
