@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,6 +24,7 @@ MAX_SECTIONS = 400
 SEPARATOR = "\x1e"  # no term contains it
 PART = "\x1d"  # nor this
 READ = 120_000  # characters of a note that are looked at for its best passage
+BEGINNING = 300  # characters of joined terms that introduce a note: about 45 words
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
 SPOKEN = 0.05  # score of a note that has all the ignored words of a question: several languages share its other words
 _ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.5  # what a word in a passage counts: there, said again and again, in its heading
@@ -163,6 +164,12 @@ class _Query:
             known = self._plain[said] = self.share(self.counted(said)[0]), self.passage(said, {}, {})
         return known
 
+    def introduced(self, hits: Hits) -> float:
+        """How much of the weight of the query is found where a note says what it is about."""
+        if not hits or hits[0][0] >= BEGINNING:
+            return 0.0
+        return self.plain(_said(hits, 0, bisect_left(hits, (BEGINNING, 0))))[0]
+
     def share(self, found: Found) -> float:
         """How much of the weight of the query is found."""
         return min(1.0, sum([self.weights[place] * quality for place, quality in found.items()]) / self.weight)
@@ -242,7 +249,7 @@ def _look(note: Candidate, query: _Query, bm25: float) -> _Look:
             break
     else:
         share, passage = query.plain(said)
-        outside = 0.14 * bm25
+        outside = 0.14 * bm25 + 0.07 * query.introduced(hits)
         return _Look(_score(outside, share + 1e-4, passage / query.weight), note, hits, {}, {}, outside, share)
     return _look_above(note, query, bm25, hits, said)
 
@@ -267,6 +274,7 @@ def _look_above(note: Candidate, query: _Query, bm25: float, hits: Hits, said: S
     headed = {heading: query.counted(tuple(has))[0] for heading, has in above.headings.items()}
     under = _together(*headed.values())
     outside = 0.15 * exact + 0.60 * best_name + 0.14 * bm25 + 0.04 * query.share(tagged)
+    outside += 0.07 * query.introduced(hits)
     # No passage says more than all of them together.
     passage = query.passage(said, _together(under, _times(0.5, named)), under)
     coverage = query.share(_together(query.counted(said)[0], named, _times(0.9, tagged)))

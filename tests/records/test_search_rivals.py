@@ -82,3 +82,10 @@ def test_the_whole_last_word_weighs_more_than_others_with_its_stem(tmp_path: Pat
     notes = {f"{n}": f"Verbrauch {n}\nDer Verbrauch wird hier gezeigt." for n in range(2)}
     notes["z"] = "Geräte\nEs lässt sich hier verbinden."
     assert order(tmp_path, notes, "verbinden")[0] == "z"
+
+
+def test_what_a_note_begins_with_is_what_it_is_about(tmp_path: Path) -> None:
+    """Of two notes with the same words the one that begins with those asked for goes first."""
+    said, rest = "Keep the kettle free of lime.", FILL * 8
+    notes = {"a": f"One\n{rest}{said}", "b": f"Two\n{said} {rest}"}
+    assert order(tmp_path, notes, "kettle lime") == ["b", "a"]
