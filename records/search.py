@@ -30,6 +30,7 @@ BEGINNING = 2000  # characters of a body that are shown when no passage is
 NAMED = 400  # notes whose names have what is typed
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
 KNOWN = "n.id, n.class, n.updated, n.path, n.revision, n.title, n.tags, n.outline"
+SOME = 400  # notes with what surely stands for a word, from which on other forms of it must be few
 AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it scores each of them
 
 
@@ -55,6 +56,13 @@ def run(
         return _listed(db, where, values, limit) if where != "1" and not query.text.strip() else []
     wanted = limit + 10 if len(planned) == 1 and total >= LARGE else max(CANDIDATES, limit + limit // 2)
     many = sum(len(term.forms) for term in planned) > MANY
+    # What is being typed begins words of which each may be meant; the next letter tells.
+    finding = [
+        _affordable(term, frequency)
+        if total >= LARGE and not (query.unfinished and term is planned[-1])
+        else list(term.forms)
+        for term in planned
+    ]
     notes: list[Candidate] = []
     typed = planned[0] if query.unfinished and len(planned) == 1 and not phrases and not without else None
     if (
@@ -70,11 +78,13 @@ def run(
     if total >= LARGE and (len(planned) == 2 or (len(planned) <= ALL_OF and sum(t.docs for t in planned) > FEW)):
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read. Of three or more
         # one may be missing in the best note, so that those who have some are ranked too where they are few.
-        expression = index_sql.match([list(term.forms) for term in planned if not term.begun], phrases, without)
+        expression = index_sql.match(
+            [forms for term, forms in zip(planned, finding, strict=True) if not term.begun], phrases, without
+        )
         if expression:
             notes = _candidates(db, expression, where, values, limit + 4, memory, many)
     if len(notes) < min(limit, ENOUGH):
-        expression = index_sql.match([_finders(planned, total)] if planned else [], phrases, without)
+        expression = index_sql.match([_finders(planned, finding, total)] if planned else [], phrases, without)
         notes = _candidates(db, expression, where, values, wanted, memory, many) if expression else notes
     if not notes and phrases and len(raw_words(query.text)) > 2:
         # A sentence with something in quotes, not a search for a phrase: its words are better than no answer.
@@ -88,8 +98,23 @@ def run(
 # --- candidates ---
 
 
-def _finders(planned: list[Term], total: int) -> list[str]:
-    """Index terms that fetch candidates. In a large store common words only rank, so that a query reads little."""
+def _affordable(term: Term, frequency: dict[str, int]) -> list[str]:
+    """Of what stands for a word that which fetches candidates in a large store: the surest first, as long as few notes have it.
+    The forms of a short word may be in half of the notes, where it is in one of a hundred itself. All of them rank."""
+    kept: list[str] = []
+    notes = 0
+    for form in sorted(term.forms, key=lambda form: (-term.forms[form], frequency.get(form, 0), form)):
+        more = frequency.get(form, 0)
+        if notes < SOME or notes + more <= AFFORDED:
+            kept.append(form)
+            notes += more
+    return kept
+
+
+def _finders(planned: list[Term], finding: list[list[str]], total: int) -> list[str]:
+    """Index terms that fetch candidates. In a large store common words only rank, so that a query reads little. `finding`: the
+    terms of each word that may."""
+    forms = dict(zip(map(id, planned), finding, strict=True))
     used = planned
     if total >= LARGE:
         by_docs = sorted(planned, key=lambda term: term.docs)
@@ -100,7 +125,7 @@ def _finders(planned: list[Term], total: int) -> list[str]:
                 used.append(term)
         if used[0].docs <= _COMMON * total:
             used = [term for term in used if term.docs <= _COMMON * total]
-    return list(dict.fromkeys(form for term in used for form in term.forms))
+    return list(dict.fromkeys(form for term in used for form in forms[id(term)]))
 
 
 def _candidates(

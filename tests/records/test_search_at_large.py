@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records import Hit, Notes
+from records.ranking import Term
+from records.search import _affordable
 
 MANY = 3200
 SPECIAL = {
@@ -111,3 +113,13 @@ def test_nothing_typed_raises(notes: Notes, query: str, limit: int) -> None:
         ends = [0, *(end for _, end in hit.marks)]
         assert all(before <= start < end for before, (start, end) in zip(ends, hit.marks, strict=False)), hit.marks
         assert ends[-1] <= len(hit.snippet)
+
+
+def test_common_forms_of_a_rare_word_find_nobody_where_it_finds_enough_itself() -> None:
+    """What is looked for is in few notes: the surest forms while there is room. Where those are in hardly any, all are needed."""
+    forms = {"soda": 1.0, "sodan": 0.8, "sodas": 0.7, "sod": 0.6, "soder": 0.5}
+    docs = {"soda": 3800, "sodan": 200_000, "sodas": 8000, "sod": 500, "soder": 100}
+    assert _affordable(Term("soda", forms), docs) == ["soda", "sodas", "soder"]
+    assert _affordable(Term("soda", forms), {**docs, "soda": 3}) == ["soda", "sodan"]
+    assert _affordable(Term("soda", {"soda": 1.0}), {"soda": 10**6}) == ["soda"]
+    assert _affordable(Term("soda"), {}) == []
