@@ -448,10 +448,9 @@ async def _halted(turn: Turn) -> Ending:
     """What was said so far, marked as cut, behind the ends of the tools that were running."""
     await asyncio.gather(*(_closed(turn, started) for started in turn.running.values()))
     text = without_trailing_pass(turn.text)
-    if text and not is_pass(text):
-        await turn.ports.append([_message(turn, text, cut=True)])
-    else:
-        await turn.ports.append([_action(turn, "failed", "Stopped before it said anything.")])
+    said = text and not is_pass(text)
+    stopped = "Stopped before it said anything."
+    await turn.ports.append([_message(turn, text, cut=True) if said else _action(turn, "failed", stopped)])
     return Ending.HALTED
 
 

@@ -130,44 +130,34 @@ def test_what_is_said_during_a_turn_comes_after_its_answer() -> None:
     assert texts(messages(folded(log)))[1:] == [("assistant", ["answer"]), ("user", ["ada: three"])]
 
 
-def jam(log: Log, *order: str) -> None:
+def jam(*order: str) -> Log:
+    """A jam that has just been planned."""
+    log = Log()
+    log.person("all")
     log.add("coordinator", "round_planned", round="r1", message="e1", mode="jam", order=list(order), scores={})
+    return log
 
 
-def test_a_jam_stays_blind() -> None:
-    """In a jam nobody sees what the others answered, in a second attempt neither; afterwards everybody does."""
-    log = Log()
-    log.person("all")
-    jam(log, "scout", "index")
+@pytest.mark.parametrize("meanwhile", [[], ["@scout and the fern?"]])
+def test_a_jam_stays_blind(meanwhile: list[str]) -> None:
+    """In a jam nobody sees what the others answered, in a second attempt neither, but what a person said since the first:
+    nobody will ask about that again. Afterwards everybody sees everything."""
+    log = jam("scout", "index")
     log.turn("t", mode="jam")
     log.turn("u", "index", mode="jam")
     log.says("u", "mine", "index")
+    for text in meanwhile:
+        log.person(text)
+    assert texts(messages(folded(log))) == [("user", ["ada: all"])]
     log.turn("t", attempt=2, incarnation=8, mode="jam")
-    assert "mine" not in str(messages(folded(log)))
-    log.says("t", "own")
-    assert texts(messages(folded(log)))[1:] == [("assistant", ["own"]), ("user", ["Index (agent index): mine"])]
-
-
-def test_a_second_attempt_in_a_jam_hears_people() -> None:
-    """What a person said in the first attempt is read in the second, for nobody will ask the agent about it again."""
-    log = Log()
-    log.person("all")
-    jam(log, "scout", "index")
-    log.turn("t", mode="jam")
-    log.turn("u", "index", mode="jam")
-    log.says("u", "mine", "index")
-    log.person("@scout and the fern?")
-    log.turn("t", attempt=2, incarnation=8, mode="jam")
-    assert texts(messages(folded(log))) == [("user", ["ada: all", "ada: @scout and the fern?"])]
+    assert texts(messages(folded(log))) == [("user", ["ada: all", *(f"ada: {text}" for text in meanwhile)])]
     log.says("t", "own")
     assert texts(messages(folded(log)))[1:] == [("assistant", ["own"]), ("user", ["Index (agent index): mine"])]
 
 
 def test_who_comes_late_to_a_jam_is_blind_too() -> None:
     """An agent whose turn begins when others have answered does not see what; when it gets no turn, it sees it then."""
-    log = Log()
-    log.person("all")
-    jam(log, "index", "scout")
+    log = jam("index", "scout")
     log.turn("u", "index", mode="jam")
     log.says("u", "mine", "index")
     log.ended("u", agent="index")
