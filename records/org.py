@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +25,21 @@ from records.relink import named, path_from
 _KEYWORD = re.compile(r"[ \t]*#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
 _KEY = re.compile(r"[^\s:#]+")
-_HEADLINE = re.compile(r"^(\*+)[ \t]+([^\n]*)$", re.M)
+_HEADLINE = re.compile(r"^(\*+) [^\n]*$", re.M)  # a space, no tab (Org syntax: Headings)
 _MARKERS = re.compile(r"^(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED)\s+)?(?:\[#[A-Z0-9]\]\s+)?")
-_HEAD_TAGS = re.compile(r"\s+(:[\w@#%:]+:)\s*$")
-_LINK = re.compile(r"\[\[([^\[\]\n]+)\](?:\[([^\[\]\n]*)\])?\]")
+_HEAD_TAGS = re.compile(r"(?:^|[ \t]+)(:[\w@#%:]+:)[ \t]*$")
+# org-link-bracket-re: a description may hold single brackets, and both may go on in the next line, not beyond a blank one.
+_LINK = re.compile(
+    r"\[\[((?:[^\[\]\n]|\n(?!\s*\n|\*+ ))+)\](?:\[((?:[^\[\]\n]|\](?!\])|\[(?!\[)|\n(?!\s*\n|\*+ )){0,1000}?)\])?\]"
+)
+# org-verbatim-re: on one line, or on two of a paragraph.
+_INSIDE = r"[^\n]{0,300}?(?<=\S)\1(?=[-\s.,;:!?'\")}\\\[]|$)"
+_VERBATIM = re.compile(
+    rf"([=~])(?<![^\s\-–—('\"{{].)(?=\S)(?:{_INSIDE}|[^\n]{{0,300}}\n(?![ \t]*(?:\n|\*+ |[-+] |\d+[.)] |[#:|])){_INSIDE})"
+)
+_ONE_LINE = re.compile(r"\*+ |[ \t]*\|")  # a headline, a row of a table
 _BLOCK = re.compile(
-    r"^[ \t]*#\+begin_(src|example|export|comment)\b[^\n]*$|^[ \t]*#\+end_(src|example|export|comment)[ \t]*$",
+    r"^[ \t]*#\+begin_(src|example|export|comment)\b[^\n]*$|^[ \t]*#\+end_(src|example|export|comment)[ \t]*$|^\*+ ",
     re.M | re.I,
 )
 _FIXED = re.compile(r"^[ \t]*[:#][ \t][^\n]*$", re.M)  # fixed-width text and comments (Org syntax: Elements)
@@ -99,7 +108,7 @@ def parse_org(
         fields["aliases"] = [*fields.get("aliases", ()), *_INNER_ID.findall(masked)[:MAX_INNER]]
     return assemble(
         fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path),
-        inline_tags=head_tags(masked), format_="org", error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
+        inline_tags=head_tags(body, masked), format_="org", error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
 
 
@@ -138,14 +147,21 @@ def mask(text: str) -> str:
         elif opened is not None and ends and ends.lower() == opened[1]:
             out += [text[done : opened[0]], _spaces(text[opened[0] : match.end()])]
             done, opened = match.end(), None
+        elif not begins and not ends:
+            opened = None  # a headline ends whatever is open: a block without an end is text
     text = "".join([*out, text[done:]])
     if ": " in text or "# " in text:
         text = _FIXED.sub(lambda m: " " * len(m.group()), text)
     if "=" in text or "~" in text:
-        text = re.sub(
-            r"(?<!\S)([=~])(?=\S)[^\n=~]{0,300}(?<=\S)\1(?=[\s.,;:!?)]|$)", lambda m: " " * len(m.group()), text
-        )
+        text = _VERBATIM.sub(_blank, text)
     return text
+
+
+def _blank(match: re.Match[str]) -> str:
+    found = match.group()
+    if "\n" in found and _ONE_LINE.match(match.string, match.string.rfind("\n", 0, match.start()) + 1):
+        return found
+    return _spaces(found)
 
 
 def _spaces(text: str) -> str:
@@ -155,20 +171,29 @@ def _spaces(text: str) -> str:
 def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
     """Headlines without TODO words, priorities, tags and link brackets."""
     found = []
-    for match in _HEADLINE.finditer(mask(text) if masked is None else masked):
-        line = _HEAD_TAGS.sub("", text[match.start(2) : match.end(2)][:500])
+    for position, level, line in _headlines(text, mask(text) if masked is None else masked):
+        line = _HEAD_TAGS.sub("", line)[:500]
         line = _LINK.sub(lambda link: link.group(2) or link.group(1), _MARKERS.sub("", line))
-        found.append(Heading(len(match.group(1)), " ".join(line.split()), match.start()))
+        found.append(Heading(level, " ".join(line.split()), position))
         if len(found) >= MAX_HEADINGS:
             break
     return tuple(found)
 
 
-def head_tags(masked: str) -> tuple[str, ...]:
+def _headlines(text: str, masked: str) -> Iterator[tuple[int, int, str]]:
+    """(position, level, line as it is written) of each headline. Words of code are blank in the masked text, and part of a
+    headline all the same."""
+    for match in _HEADLINE.finditer(masked):
+        line = text[match.end(1) : match.end()]
+        if line[:1] == " ":
+            yield match.start(), len(match.group(1)), line.lstrip(" \t")
+
+
+def head_tags(text: str, masked: str) -> tuple[str, ...]:
     """The tags of headlines, in order, each once."""
     found: dict[str, None] = {}
-    for match in _HEADLINE.finditer(masked):
-        tagged = _HEAD_TAGS.search(match.group(2))
+    for _, _, line in _headlines(text, masked):
+        tagged = _HEAD_TAGS.search(line)
         if tagged is not None:
             found.update(dict.fromkeys(tag for tag in tagged.group(1).split(":") if tag))
         if len(found) >= MOST:
@@ -180,7 +205,7 @@ def links(masked: str, path: str) -> tuple[Link, ...]:
     """Links to notes: by id, by file, by name. Addresses of other kinds are none."""
     found = []
     for match in _LINK.finditer(masked):
-        target, display = match.group(1).strip(), (match.group(2) or "").strip()
+        target, display = " ".join(match.group(1).split()), " ".join((match.group(2) or "").split())
         kind, _, rest = target.partition(":")
         if target.startswith(("*", "#")):
             found.append(Link("", target[1:], display, match.start()))
@@ -259,7 +284,13 @@ def _retitle(parts: Parts, title: str) -> Parts | None:
     first = outline[0]
     end = body.find("\n", first.position)
     end = len(body) if end < 0 else end
-    changed = frontmatter.with_body(parts, body[: first.position] + "*" * first.level + " " + title + body[end:])
+    stars = re.match(r"\*+[ \t]+", body[first.position :])
+    assert stars is not None
+    line = body[first.position + stars.end() : end]
+    state, tags = _MARKERS.match(line), _HEAD_TAGS.search(line)
+    kept = (line[: state.end()] if state else "", line[tags.start() :] if tags else "")
+    new = stars.group() + kept[0] + title + kept[1]
+    changed = frontmatter.with_body(parts, body[: first.position] + new + body[end:])
     # A title that a headline cannot say (`TODO x`, `x :tag:`) has a keyword of its own instead.
     return changed if headings(changed.text)[:1] == (Heading(first.level, title, first.position),) else None
 
@@ -376,7 +407,7 @@ def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool]
 
 def _rewrite(text: str, name_for: Callable[[str], str | None]) -> str:
     for match in reversed(list(_LINK.finditer(mask(text)))):
-        new = name_for(match.group(1))
+        new = name_for(" ".join(match.group(1).split()))
         if new is not None:
             text = text[: match.start(1)] + new + text[match.end(1) :]
     return text

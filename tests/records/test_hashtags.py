@@ -47,7 +47,7 @@ def test_tags_of_the_field_are_not_told_twice() -> None:
 
 def test_tags_of_headlines() -> None:
     """Org: those at the end of a headline, not what looks like them in code."""
-    text = b"#+FILETAGS: :x:\n* A :x:y:\n** B  :z:\n#+begin_src\n* C :no:\n#+end_src\n* a :b: c\n"
+    text = b"#+FILETAGS: :x:\n* A :x:y:\n** B  :z:\n#+begin_src\n,* C :no:\n#+end_src\n* a :b: c\n"
     assert parse_org(text, "a.org").inline_tags == ("y", "z")
 
 

@@ -32,7 +32,7 @@ Some text with [[walls][the walls]] and [[id:4f2b::*Part][x]] and [[file:../b/c.
 :END:
 #+BEGIN_SRC python
 [[not a link]]
-* not a headline
+,* not a headline
 #+END_SRC
 ** Second =[[verbatim]]= [[note]]
 """
@@ -213,3 +213,39 @@ def test_fixed_width_lines_and_comments_hold_no_link() -> None:
     """What org shows as it stands, or not at all, leads nowhere; a list or a drawer is neither."""
     body = b"text\n: [[fixed]]\n  : [[too]]\n# [[comment]]\n- [[item]] :: [[term]]\n:note: [[drawer]]\n#+caption: [[caption]]\n"
     assert [link.target for link in org.parse_org(body, "n.org").wikilinks] == ["item", "term", "drawer", "caption"]
+
+
+@pytest.mark.parametrize(
+    ("text", "heads", "targets"),
+    [
+        ("* ~git rebase~\n** =a= [[b]] :t:\n", ["~git rebase~", "=a= b"], ["b"]),
+        ("*=a= is text\n*\t[[b]]\n", [], ["b"]),
+        ("[[a][see [1] there]] [[b c][two\nlines]] [[d\ne]]\n", [], ["a", "b c", "d e"]),
+        ("[[a][\n\nb]] [[c]]\n", [], ["c"]),
+        ("#+begin_src sh\nx\n* H\n[[a]]\n#+begin_src sh\n[[no]]\n#+end_src\n", ["H"], ["a"]),
+        ("#+begin_src\n,* no\n#+end_src\n", [], []),
+        ('(=[[no]]=) "~[[no]]~" =a=b [[no]] c= x=[[a]]= = [[b]] =\n', [], ["a", "b"]),
+        ("so ~goes\non [[no]]~ and ~not\n\nhere [[a]]~\n* =x\n[[b]]=\n- ~x\n- [[c]]~\n", ["=x"], ["a", "b", "c"]),
+    ],
+)
+def test_text_is_read_as_org_itself_reads_it(text: str, heads: list[str], targets: list[str]) -> None:
+    """Headlines and links of `org-element-parse-buffer` (Emacs 28, Org 9.5) for the same text."""
+    record = org.parse_org(text.encode(), "n.org")
+    assert [heading.text for heading in record.outline] == heads
+    assert [link.target for link in record.wikilinks] == targets
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("* TODO [#A] Old  :work:home:\ntext\n", "* TODO [#A] New  :work:home:\ntext\n"),
+        ("** ~old~\n[[x]]", "** New\n[[x]]"),
+        ("*   Old\t:a:\r\n", "*   New\t:a:\r\n"),
+    ],
+)
+def test_a_new_title_leaves_state_priority_and_tags_of_its_headline(tmp_path: Path, old: str, new: str) -> None:
+    """Only the words of the headline are the title."""
+    (tmp_path / "n.org").write_bytes(old.encode())
+    store = Store(tmp_path)
+    assert store.update("n", {"title": "New"}).title == "New"
+    assert (tmp_path / "n.org").read_bytes() == new.encode()
