@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from records import InvalidValue, search_query
 from records.query import Query, moment
-from records.text import analyse, distance, raw_words, stem, term_set, terms
+from records.text import _TERMS, analyse, distance, raw_words, stem, term_set, terms
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_long_sentences_without_spaces_fall_into_pieces_too() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.text(st.sampled_from("aBé\u0301 _.-\u00a0\u2028\u2000\n山ไ'1"), max_size=30), max_size=5),
+    st.lists(st.text(st.sampled_from("aBé\u0301 _.+#🎉-\u00a0\u2028\u2000\n山ไ'1"), max_size=30), max_size=5),
     st.sampled_from(" \n\u3000"),
 )
 def test_a_text_has_the_terms_of_its_words(pieces: list[str], space: str) -> None:
     """Cutting a text at white space first, which is what makes it fast, changes none of its terms."""
     text = space.join(pieces)
-    assert terms(text) == [term for word in raw_words(text) for term in terms(word)]
+    assert terms(text) == [term for word in raw_words(text) for term in _TERMS[word].split()]
     assert term_set(text) == set(terms(text))
 
 
