@@ -42,6 +42,7 @@ IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved 
 SWEEP = 60.0
 SAVE_TRIES = 3
 HUSH = 5.0  # seconds for the turns of a room that is dropped to end; a coordinator waits 3 for each agent
+ENDS = 0.5  # seconds of these for a coordinator to end the round, once each agent has said its last word itself
 EPHEMERAL = "ephemeral.json"
 RESTORING = "restoring.json"  # rooms whose transcript is being brought back
 BATCH, BATCH_TEXT = 100, 1_000_000  # entries of a transcript, and their characters, that are appended at once
@@ -247,15 +248,23 @@ class Lobby:
 
     async def _hush(self, room: str) -> None:
         """End the turns of a room that is to be dropped: nobody would hear them, and their models would go on for money.
-        A room or a coordinator that does not answer holds up no drop for long."""
+        A room or an agent that does not answer holds up no drop for long; a coordinator hardly any, for all that is worth
+        keeping are the last words of the agents, which they write themselves."""
         with contextlib.suppress(Refused, IpcError, TimeoutError):
             async with asyncio.timeout(HUSH):
                 if (await self._state(room)).quiet:
                     return
                 await append_reliably(self.service.peer, room, [{"kind": "halted"}], HUSH)  # what waits begins no turn
-                backoff = Backoff()
+                backoff, silent = Backoff(), None
                 while (state := await self._state(room)).turns or state.round:
-                    await asyncio.sleep(backoff.take())
+                    if any(turn.answer is None for turn in state.turns.values()):
+                        silent = None
+                    elif silent is None:
+                        silent = time.monotonic()
+                    elif time.monotonic() - silent > ENDS:
+                        logger.warning("room %s: the coordinator does not end the round; dropped without it", room)
+                        return
+                    await asyncio.sleep(min(backoff.take(), ENDS / 4))
 
     async def _save(self, room: str) -> dict[str, Any]:
         said = await self._said(room)
