@@ -47,6 +47,7 @@ EPHEMERAL = "ephemeral.json"
 RESTORING = "restoring.json"  # rooms whose transcript is being brought back
 BATCH, BATCH_TEXT = 100, 1_000_000  # entries of a transcript, and their characters, that are appended at once
 NOTES_AWAY = 5.0  # seconds that a room that is to be opened waits for its transcript
+UNREAD = "transcript.unread"  # id of the notice that says so: once in a log
 ALREADY = ("already_started", "already_present", "running")
 
 
@@ -151,9 +152,9 @@ class Lobby:
         async with self._lock(room):
             fresh, count = not os.path.exists(self._path(room)), 0
             # Half a transcript in a log looks like a room that was never saved: it is finished, whoever began it.
-            lines = await self._transcript(room) if fresh or room in self.restoring else []
+            lines, fault = await self._transcript(room) if fresh or room in self.restoring else ([], "")
             try:
-                if fresh and lines:
+                if fresh and (lines or fault):
                     self.restoring.add(room)
                 opened = await self._start(room)
             except (ControlError, OSError) as error:
@@ -162,6 +163,9 @@ class Lobby:
                 self.ephemeral.add(room)
             if room in self.restoring:
                 count = await self._restore(room, lines)
+                if fault:
+                    notice = {"id": UNREAD, "kind": "notice", "text": _unread(room, fault)}
+                    await append_reliably(self.service.peer, room, [notice], 10.0)
                 self.restoring.remove(room)
             info = await self._info(room)
         if opened:
@@ -329,6 +333,9 @@ class Lobby:
             fields |= {"tags": tags, "links": speakers(lines)}
             await peer.call("store", "create", id=record, timeout=30.0, **fields)
             return
+        if now.get("error"):
+            # What a person has there is not known: written anew, it would be lost.
+            raise Refused("NotSaved", f"the note {record!r} cannot be read: {now['error']}; mend the file, then save")
         if now.get("class") != "transcript":
             # Somebody's own note, an agent perhaps: written to it, the talk would never come back from there.
             what = f"of class {now['class']!r}" if now.get("class") else "of no class"
@@ -345,9 +352,9 @@ class Lobby:
         }
         await peer.call("store", "update", id=record, changes=changes, revision=now.get("revision"), timeout=30.0)
 
-    async def _transcript(self, room: str) -> list[Line]:
-        """What the transcript of this name says. Raises Refused when the notes do not answer: a room that began without it
-        would never get it back, and nobody would know."""
+    async def _transcript(self, room: str) -> tuple[list[Line], str]:
+        """What the transcript of this name says, and why not all of it can be read. Raises Refused when the notes do not
+        answer: a room that began without it would never get it back, and nobody would know."""
         backoff, until = Backoff(), time.monotonic() + NOTES_AWAY
         while True:
             try:
@@ -356,7 +363,8 @@ class Lobby:
             except RemoteError as error:
                 if error.type != "NotFound":
                     logger.warning("[[chat/%s]] is not brought back: %s", room, error)
-                return []
+                    return [], error.message
+                return [], ""
             except AWAY as error:
                 if time.monotonic() > until:
                     raise Refused(
@@ -364,7 +372,12 @@ class Lobby:
                         f"the notes do not answer now ({error}), and {room!r} may have a transcript; try again",
                     ) from None
                 await asyncio.sleep(backoff.take())  # the store is being started again
-        return parse(str(record.get("body") or "")) if record.get("class") == "transcript" else []
+        fault = str(record.get("error") or "")
+        if record.get("cut"):
+            fault = "it is too long to be read whole, and the room begins with its first part"
+        if record.get("class") != "transcript":
+            return [], fault  # somebody's own note, if it has no fault
+        return parse(str(record.get("body") or "")), fault
 
     async def _restore(self, room: str, lines: list[Line]) -> int:
         """Bring back what a transcript says, behind what was brought back before: how many messages."""
@@ -487,6 +500,13 @@ class Lobby:
                 os.replace(self._path(room) + part, os.path.join(folder, f"{now}-{stem}.jsonl{part}"))
         for old in sorted(os.listdir(folder))[:-KEPT_DROPPED]:
             os.unlink(os.path.join(folder, old))
+
+
+def _unread(room: str, fault: str) -> str:
+    return (
+        f"the transcript [[chat/{room}]] could not be read: {fault.rstrip('.')}. It is left as it is, also by `/save`. To have "
+        "it back here, mend the file, then `/drop --no-save` this room and open it again"
+    )
 
 
 def _checked(room: object) -> str:
