@@ -22,6 +22,7 @@ import yaml
 from records import yaml_lines
 from records.errors import InvalidValue
 from records.lines import LINE, first_line, lines, normal
+from records.yaml_dump import BREAK, dump
 
 MAX_BLOCK = 1024 * 1024  # characters of frontmatter that are parsed; more is text with an error
 MAX_NODES = 50_000  # after aliases are followed: a YAML bomb has billions
@@ -31,7 +32,6 @@ NAMES = ("id", "title", "class", "tags", "links", "aliases", "alias", "author")
 
 CLOSE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _BREAKS = (0x85, 0x2028, 0x2029)  # line ends of YAML 1.1 and no others
-_BREAK = re.compile("[\x85\u2028\u2029]")
 _ALIAS = re.compile(r":\s+\*[^\s#]+([^\n]*)")
 
 
@@ -40,7 +40,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     an editor ends it, as YAML 1.2 has it: what YAML 1.1 breaks lines at too is text, and comes with what is pasted."""
 
     def __init__(self, text: str) -> None:
-        self._held = _stand_ins(text) if _BREAK.search(text) else {}
+        self._held = _stand_ins(text) if BREAK.search(text) else {}
         super().__init__(text.translate(self._held) if self._held else text)
 
     def get_single_node(self) -> Any:
@@ -83,17 +83,6 @@ def _timestamp(loader: Any, node: Any) -> Any:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
-
-
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # as above
-    """libyaml's, but for text with a character that YAML 1.1 breaks lines at: written as it is it would be indented behind it."""
-
-
-def _text(dumper: Any, value: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAK.search(value) else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def load(block: str) -> tuple[dict[str, Any], str | None]:
@@ -335,7 +324,7 @@ def _splice(block: str, changes: Mapping[str, Any], before: Mapping[str, Any], n
         if items is not None:
             edits.append((start, end, items))
             continue
-        text = _render(name, new, None if alias else value)
+        text = _own_key(place, key, name, _render(name, new, None if alias else value))
         if text.count("\n") == 1:
             text = text[:-1] + _remark(place, value, alias, start) + "\n"
         edits.append((start, end, _indent(text, pad).replace("\n", newline)))
@@ -348,6 +337,21 @@ def _splice(block: str, changes: Mapping[str, Any], before: Mapping[str, Any], n
     for start, end, text in sorted(edits, reverse=True):
         kept[start:end] = [text]
     return "".join(kept) + added.replace("\n", newline)
+
+
+def _own_key(place: _Place, key: Any, name: str, text: str) -> str:
+    """The new lines of a key, with the key in the quotes that it has."""
+    head = dump(name, None, None).strip()
+    if (
+        key.style not in ("'", '"')
+        or place.line(key.start_mark) != place.line(key.end_mark)
+        or not text.startswith(head)
+    ):
+        return text
+    return (
+        place.lines[place.line(key.start_mark)][place.column(key.start_mark) : place.column(key.end_mark)]
+        + text[len(head) :]
+    )
 
 
 def _indent(text: str, pad: str) -> str:
@@ -414,7 +418,7 @@ def _items(place: _Place, node: Any, old: Any, new: Any, start: int, end: int, n
         if was[i1:i2] == shall[j1:j2]:
             out += place.kept[bounds[i1] : bounds[i2]]
         else:
-            out += [f"{pad}- {_dump(item, True, None).strip()}{newline}" for item in new[j1:j2]]
+            out += [f"{pad}- {dump(item, True, None).strip()}{newline}" for item in new[j1:j2]]
             if out and i2 < len(firsts) and not out[-1].endswith(("\n", "\r")):
                 out[-1] += newline
     text = "".join(out)
@@ -433,29 +437,18 @@ def _render(key: str, value: Any, old: Any) -> str:
         flow = True
     if isinstance(old, yaml.ScalarNode) and isinstance(value, str) and "\n" not in value and old.style in ("'", '"'):
         style = old.style
-    head = _dump(key, None, None).strip()
+    head = dump(key, None, None).strip()
     if isinstance(value, dict | list) and value and not flow:
-        text = _dump(value, False, None)
+        text = dump(value, False, None)
         pad = "  " if isinstance(value, dict) or _indented(old) else ""
         return f"{head}:\n" + "".join(f"{pad}{line}\n" for line in lines(text))
     if isinstance(value, str) and "\n" in value:
-        return _dump({key: value}, False, None)
-    return f"{head}: {_dump(value, True, style).strip()}\n"
+        return dump({key: value}, False, None)
+    return f"{head}: {dump(value, True, style).strip()}\n"
 
 
 def _indented(old: Any) -> bool:
     return isinstance(old, yaml.SequenceNode) and not old.flow_style and old.start_mark.column > 0
-
-
-def _dump(value: Any, flow: bool | None, style: str | None) -> str:
-    try:
-        text = yaml.dump(
-            value, Dumper=_Dumper, default_flow_style=flow, default_style=style, allow_unicode=True, width=2**20,
-            sort_keys=False,
-        )  # fmt: skip
-    except yaml.representer.RepresenterError:
-        raise InvalidValue(f"frontmatter cannot hold {value!r}; give text, numbers, lists or mappings") from None
-    return str(text).removesuffix("...\n") if not isinstance(value, dict | list) else str(text)
 
 
 def _round_trip(block: str, changes: Mapping[str, Any], before: Mapping[str, Any], newline: str) -> str | None:

@@ -309,3 +309,23 @@ def test_an_error_names_the_line_that_an_editor_shows(block: str, line: int) -> 
     fields, fault = yaml_block.load(block)
     assert fields == {}
     assert fault is not None and f"in line {line}:" in fault, fault
+
+
+@pytest.mark.parametrize(
+    ("old", "key", "value", "new"),
+    [
+        ("a: x", "a", "1234e56", "a: '1234e56'"),
+        ("a: x", "a", "089123", "a: '089123'"),
+        ("a: x", "a", ["0o17", "1.e3", "v1e3"], "a: ['0o17', '1.e3', v1e3]"),
+        ('a: "x"', "a", "08", 'a: "08"'),
+        ("title: x", "title", "Café 😀", "title: Café 😀"),
+        ("a: 'x'", "a", "😀 it's \\U0001F600", "a: '😀 it''s \\U0001F600'"),
+        ("a:\n- x\n- y", "a", ["x", "🙂"], "a:\n- x\n- 🙂"),
+        ('"two words": x # why', "two words", "y", '"two words": y # why'),
+        ("'k': [a]\nb: 1", "k", {"c": 1}, "'k': {c: 1}\nb: 1"),
+        ("'it''s': |\n  x\nb: 1", "it's", "z", "'it''s': z\nb: 1"),
+    ],
+)
+def test_a_value_is_text_for_other_programs_too_and_stays_legible(old: str, key: str, value: object, new: str) -> None:
+    """What YAML 1.2 (Obsidian) would take for a number is quoted, an emoji is no escape, and a key keeps its quotes."""
+    assert yaml_block.changed(old + "\n", {key: value}, "\n") == new + "\n"
