@@ -249,3 +249,10 @@ def test_a_new_title_leaves_state_priority_and_tags_of_its_headline(tmp_path: Pa
     store = Store(tmp_path)
     assert store.update("n", {"title": "New"}).title == "New"
     assert (tmp_path / "n.org").read_bytes() == new.encode()
+
+
+def test_links_that_wrap_or_hold_brackets_follow_a_rename() -> None:
+    """What is read as a link is rewritten as one; what is around the target stays."""
+    text = "[[old][see [1] there]] [[old][two\nlines]] =[[old]]= [[file:old.org::*H][a [b]\nc]]\n"
+    new = "[[new][see [1] there]] [[new][two\nlines]] =[[old]]= [[file:new.org::*H][a [b]\nc]]\n"
+    assert org.retarget(text, "n.org", {"old"}, "old.org", "new.org", "new", True) == new
