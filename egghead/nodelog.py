@@ -14,7 +14,7 @@ import logging.handlers
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -101,6 +101,21 @@ def opened(path: Path) -> Iterator[Lines]:
 def last_lines(file: TextIO, count: int, process: str | None) -> list[str]:
     """The last `count` lines of (`process`) from where the file stands; it stands at its end afterwards."""
     return list(collections.deque((line for line in file if _of(line, process)), maxlen=count))
+
+
+def unknown(file: TextIO, process: str, running: Iterable[str]) -> str | None:
+    """Why there are no lines of `process`, with the nearest name: neither does it run nor has it ever written to the log.
+    None when it has, or may yet. Reads `file` from its beginning; it stands at its end afterwards."""
+    file.seek(0)
+    names = {*running, *(line.split(" ", 3)[2] for line in file if LINE.match(line))}
+    if process in names:
+        return None
+    import difflib
+
+    near = difflib.get_close_matches(process, sorted(names), n=1, cutoff=0.4)
+    last = [name for name in sorted(names) if name.rpartition("/")[2] == process]
+    hint = f"; did you mean {(last or near)[0]!r}?" if last or near else ""
+    return f"no process is called {process!r}, and the log has no line of one{hint} See: egghead tree"
 
 
 async def following(path: Path, file: TextIO, process: str | None) -> AsyncIterator[list[str]]:

@@ -13,9 +13,10 @@ from egghead.cli import Family
 from egghead.cli.by_hand import edited, open_file
 from egghead.cli.chat import resolve_agent
 from egghead.cli.common import Seconds, asynchronous, connected, json_option, print_json, print_table, records_option
-from egghead.cli.tree import last_exit, uptime, workers
+from egghead.cli.tree import last_exit, uptime
 from egghead.client.tell import harmless, waiting
 from egghead.errors import EggheadError, ExitCode
+from egghead.status import workers
 
 if TYPE_CHECKING:
     from egghead.capabilities.grants import Grant

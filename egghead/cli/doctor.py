@@ -53,8 +53,8 @@ async def _findings_there(where: str) -> list[Finding]:
     import time
 
     from egghead import keys, paths
-    from egghead.cli.tree import workers
     from egghead.doctor import Finding, watched
+    from egghead.status import workers
     from ipc.curve import fingerprint
 
     place = keys.place(where)

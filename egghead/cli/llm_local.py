@@ -119,8 +119,9 @@ def _states() -> dict[str, str]:
     found = find_node()
     if found is None:
         return {}
-    from egghead.cli.tree import last_exit, workers
+    from egghead.cli.tree import last_exit
     from egghead.client.connection import read_status
+    from egghead.status import workers
 
     processes = [one for one in workers(read_status(found[0])["tree"]) if one["name"].startswith("models/")]
     return {

@@ -8,6 +8,7 @@ import click
 
 from egghead.cli.common import asynchronous, connected, find_node, load_config, options, records_option, server, shown
 from egghead.errors import EggheadError, ExitCode
+from egghead.status import workers
 
 LONG = 1e8  # seconds: following ends when somebody stops it
 
@@ -25,7 +26,7 @@ async def logs(count: int, follow: bool, process: str | None) -> None:
     if server() is not None:
         await _there(count, follow, process)
         return
-    from egghead.nodelog import following, last_lines
+    from egghead.nodelog import following, last_lines, unknown
 
     path = log_file()
     try:
@@ -35,7 +36,10 @@ async def logs(count: int, follow: bool, process: str | None) -> None:
             f"no log yet at {str(path)!r}; it is made by the first egghead serve", ExitCode.NOT_FOUND
         ) from None
     with file:
-        _print(last_lines(file, count, process))
+        lines = last_lines(file, count, process)
+        if not lines and process is not None and (why := unknown(file, process, _running())) is not None:
+            raise EggheadError(why, ExitCode.NOT_FOUND)
+        _print(lines)
         if follow:
             async for lines in following(path, file, process):
                 _print(lines)
@@ -58,6 +62,14 @@ async def _there(count: int, follow: bool, process: str | None) -> None:
 def _print(lines: list[str]) -> None:
     for line in lines:
         click.echo(shown(line), nl=False)
+
+
+def _running() -> list[str]:
+    """The processes of the node that runs, if one does."""
+    from egghead.client.connection import read_status
+
+    found = find_node()
+    return [process["name"] for process in workers(read_status(found[0])["tree"])] if found is not None else []
 
 
 def log_file() -> Path:

@@ -20,6 +20,7 @@ from egghead.cli.common import (
     server,
     size,
 )
+from egghead.status import workers
 
 STATE_COLOURS = {
     "running": "green",
@@ -42,13 +43,6 @@ async def read_status() -> tuple[dict[str, Any], dict[str, Any]]:
         return of_file(place), {**info, "sockets": str(place.root)}
     async with connected() as client:
         return await client.status(), client.node
-
-
-def workers(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if node["kind"] == "worker":
-        yield node
-    for child in node.get("children", ()):
-        yield from workers(child)
 
 
 def uptime(node: dict[str, Any]) -> str:

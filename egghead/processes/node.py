@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from egghead import __version__
-from egghead.nodelog import following, last_lines
+from egghead.nodelog import following, last_lines, unknown
 from egghead.processes.common import Service, configure_logging, run
+from egghead.status import workers
 from ipc import Call, Refused
 from supervisor import Context
 
@@ -74,7 +75,12 @@ class Desk:
         except OSError as error:
             raise Refused("NotFound", f"no log at {str(self._log)!r}: {error.strerror}") from error
         with file:
-            yield last_lines(file, count, process)
+            lines = last_lines(file, count, process)
+            if not lines and process is not None:
+                running = [one["name"] for one in workers(self._read()["tree"])]
+                if (why := unknown(file, process, running)) is not None:
+                    raise Refused("NotFound", why)
+            yield lines
             if follow:
                 self._followers += 1
                 try:

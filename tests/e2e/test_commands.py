@@ -250,3 +250,17 @@ def test_commands_by_the_command_line(scouted: Node) -> None:
     assert home.run("chat", "default", "//help me publish").returncode in (0, 7)
     said = [entry["text"] for entry in home.log_lines("rooms", "show", "default") if entry["kind"] == "message"]
     assert "/help me publish" in said
+
+
+def test_the_log_of_a_process_that_there_is_not(scouted: Node) -> None:
+    """It is refused as other unknown names are, with the nearest: also by its last segment, and when followed; one that runs and
+    has said nothing is no fault."""
+    home: Home = scouted.home
+    for name, near in (("stroe", "store"), ("index/", "index"), ("scuot", "agents/scout"), ("xyzzyxyzzy", None)):
+        for more in ((), ("-f",)):
+            refused = home.run("logs", "--process", name, *more)
+            assert (refused.returncode, refused.stdout) == (3, ""), name
+            assert f"no process is called {name!r}" in refused.stderr
+            assert (f"did you mean {near!r}?" in refused.stderr) if near else ("did you mean" not in refused.stderr)
+    for name in scouted.processes():
+        assert home.run("logs", "--process", name).returncode == 0, name
