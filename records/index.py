@@ -15,6 +15,7 @@ from typing import Any
 from records import graph, index_rows, index_sql, search
 from records.carried import records_of
 from records.catalog import Entry
+from records.cuts import Memory
 from records.errors import InvalidValue
 from records.fields import check_class
 from records.filenames import CONFLICT, original
@@ -23,7 +24,6 @@ from records.index_file import IndexFile
 from records.index_rows import Upsert
 from records.model import Hit
 from records.query import moment, search_query
-from records.ranking import Memory
 from records.text import fold
 
 Rows = list[dict[str, Any]]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Self
 
 from records import index_sql
+from records.cuts import Memory
 from records.errors import IndexBroken
-from records.ranking import Memory
 
 
 class IndexFile:

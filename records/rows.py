@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from records import graph, ranking
+from records import cuts, graph
 from records.ids import id_of, key_of
 from records.markdown import MAX_LINKS, listed
 from records.model import Record
@@ -75,7 +75,7 @@ def row_of(record: Record, *, cut: bool = True) -> Row:
             for place, target in enumerate(record.links, len(links))
         ]
     return Row(
-        path, stem, wanted, note, len(body), ranking.cut_text(outline, body) if cut else None, body,
+        path, stem, wanted, note, len(body), cuts.cut_text(outline, body) if cut else None, body,
         terms.heads(), terms.labels(stem, wanted), graph.name_keys(path, stem, wanted, title, aliases),
         name_words(title, aliases, tags, stem), [(fold(tag), tag) for tag in tags], links,
     )  # fmt: skip
@@ -85,7 +85,7 @@ def with_terms(row: Row) -> Row:
     """A row with the terms of its body, whoever made it."""
     if row.cut is not None:
         return row
-    return row._replace(cut=ranking.cut_text(json.loads(row.note[_OUTLINE]), row.body))
+    return row._replace(cut=cuts.cut_text(json.loads(row.note[_OUTLINE]), row.body))
 
 
 _OUTLINE = 13  # its place in `Row.note`
@@ -107,8 +107,8 @@ class _Above:
         self._tags = analyse(" ".join(tags))
 
     def heads(self) -> str:
-        """As ranking reads them, see `ranking.cut_heads`."""
-        return ranking.cut_heads((self._title, self._last, *self._aliases), (self._tags, self._folder), self._headings)
+        """As ranking reads them, see `cuts.cut_heads`."""
+        return cuts.cut_heads((self._title, self._last, *self._aliases), (self._tags, self._folder), self._headings)
 
     def labels(self, stem: str, wanted: str) -> tuple[str, str, str, str]:
         """The columns of the full-text table before the body: title, names, headings, tags."""

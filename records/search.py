@@ -12,10 +12,11 @@ from typing import Any
 from msgspec.json import decode
 
 from records import index_sql
+from records.cuts import Cut, Memory
 from records.model import Hit
 from records.planning import LARGE, docs_of, plan
 from records.query import Query
-from records.ranking import READ, Candidate, Cut, Memory, Term, best
+from records.ranking import READ, Candidate, Term, best
 from records.snippets import excerpt
 from records.text import Wanted, fold, raw_words, terms
 

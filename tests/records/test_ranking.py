@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records.ranking import Candidate, Cut, Memory, Term, best, cut_heads, cut_text, sections
+from records.cuts import Cut, Memory, cut_heads, cut_text, sections
+from records.ranking import Candidate, Term, best
 from records.text import analyse
 
 WORDS = ["roof", "leak", "pump", "garden", "solar", "tile", "beam", "door", "lamp", "sink"]
