@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect
-from itertools import accumulate
 
 from records.markdown import plain
 from records.text import Wanted
+
+Marks = tuple[tuple[int, int], ...]  # (start, end)
+Pieces = list[tuple[int, str]]  # (where, which)
+_NONE: Pieces = []  # not to be changed
 
 LENGTH = 220
 MAX_LINES = 400  # of a passage that are looked at
@@ -22,50 +24,73 @@ _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")
 
 def excerpt(text: str, wanted: Wanted, length: int = LENGTH) -> tuple[str, tuple[tuple[int, int], ...]]:
     """About `length` characters of the lines that hold most of what is wanted, and (start, end) of each."""
-    lines = text.split("\n", MAX_LINES)[:MAX_LINES]
+    if text.count("\n") >= MAX_LINES:
+        text = "\n".join(text.split("\n", MAX_LINES)[:MAX_LINES])
+    start, pieces = _best(text, wanted)
     shown = ""
     left = MAX_SHOWN
-    for line in lines[_best(text, lines, wanted) :] if len(lines) > 1 else lines:
-        if not _says(line):
-            continue
-        clean = _clean(line)
-        shown += " · " + clean if shown and clean else clean
-        left -= 1
-        if not left or len(shown) >= length * 0.6:
-            break
-    marks = wanted.spans(shown[:_FAR])
+    enough = length * 0.6
+    size = len(text)
+    while start <= size:
+        end = text.find("\n", start)
+        end = end if end >= 0 else size
+        line = text[start:end]
+        if _says(line):
+            clean = _clean(line)
+            if pieces and not shown and len(clean) >= enough and end - start < _READ:
+                shown = clean
+                moved = line.find(clean)
+                if not moved or (moved > 0 and line[moved - 1] == " "):
+                    # It stands as it did, so that what was found in it is still there.
+                    return _framed(shown, wanted.marks(pieces, start + moved), length)
+                break
+            shown += " · " + clean if shown and clean else clean
+            left -= 1
+            if not left or len(shown) >= enough:
+                break
+        start = end + 1
+    return _framed(shown, wanted.spans(shown[:_FAR]), length)
+
+
+def _framed(shown: str, marks: Marks, length: int) -> tuple[str, Marks]:
+    """A text cut to `length` around the first mark, and the marks that are left."""
     if len(shown) <= length:
         return shown, marks
     cut, moved = _cut(shown, marks[0][0] if marks else 0, length)
-    begin, end = cut.startswith("…"), len(cut) - cut.endswith("…")
-    return cut, tuple(
-        [(low - moved, high - moved) for low, high in marks if low - moved >= begin and high - moved <= end]
-    )
+    begin, end = moved + cut.startswith("…"), moved + len(cut) - cut.endswith("…")
+    return cut, tuple([(low - moved, high - moved) for low, high in marks if low >= begin and high <= end])
 
 
-def _best(text: str, lines: list[str], wanted: Wanted) -> int:
-    """Which line holds most of what is wanted; of several the first."""
-    ends = list(accumulate([len(line) + 1 for line in lines]))
-    held: dict[int, list[str]] = {}
-    for at, piece in wanted.pieces(text[: ends[-1]]):
-        place = bisect(ends, at)
-        if at - (ends[place - 1] if place else 0) < _READ:
-            held.setdefault(place, []).append(piece)
+def _best(text: str, wanted: Wanted) -> tuple[int, Pieces]:
+    """Where the line begins that holds most of what is wanted, of several the first, and its pieces that may have it."""
     best = 0.0
-    start = 0
-    for place, pieces in held.items():
-        line = lines[place]
+    start, found = 0, _NONE
+    low = high = -1
+    held: list[tuple[int, int, Pieces]] = []
+    pieces: Pieces = []
+    for piece in wanted.pieces(text):
+        at = piece[0]
+        if at >= high:
+            low = text.rfind("\n", 0, at) + 1
+            high = text.find("\n", at)
+            high = high if high >= 0 else len(text)
+            pieces = []
+            held.append((low, high, pieces))
+        if at - low < _READ:
+            pieces.append(piece)
+    for low, high, pieces in held:
+        line = text[low:high]
         if not _says(line):
             continue
         # The words of addresses are not what a line says.
         addressed = "://" in line or "](" in line
-        value = wanted.value(_said(line)) if addressed else wanted.worth(pieces)
+        value = wanted.value(_said(line)) if addressed else wanted.worth([piece for _, piece in pieces])
         if value > best + 1e-9:
             best = value
-            start = place
+            start, found = low, pieces
             if value > wanted.most - 1e-9:
                 break  # no line says more
-    return start
+    return start, found
 
 
 def _says(line: str) -> bool:

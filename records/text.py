@@ -203,6 +203,7 @@ class Wanted:
         self._alone = {" " + term for term in terms}
         self._places = _Places(self._find)
         self._roots = set(map(root, terms))
+        self._worth: dict[tuple[str, ...], float] = {}  # of the pieces of one line: lines hold the same few
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
         """(where, which) of the parts of a text between white space that may have a wanted term, in order."""
@@ -233,13 +234,24 @@ class Wanted:
 
     def worth(self, pieces: Iterable[str]) -> float:
         """What the different wanted terms of some parts between white space are worth together."""
-        said = set("".join(map(_PIECES.__getitem__, pieces)).split())
-        return sum([worth for term, worth in self.terms.items() if term in said]) if said else 0.0
+        held = tuple(pieces)
+        known = self._worth.get(held)
+        if known is None:
+            said = set("".join(map(_PIECES.__getitem__, held)).split())
+            known = sum([worth for term, worth in self.terms.items() if term in said]) if said else 0.0
+            self._worth[held] = known
+        return known
 
     def spans(self, text: str) -> tuple[tuple[int, int], ...]:
         """(start, end), in order, of the words of a text that are wanted or have a wanted part; in scripts without spaces of
         the characters. Offsets are of the text as it is."""
-        return tuple([(at + start, at + end) for at, piece in self.pieces(text) for start, end in self._places[piece]])
+        return self.marks(self.pieces(text), 0)
+
+    def marks(self, pieces: Iterable[tuple[int, str]], moved: int) -> tuple[tuple[int, int], ...]:
+        """`spans` of the text that the pieces are of, with `moved` characters less before it."""
+        return tuple(
+            [(at - moved + start, at - moved + end) for at, piece in pieces for start, end in self._places[piece]]
+        )
 
     def _find(self, piece: str) -> list[tuple[int, int]]:
         """Where the wanted words of a text without white space lie."""
