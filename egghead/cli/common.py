@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -189,14 +189,20 @@ async def connected(start: bool = False) -> AsyncIterator[Client]:
             yield client
 
 
-def piped() -> str:
-    """All of standard input. Ctrl-C while it is awaited ends the command here: asyncio's own handler would wait for the end of
-    the input, and half of it would then be written as if it were all."""
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends what is done in here at once: asyncio's own handler waits until the loop is given back."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return sys.stdin.read()
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def piped() -> str:
+    """All of standard input. Interrupted, none of it: half of a text must not be written as if it were all."""
+    with interruptible():
+        return sys.stdin.read()
 
 
 def shown(text: str) -> str:

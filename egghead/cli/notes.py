@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from egghead.cli import unknown
-from egghead.cli.common import connected, find_node, load_config, options, server
+from egghead.cli.common import connected, find_node, interruptible, load_config, options, server
 from egghead.errors import EggheadError, ExitCode, NodeError
 
 if TYPE_CHECKING:
@@ -45,11 +45,14 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
             raise
         lock = None
     try:
-        local = LocalNotes(root, read_only=lock is None, progress=Meter())
-        try:
-            yield local
-        finally:
-            local.close()
+        with (
+            interruptible()
+        ):  # a first index or `verify` takes minutes; what is half done is undone, as after any death
+            local = LocalNotes(root, read_only=lock is None, progress=Meter())
+            try:
+                yield local
+            finally:
+                local.close()
     finally:
         if lock is not None:
             lock.close()

@@ -194,3 +194,29 @@ def test_half_an_input_is_not_written(home: Home, folder: Path) -> None:
 def _taken(fd: int) -> bool:
     """Whether what was written into a pipe has been read."""
     return fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0") == b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("command", [["search", "wet"], ["verify"]])
+def test_a_long_work_ends_when_it_is_interrupted(home: Home, command: list[str]) -> None:
+    """Ctrl-C in the middle of a first index ends it with 130, with nothing left behind; the next command does it anew."""
+    notes = home.path / "many"
+    notes.mkdir()
+    for number in range(3000):
+        (notes / f"n{number}.md").write_text(f"# Note {number}\n\nwet " + f"word{number} " * 200)
+    process = subprocess.Popen(
+        [*COMMAND, "records", *command, "--records", str(notes)], env=home.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until("it indexes", lambda: [*notes.glob(".egghead/index*")])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+    assert "index is as the files are" in home.run("records", "verify", "--records", str(notes)).stdout
+    assert {path.name for path in notes.glob(".egghead/*")} <= {
+        ".gitignore",
+        "history",
+        "index.db",
+        "index.db-shm",
+        "index.db-wal",
+        "lock",
+    }
