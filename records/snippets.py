@@ -16,7 +16,7 @@ MAX_LINES = 400  # of a passage that are looked at
 MAX_SHOWN = 12  # lines that may be joined
 _READ = 2000  # characters of a line that are looked at for the best one
 _FAR = 4000  # characters of a line in which a wanted word is looked for
-_FURNITURE = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#{1,6}|\|)?\s*(?:\[[ xX]\]\s*)?")
+_FURNITURE = re.compile(r"^\s*(?:(?:[-*+]|\d{1,9}[.)]|#{1,6})(?=\s)|>|\|)?\s*(?:\[[ xX]\]\s*)?")
 _ADDRESS = re.compile(r"<?\w+://[^\s>)]*>?|^\s*\[[^\]]*\]:.*")
 _RULED = "-*_=|:`~"  # what a rule begins with
 _RULE = re.compile(r"^\s*(?:[-*_=|: ]{3,}|`{3,}.*|~{3,}.*)\s*$")

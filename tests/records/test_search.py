@@ -158,6 +158,18 @@ def test_an_excerpt_is_short_and_marks_lie_inside(text: str, words: list[str]) -
     assert all(0 <= start < end <= len(shown) for start, end in marks)
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("**Bold** words", "Bold words"), ("*soft* words", "soft words"), ("3.5 metres", "3.5 metres"), ("#tag words", "#tag words"),
+        ("-5 degrees", "-5 degrees"), ("* item", "item"), ("12) step", "step"), ("## Head", "Head"), ("> said", "said"), ("- [x] done", "done"),
+    ],
+)  # fmt: skip
+def test_an_excerpt_shows_a_line_without_its_marker(line: str, shown: str) -> None:
+    """What makes a line an item, a heading or a quotation is left out; what only looks like it stays."""
+    assert excerpt(line, Wanted({}))[0] == shown
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.one_of(
