@@ -191,6 +191,7 @@ class RunningBus:
     def stopped(self) -> Iterator[None]:
         """SIGSTOP, and SIGCONT afterwards if it still lives (only with process=True)."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # until every thread of it stands
         try:
             yield
         finally:

@@ -48,6 +48,10 @@ async def serve(options: dict[str, Any]) -> None:
         await asyncio.Event().wait()
 
     async def last_words(call: Call) -> str:
+        told = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
+        print("ASKED", flush=True)
+        await told.wait()
         asyncio.get_running_loop().call_soon(asyncio.ensure_future, die_when_sent())
         return "last words"
 

@@ -44,9 +44,14 @@ async def spawn(bus: RunningBus, name: str, allow: Any = "all", **options: Any) 
 
 async def ready(process: asyncio.subprocess.Process) -> None:
     """Wait until a child says READY."""
+    await says(process, "READY")
+
+
+async def says(process: asyncio.subprocess.Process, what: str) -> None:
+    """Wait for the next line of a child, which must be `what`."""
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 20)
-    assert line == b"READY\n", line
+    assert line == f"{what}\n".encode(), line
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:

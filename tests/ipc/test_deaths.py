@@ -13,7 +13,7 @@ import pytest
 
 from ipc import Call, PeerDown
 from ipc.testing import running_bus
-from tests.ipc.processes import ROOT, Stuck, child, kill, ready, spawn
+from tests.ipc.processes import ROOT, Stuck, child, kill, ready, says, spawn
 from tests.ipc.test_calls import echo
 from tests.ipc.test_events import take
 
@@ -24,18 +24,13 @@ async def test_a_reply_sent_just_before_death_is_delivered() -> None:
         b = await bus.peer("b")
         process = await spawn(bus, "a")
         await ready(process)
-        await b.call("a", "echo")
-        call = asyncio.create_task(b.call("a", "last_words"))
         other = asyncio.create_task(b.call("a", "never"))
-        await asyncio.sleep(0)  # one turn of the loop, in which both are sent
-        # Let the request through, then stop the bus before the answer can be read: the child waits until it was written.
-        await b.call("bus", "ping")
-        os.kill(bus.pid, signal.SIGSTOP)
-        await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=1.0)
-        bus.down("a", "signal 9")
-        if process.returncode is None:
-            await kill(process)
-        os.kill(bus.pid, signal.SIGCONT)
+        call = asyncio.create_task(b.call("a", "last_words"))
+        await says(process, "ASKED")  # and what was sent before it has arrived too
+        with bus.stopped():
+            process.send_signal(signal.SIGUSR1)  # it answers, and dies when the answer lies in the kernel
+            await asyncio.wait_for(process.wait(), 20)
+            bus.down("a", "signal 9")
         assert await call == "last words"
         with pytest.raises(PeerDown, match="signal 9"):
             await other
