@@ -246,9 +246,9 @@ def backlinks(db: sqlite3.Connection, id_: str, own: bool = False) -> list[dict[
     lasts = sorted({key.rpartition("/")[2] for key, rank in names if rank in (BY_LAST, BY_FOLDER)})
     rows = db.execute(
         f"SELECT DISTINCT n.id, n.title, n.path, l.target, l.fragment, l.display, l.kind FROM links l "
-        f"JOIN notes n ON n.note = l.source WHERE (l.key IN ({', '.join('?' * len(keyed))}) "
-        f"OR l.last IN ({', '.join('?' * len(lasts))})) AND l.source <> ? ORDER BY n.id, l.place",
-        (*keyed, *lasts, -1 if own else note),
+        f"JOIN notes n ON n.note = l.source WHERE (l.key IN ({', '.join('?' * len(keyed + lasts))}) "
+        f"OR l.last <> l.key AND l.last IN ({', '.join('?' * len(lasts))})) AND l.source <> ? ORDER BY n.id, l.place",
+        (*keyed, *lasts, *lasts, -1 if own else note),
     ).fetchall()
     cache: Cache = {}
     keys = ("id", "title", "path", "target", "fragment", "display", "kind")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"21/{VERSION}"
+SCHEMA_VERSION = f"22/{VERSION}"
 
 # `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
 # first index is written as many small pieces, and merging those costs as much as all the rest of writing.
@@ -30,7 +30,7 @@ CREATE INDEX notes_created ON notes(created, id);
 CREATE INDEX notes_class ON notes(class, updated, id) WHERE class <> 'durable';
 CREATE TABLE texts(note INTEGER PRIMARY KEY, size INTEGER NOT NULL, heads TEXT NOT NULL, cut TEXT NOT NULL, body TEXT NOT NULL);
 CREATE VIRTUAL TABLE fts USING fts5(title, names, headings, tags, body, content='', tokenize='ascii');
-INSERT INTO fts(fts, rank) VALUES('hashsize', 8388608);
+INSERT INTO fts(fts, rank) VALUES('hashsize', 16777216);
 CREATE VIRTUAL TABLE terms USING fts5vocab(fts, 'row');
 CREATE TABLE names(key TEXT NOT NULL, rank INTEGER NOT NULL, note INTEGER NOT NULL,
     PRIMARY KEY(key, rank, note)) WITHOUT ROWID;
@@ -41,7 +41,7 @@ CREATE TABLE links(source INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NO
     key TEXT NOT NULL, last TEXT NOT NULL, fragment TEXT NOT NULL, display TEXT NOT NULL, position INTEGER NOT NULL,
     PRIMARY KEY(source, place)) WITHOUT ROWID;
 CREATE INDEX links_key ON links(key);
-CREATE INDEX links_last ON links(last);
+CREATE INDEX links_last ON links(last) WHERE last <> key;
 CREATE TABLE skipped(path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
     error TEXT NOT NULL) WITHOUT ROWID;
 """

@@ -7,7 +7,6 @@ out: a full Markdown parse of 100,000 notes would cost more than everything else
 from __future__ import annotations
 
 import functools
-import os
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -269,13 +268,16 @@ def find_links(text: str, masked: str | None = None, path: str = "note.md") -> t
     found: list[Link] = []
     if "[[" in view:
         for match in WIKI.finditer(view):
-            target, fragment, display = wiki_parts(match)
-            embed = match.start() > 0 and view[match.start() - 1] == "!"
-            if target.strip() or fragment:
-                found.append(
-                    Link(clean(target), fragment.strip(), display.strip(), match.start(),
-                         "embed" if embed else "wiki")
-                )  # fmt: skip
+            start = match.start()
+            kind = "embed" if start and view[start - 1] == "!" else "wiki"
+            target, fragment, display = match.groups()
+            if fragment is None and display is None:  # as most are
+                if target and not target.isspace():
+                    found.append(Link(clean(target), "", "", start, kind))
+            else:
+                target, fragment, display = wiki_parts(match)
+                if target.strip() or fragment:
+                    found.append(Link(clean(target), fragment.strip(), display.strip(), start, kind))
             if len(found) >= MAX_LINKS:
                 break
     if "](" in view:
@@ -341,10 +343,12 @@ def clean(target: str) -> str:
     target = target.strip()
     if target[:1] == "d" and DENOTE.match(target):
         return target.removeprefix("denote:")
-    if target.endswith("/") and target.strip("/."):
+    if target[-1:] == "/" and target.strip("/."):
         target = target.rstrip("/")
-    stem, dot, suffix = target.rpartition(".")
-    return stem if dot and suffix.lower() in ("md", "org", "markdown") else target
+    if "." not in target:
+        return target
+    stem, _, suffix = target.rpartition(".")
+    return stem if suffix.lower() in ("md", "org", "markdown") else target
 
 
 @functools.lru_cache(maxsize=4096)
@@ -357,9 +361,11 @@ def local_target(href: str, path: str) -> tuple[str, str] | None:
         href = _BACKSLASH.sub(r"\1", unescape(href))
     target, _, fragment = href.partition("#")
     target = unquote(target.partition("?")[0])
-    stem, suffix = os.path.splitext(target)
-    if suffix.lower() not in (".md", ".org"):
+    stem, _, suffix = target.rpartition(".")
+    if suffix.lower() not in ("md", "org") or not stem.rpartition("/")[2].strip("."):
         return None
-    folder = "" if stem.startswith("/") else posixpath.dirname(path)
-    joined = posixpath.normpath(posixpath.join(folder, stem.lstrip("/")))
+    folder = "" if stem.startswith("/") else path.rpartition("/")[0]
+    joined = f"{folder}/{stem}" if folder else stem.lstrip("/")
+    if "." in joined or "//" in joined:
+        joined = posixpath.normpath(joined)
     return None if joined.startswith("..") else (joined, unquote(fragment))

@@ -23,8 +23,8 @@ from records.markdown import clean, listed
 from records.model import Change, FileStat, Hit, Record
 from records.store import PRIVATE, Store
 
-BATCH_NOTES = 2000  # of one transaction: each of them costs a sorting of its words, and a kill loses the last
-BATCH_BYTES = 16 * 2**20
+BATCH_NOTES = 5000  # of one transaction: each of them costs a sorting of its words, and a kill loses the last
+BATCH_BYTES = 32 * 2**20
 TOLD_EVERY = 500  # files between two calls of `progress`
 
 
@@ -272,7 +272,7 @@ def seldom_collected() -> Iterator[None]:
 def collect_seldom() -> None:
     """Look for cycles in memory less often: values of notes have none, and each look is at thousands of them."""
     often = gc.get_threshold()
-    gc.set_threshold(max(often[0], 20_000), *often[1:])
+    gc.set_threshold(max(often[0], 50_000), *often[1:])
 
 
 def _batches(paths: Sequence[str], seen: Mapping[str, FileStat]) -> Iterator[tuple[int, Sequence[str]]]:

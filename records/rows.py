@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from records import cuts, graph
 from records.ids import id_of, key_of
 from records.markdown import MAX_LINKS, listed
-from records.model import Record
+from records.model import Heading, Record
 from records.text import analyse, fold, folded_words
 
 MAX_BODY = 12 * 2**20  # characters of one note that are searched: all of one of 10 MB
@@ -58,12 +58,12 @@ def row_of(record: Record, *, cut: bool = True) -> Row:
         error = f"{error + '; ' if error else ''}{unseen}; split the note"
     stem = id_of(path)
     tags, aliases = (*record.tags, *record.inline_tags), record.aliases
-    outline = [(heading.level, heading.text, heading.position) for heading in record.outline]
+    outline = record.outline
     terms = _Above(title, aliases, path, [heading.text for heading in record.outline], tags)
     note = (
-        path, stem, wanted, wanted, title, record.class_, _json(record.tags), _json(record.links), _json(aliases),
-        record.created, record.updated, record.author, record.format, _json(outline), _json(record.meta),
-        _json(record.inline_tags), record.revision, error, *(stat.mark if stat is not None else (0, 0, 0)),
+        path, stem, wanted, wanted, title, record.class_, _strings(record.tags), _strings(record.links), _strings(aliases),
+        record.created, record.updated, record.author, record.format, _outline(outline), _json(record.meta),
+        _strings(record.inline_tags), record.revision, error, *(stat.mark if stat is not None else (0, 0, 0)),
     )  # fmt: skip
     links = [
         (place, link.kind, link.target, *_keys(link.target), link.fragment, link.display, link.position)
@@ -145,4 +145,14 @@ def _json(value: Any) -> str:
     return _dumps(value) if value else ("{}" if isinstance(value, dict) else "[]")
 
 
+def _strings(values: Sequence[str]) -> str:
+    # `_json` makes an encoder each time, which costs more than all that these few strings do.
+    return f"[{','.join(map(_string, values))}]" if values else "[]"
+
+
+def _outline(outline: Iterable[Heading]) -> str:
+    return f"[{','.join([f'[{level},{_string(text)},{position}]' for level, text, position in outline])}]"
+
+
+_string = json.encoder.encode_basestring
 _dumps = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
