@@ -212,6 +212,8 @@ def _index(p: Patient) -> Iterator[Finding]:
         return
     import sqlite3
 
+    from records.index_file import bytes_on_disk
+
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
         try:
@@ -221,7 +223,7 @@ def _index(p: Patient) -> Iterator[Finding]:
     except sqlite3.Error as error:
         answer = str(error)
     if answer == "ok":
-        yield Finding("index", "ok", f"{path.stat().st_size >> 10} KiB")
+        yield Finding("index", "ok", f"{bytes_on_disk(path) >> 10} KiB")
     else:
         yield Finding("index", "warn", f"the index is damaged ({answer}); nothing of yours is in it",
                       f"stop the node, rm {path}, start it: it is made again from the notes")  # fmt: skip

@@ -20,7 +20,7 @@ from records.errors import InvalidValue
 from records.fields import check_class
 from records.filenames import CONFLICT, original
 from records.ids import folder_named, id_of, key_of
-from records.index_file import IndexFile
+from records.index_file import IndexFile, bytes_on_disk
 from records.index_rows import Upsert
 from records.model import Hit
 from records.query import moment, search_query
@@ -217,7 +217,7 @@ class Index(IndexFile):
                 "tags": db.execute("SELECT count(DISTINCT tag) FROM tags").fetchone()[0],
                 "links": db.execute("SELECT count(*) FROM links").fetchone()[0],
                 "skipped": db.execute("SELECT count(*) FROM skipped").fetchone()[0],
-                "index_bytes": self.path.stat().st_size,
+                "index_bytes": bytes_on_disk(self._file),
                 "rebuilt": self.rebuilt,
                 "building": self.building,
             }

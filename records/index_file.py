@@ -298,6 +298,15 @@ def _inode(path: Path) -> int:
         return 0
 
 
+def bytes_on_disk(path: Path) -> int:
+    """Of an index with its log, in which new rows stand until they are copied; 0: there is none."""
+    size = 0
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            size += os.stat(f"{path}{suffix}").st_size
+    return size
+
+
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):

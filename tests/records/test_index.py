@@ -395,6 +395,16 @@ def test_a_known_note_and_a_new_one_in_one_batch(tmp_path: Path) -> None:
         assert sorted(hit.id for hit in index.search("two")) == ["a"] and index.stats()["notes"] == 2
 
 
+def test_the_size_of_the_index_is_that_of_all_its_files(tmp_path: Path) -> None:
+    """New rows stand in the log, which counts: with it the size is at least that of the notes, and the same after it was copied."""
+    note = parse_markdown(b"some words of a note " * 20_000, "a.md")
+    with Index(tmp_path / "index.db") as index:
+        index.apply([note])
+        assert (tmp_path / "index.db").stat().st_size < len(note.body) < index.stats()["index_bytes"]
+    with Index(tmp_path / "index.db") as index:
+        assert index.stats()["index_bytes"] == (tmp_path / "index.db").stat().st_size > len(note.body)
+
+
 def test_batches_of_one_transaction_are_applied_in_turn(tmp_path: Path) -> None:
     """What is put, removed and put again in one transaction is what it would be in three; one that fails leaves nothing."""
     one, two, other = parse_markdown(b"old", "a.md"), parse_markdown(b"young", "a.md"), parse_markdown(b"b", "b.md")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records import InvalidValue, search_query
 from records.query import Query, moment
-from records.text import _TERMS, analyse, distance, raw_words, stem, term_set, terms
+from records.text import _TERMS, analyse, distance, raw_words, stem, term_set, terms, word_terms
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,14 @@ def test_any_text_has_terms_without_syntax(text: str) -> None:
     found = terms(text)
     assert found == analyse(text).split()
     assert all(not set(term) & set(" \"'*()^:-+,") for term in found)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=0x24F), max_size=60))
+def test_words_with_accents_have_the_terms_that_a_query_has(text: str) -> None:
+    """The short way that most words of a text take ends where the long one does, also with their accents written apart."""
+    text = text.lower()
+    slowly = [term for word in raw_words(text) for term in word_terms(word)]
+    assert terms(text) == slowly == terms(unicodedata.normalize("NFD", text))
 
 
 @pytest.mark.parametrize(
