@@ -45,7 +45,8 @@ class Events(Protocol):
     def collect(self, wait: float, quiet: float, most: float) -> Batch | None:
         """What changed, as an empty Batch when nothing did for `wait` seconds; None: closed.
 
-        A batch ends after `quiet` seconds without an event, at the latest after `most`. Blocks; one thread at a time.
+        A batch ends after `quiet` seconds without an event, at the latest after `most`; a source may end it as soon as every file
+        in it was written and closed, or moved there, when nothing else was told shortly before. Blocks; one thread at a time.
         Raises NoWatchLeft when a new folder cannot be watched (where the source knows), OSError when it has broken.
         """
 

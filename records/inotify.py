@@ -37,8 +37,15 @@ class _Found:
     """A batch as it grows."""
 
     paths: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(
+        default_factory=set
+    )  # of those, the ones that were not written and closed, or moved here, last
     dropped: bool = False
     gone: bool = False
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.paths) and not (self.unsettled or self.dropped or self.gone)
 
     def batch(self) -> Batch:
         return Batch(frozenset(self.paths), self.dropped, self.gone)
@@ -63,6 +70,7 @@ class Inotify:
         self._descriptor = self._call(self._libc.inotify_init1, os.O_NONBLOCK | os.O_CLOEXEC)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
+        self._told = 0.0  # when the last batch ended
         try:
             self._watch("")
         except OSError:
@@ -110,18 +118,22 @@ class Inotify:
                 return None
             found = _Found()
             end = None
+            alone = False
             while True:
                 now = time.monotonic()
                 limit = wait if end is None else min(quiet, end - now)
                 ready = select.select([self._descriptor, self._wake], [], [], max(limit, 0))[0]
                 if self._wake in ready:
                     return None
-                if not ready:
-                    return found.batch()
-                if end is None:
-                    end = time.monotonic() + most
-                self._read(found)
-                if time.monotonic() >= end:
+                now = time.monotonic()
+                if ready:
+                    if end is None:
+                        end, alone = now + most, now - self._told > quiet
+                    self._read(found)
+                # A file that was saved by itself need not wait for more. In a burst each batch would be of a few files.
+                if not ready or (alone and found.settled) or (end is not None and time.monotonic() >= end):
+                    if found.paths:
+                        self._told = time.monotonic()
                     return found.batch()
 
     def _read(self, found: _Found) -> None:
@@ -157,6 +169,10 @@ class Inotify:
             elif not mask & _DELETE:
                 self._watch(path)  # it may be readable now
         found.paths.add(path)
+        if mask & (_CLOSE_WRITE | _MOVED_TO) and not mask & _ISDIR:
+            found.unsettled.discard(path)
+        elif not mask & _ATTRIB:
+            found.unsettled.add(path)
 
     def close(self) -> None:
         """As `Events.close`."""

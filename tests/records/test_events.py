@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,6 +88,35 @@ def test_every_change_is_told(root: Path, events: Events, change: str) -> None:
     found = told(events, wanted)
     assert not found.gone and not found.dropped
     assert not [path for path in found.paths if path.startswith((".", "/")) or "/." in path]
+
+
+def took(events: Events, paths: set[str], quiet: float) -> bool:
+    """Whether the next batch, which is of these, waited for more."""
+    began = time.monotonic()
+    batch = events.collect(WAIT, quiet, quiet)
+    assert batch == Batch(frozenset(paths))
+    return time.monotonic() - began >= quiet
+
+
+def test_a_file_that_was_saved_by_itself_is_told_at_once(root: Path) -> None:
+    """What was written and closed, or moved here, waits for nothing; what may be half of a save does, and what follows closely."""
+    with contextlib.closing(open_events(os.path.realpath(root), "inotify")) as events:
+        (root / "n.md").write_text("new")
+        assert not took(events, {"n.md"}, quiet=5)
+        (root / "n.md").write_text("again")
+        assert took(events, {"n.md"}, quiet=1)
+        (root / "n.md").unlink()  # as editors do that write the new one afterwards
+        assert took(events, {"n.md"}, quiet=0.05)
+
+
+@pytest.mark.parametrize("how", ["written", "moved"])
+def test_a_whole_save_over_a_removed_file_is_told_at_once(root: Path, how: str) -> None:
+    """A file that is there again as its last event says is settled, whatever happened to it before."""
+    with contextlib.closing(open_events(os.path.realpath(root), "inotify")) as events:
+        (root / ".new").write_text("new")
+        (root / "n.md").unlink()
+        (root / ".new").rename(root / "n.md") if how == "moved" else (root / "n.md").write_text("new")
+        assert not took(events, {"n.md"}, quiet=5)
 
 
 def test_new_folders_are_followed_and_renamed_ones_too(root: Path, events: Events) -> None:
