@@ -164,7 +164,8 @@ def main() -> None:
     except UnicodeEncodeError as error:
         if debug:
             raise
-        _tell(f"egghead: {error.object!r} is no text at character {error.start}; write it in UTF-8")
+        wrong = error.object[error.start : error.end]
+        _tell(f"egghead: {wrong!r} at character {error.start + 1} is no text; write it in UTF-8")
         code = ExitCode.FAILED
     except Exception as error:  # the last net: a person gets one line, a developer gets the traceback by asking
         if debug:

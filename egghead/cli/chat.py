@@ -84,11 +84,12 @@ def prompt(agent: str, text: str | None, as_json: bool, timeout: float) -> None:
 
 def something(text: str | None) -> str:
     """`text`, else what is piped in, without the space around it. Raises UsageError when nothing is left: agents would
-    answer to nothing."""
+    answer to nothing; UnicodeEncodeError for bytes that are no UTF-8."""
     if text is None:
         text = "" if sys.stdin.isatty() else piped()
     if not text.strip():
         raise click.UsageError("nothing to say: give TEXT, or pipe it in")
+    text.encode()  # what is no text is refused before a node is asked, or started, for it
     return text.strip()
 
 

@@ -117,7 +117,7 @@ def test_arguments_that_are_no_text(home: Home, folder: Path) -> None:
             env=home.env,
             capture_output=True,
         )
-        assert done.returncode == 1 and b"is no text at character 3; write it in UTF-8" in done.stderr, done
+        assert done.returncode == 1 and b"at character 4 is no text; write it in UTF-8" in done.stderr, done
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "soon"])

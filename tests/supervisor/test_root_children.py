@@ -385,7 +385,7 @@ def test_a_spare_takes_a_dead_childs_place(world: World, directory: Path) -> Non
 
 def _title(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
     except OSError:
         return ""
 
