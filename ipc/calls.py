@@ -127,7 +127,8 @@ class Calls:
     @staticmethod
     async def _in_time(waiting: Awaitable[None], target: str, method: str, timeout: float) -> None:
         try:
-            await asyncio.wait_for(waiting, timeout)
+            async with asyncio.timeout(timeout):
+                await waiting
         except TimeoutError:
             raise CallTimeout(target, method, timeout) from None
 

@@ -169,7 +169,8 @@ class Outbox:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            await asyncio.wait_for(waiter, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await waiter
         except TimeoutError:
             raise Overloaded(f"the bus has not read {self._sent - self._acked} bytes for {PATIENCE:g} s") from None
 

@@ -130,7 +130,8 @@ class Peer:
         self._patience = self._loop.time() + min(timeout / 2, _PATIENCE)
         self._link = Link(self.address, self._user, self._credential, self, self._sockets())
         try:
-            await asyncio.wait_for(asyncio.shield(self._welcomed), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._welcomed)
         except TimeoutError:
             self._fail(PeerDown("bus", f"no answer at {self.address} within {timeout:g} s"))
             raise PeerDown("bus", f"no answer at {self.address} within {timeout:g} s") from None
@@ -163,7 +164,8 @@ class Peer:
         self._check()
         assert self._welcomed is not None
         try:
-            await asyncio.wait_for(asyncio.shield(self._welcomed), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._welcomed)
         except TimeoutError:
             raise PeerDown("bus", f"not back within {timeout:g} s") from None
 
@@ -178,7 +180,8 @@ class Peer:
             self._goodbye = self._loop.create_future()
             try:
                 self._out.send_now(wire.Bye())
-                await asyncio.wait_for(self._goodbye, 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._goodbye
             except (IpcError, TimeoutError):
                 log.debug("%s leaves without a goodbye", self._name)
         self._shut(PeerDown("bus", f"{self._name} was closed"))

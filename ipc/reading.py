@@ -79,7 +79,9 @@ class Reader:
             confirmed: asyncio.Future[None] = self._loop.create_future()
             self._confirming.setdefault(prefix, []).append(confirmed)
             try:
-                await asyncio.wait_for(confirmed, timeout)
+                # Not `wait_for`: with Python 3.11 it answers who is cancelled just when the answer comes as if he were not.
+                async with asyncio.timeout(timeout):
+                    await confirmed
             except BaseException as error:  # raised again: also a cancelled one must not leave half a subscription
                 subscription.close()
                 if isinstance(error, TimeoutError):

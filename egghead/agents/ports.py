@@ -32,7 +32,8 @@ class LeftOpen(Exception):
 async def pause_for(stop: asyncio.Event, seconds: float) -> None:
     """Wait for another process to come back, but not while we are asked to stop: then LeftOpen is raised."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     if stop.is_set():
         raise LeftOpen("the process is stopping")
 

@@ -145,7 +145,8 @@ async def consult(
     except asyncio.CancelledError:
         # Whoever asked does not want it any more: nobody should go on spending on it.
         with contextlib.suppress(EggheadError, TimeoutError):
-            await asyncio.wait_for(desk.append("halted"), GIVING_UP)
+            async with asyncio.timeout(GIVING_UP):
+                await desk.append("halted")
         raise
     except IpcError as error:
         raise sentence(error, f"rooms/{room}") from error

@@ -148,7 +148,8 @@ async def _publish(service: Service, gateway: Gateway) -> None:
     purse, told = gateway.purse, None
     while True:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(gateway.changed.wait(), LOOK_EVERY)
+            async with asyncio.timeout(LOOK_EVERY):
+                await gateway.changed.wait()
         gateway.changed.clear()
         purse.look()
         await purse.durable()  # what a disk did not take, it may take by now

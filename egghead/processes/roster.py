@@ -392,7 +392,8 @@ class Roster:
 
     async def _wait_settled(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self.settled.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.settled.wait()
         except TimeoutError:
             logger.warning("%d agents are not ready yet", len(self.acting))
 
@@ -419,7 +420,8 @@ class Roster:
             await asyncio.sleep(CARDS_EVERY + CARDS_EACH * len(self.desired))
             if len(self.acting) > CROWD:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.settled.wait(), CARDS_CROWD)
+                    async with asyncio.timeout(CARDS_CROWD):
+                        await self.settled.wait()
             self.changed.clear()
             now = self._cards()
             try:

@@ -79,6 +79,20 @@ async def test_subscriptions_end_when_closed_and_do_not_disturb_others(inline: b
         assert [(e.data, e.gap) for e in await take(third, 1)] == [(3, False)]
 
 
+async def test_a_subscription_that_is_cancelled_as_it_is_confirmed_is_cancelled() -> None:
+    """Who cancels a task is not answered by one that goes on for ever, also when the bus answers in the same moment."""
+    async with running_bus() as bus:
+        peer = await bus.peer("a")
+        task = asyncio.create_task(peer.subscribe("t/"))
+        while "t/" not in peer._reader._confirming:
+            await asyncio.sleep(0)
+        peer._reader._confirming["t/"][0].set_result(None)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not peer._reader._subscriptions.get("t/")
+
+
 @pytest.mark.parametrize("inline", [False, True])
 async def test_subscriptions_outside_of_allow_are_forbidden(inline: bool) -> None:
     """A prefix that `allow` does not cover is refused at subscribe; the allowed ones work."""
