@@ -54,17 +54,17 @@ async def test_a_crash_in_mid_turn_and_the_second_attempt() -> None:
     async with stage() as s:
         s.notes.agent("scout", "records.read", "records.create")
         await s.agent()
-        hold = asyncio.Event()
-        real = s.processes["tools"].service.peer
+        running = asyncio.Event()
 
-        async def slow(call: Any, **params: Any) -> Any:
-            await hold.wait()
+        async def forever(caller: Any, /, **params: Any) -> Any:
+            running.set()
+            await asyncio.Event().wait()
 
-        real.expose({"run": slow})
+        s.processes["tools"].service.peer.expose({"run": forever})
         s.model.says(use("create_record", title="New", body="x"), stop("tool_use"))
         await s.say("write it down")
         await s.give()
-        await s.until("tool_started", tool="create_record")
+        await running.wait()
         await s.die("agents/scout")
         await s.agent()
         s.model.says(text("I do not know whether it was written."), stop())
