@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.supervisor.worlds import NO_USERNS, NOBODY, NOTHING, ROOT, USER, Worl
 pytestmark = pytest.mark.kernel
 
 TASKS = 1024
+LONELY = 200_000  # from here on user ids that nobody has
 
 
 def tree(*children: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def test_the_tree_has_at_most_half_of_the_process_ids(world: World, directory: P
 def test_descriptors_in_flight_do_not_stop_the_launcher(world: World, directory: Path) -> None:
     """A child that sends itself descriptors until the kernel refuses more does not keep others from being started."""
     bomb = {"id": "a", "start": "bombs:descriptor_bomb", "confine": {}}
+    world = replace(world, user=LONELY + os.getpid())  # what is in flight is counted by user: no other test may have any
     with running(tree(bomb, {"id": "b", "start": "children:idle"}), directory, world) as node:
         node.ready()
         info = node.workers()["a"]["info"]
