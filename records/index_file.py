@@ -231,6 +231,8 @@ class IndexFile:
                     self._db.execute("ROLLBACK")
                     raise
                 self._db.execute("COMMIT")
+            except json.JSONDecodeError as error:  # to take a note out, its row is read
+                raise _impossible(error) from error
             except sqlite3.DatabaseError as error:
                 if _damaged(error):
                     raise _broken(error) from error
@@ -251,7 +253,7 @@ class IndexFile:
             try:
                 yield self._db
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise IndexBroken(f"the index holds an impossible row: {error}") from error
+                raise _impossible(error) from error
             except sqlite3.DatabaseError as error:
                 if _damaged(error):
                     raise _broken(error) from error
@@ -313,16 +315,23 @@ def _remove(path: Path) -> None:
             os.unlink(f"{path}{suffix}")
 
 
+def _impossible(error: ValueError) -> IndexBroken:
+    return IndexBroken(f"the index holds an impossible row: {error}")
+
+
 def _broken(error: sqlite3.Error) -> IndexBroken:
     return IndexBroken(f"the index is damaged: {error}")
 
 
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file is shorter than its own pages say
 
+# Every row of a note goes before new ones come: one that stands already is the rest of a note that the index has lost.
+_TWICE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)
+
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == _SHORT_READ:
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code in (_SHORT_READ, *_TWICE):
         return True
     # Tables are made in the same step as the file; one that is missing has been overwritten.
     return any(sign in str(error) for sign in ("malformed", "no such table", "no such column", "Could not decode"))

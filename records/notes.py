@@ -246,10 +246,14 @@ class Notes:
             return self.index.search(query, class_, tags, limit, since)
 
     def verify(self, progress: Callable[[int], object] = lambda _: None) -> list[str]:
-        """Differences between the index and one built now, as sentences; empty: they agree. Reads every file."""
+        """Differences between the index and one built now, as sentences; empty: they agree. Reads every file. An index that
+        cannot be read to its end differs."""
         from records.proof import prove
 
-        return prove(self.store, self.index, progress)
+        try:
+            return prove(self.store, self.index, progress)
+        except IndexBroken as broken:
+            return [str(broken)]
 
     def rebuild(self, reason: str = "asked for") -> list[Change]:
         """Throw the index away and build it from the files; no note is touched. Raises ReadOnly."""

@@ -19,7 +19,7 @@ from records.ranking import Term
 from records.relatives import LONGEST as SHORT_WORD
 from records.relatives import relatives
 from records.stopwords import PHRASES, ignorable, stop_terms
-from records.text import distance, fold, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
+from records.text import distance, fold, gram_size, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
 
 MAX_TERMS = 40
 TOLD = 4  # ignored words that are looked for in a note
@@ -29,6 +29,8 @@ SURE = 0.7  # from which a form of a word is the word
 LARGE = 3000  # notes
 BEGIN_SO = 400  # terms of one beginning that are read at once
 _WITHOUT_KEY = re.compile(r"([aou])e")
+# The end of a word that is being typed, of which the next letter may make the dot that `fold` makes of it (Devanagari).
+_NASAL = re.compile("[\u0919\u091e\u0923\u0928\u092e]\u094d?\\Z")
 _PARTICLES = frozenset(
     "은는이가을를에의도로와과만"
 )  # after a Korean word of one syllable, which is a term alone where it stands alone
@@ -52,7 +54,8 @@ def plan(
     joined = _joined(db, pairs, frequency)
     chosen = [
         _expand(
-            db, piece, folded[place], query.unfinished and place == len(folded) - 1, total, frequency, joined.get(piece, ())
+            db, piece, folded[place], query.unfinished and place == len(folded) - 1, len(pieces) == 1, total, frequency,
+            joined.get(piece, ()),
         )
         for piece, place in islice(pieces.items(), MAX_TERMS)
     ]  # fmt: skip
@@ -112,11 +115,13 @@ def _expand(
     term: str,
     word: str,
     last: bool,
+    alone: bool,
     total: int,
     frequency: dict[str, int],
     joined: tuple[str, ...],
 ) -> Term:
-    """A term with what stands for it. `joined`: index terms that are this word and its neighbour in one."""
+    """A term with what stands for it. `last`: it is being typed; `alone`: nothing else is asked. `joined`: index terms that
+    are this word and its neighbour in one."""
     found = Term(term)
     found.forms.update(dict.fromkeys(joined, 0.95))
     docs = docs_of(db, term, frequency)
@@ -126,18 +131,23 @@ def _expand(
     if symbols.is_signed(term):
         return found
     if is_gram(term):
-        if len(term) == 1 and (not docs or "\uac00" <= term <= "\ud7a3"):
+        # A piece that is not whole yet, whether or not some note has it standing alone.
+        if len(term) < gram_size(term[0]) and (last or not docs or "\uac00" <= term <= "\ud7a3"):
             _prefixes(db, found, term, term, 20, frequency)
+        if last and "\uac00" <= term[-1] <= "\ud7a3" and (ord(term[-1]) - 0xAC00) % 28 == 0:
+            _closed(db, found, term, frequency)
         for other in kana(term):
             if docs_of(db, other, frequency):
                 found.forms.setdefault(other, 0.9)
         if len(term) == 2 and term[1] in _PARTICLES and docs_of(db, term[0], frequency):
             found.forms.setdefault(term[0], 0.6)
         return found
-    if last and len(word) == 2 and total >= LARGE:
-        _begun(db, found, word)
+    if last and ((len(word) == 2 and total >= LARGE) or (len(word) == 1 and alone)):
+        _begun(db, found, word, frequency)
     elif last and len(word) >= 2:
         _prefixes(db, found, word, term, 24, frequency)
+        if _NASAL.search(word):
+            _prefixes(db, found, _NASAL.sub("\u0902", word), term, 24, frequency)
     least = 3 if "\u0590" <= term[0] <= "\u06ff" else 4  # roots of Hebrew and Arabic are short
     if len(term) >= least and docs < max(30, total // 50) and not any(character.isdigit() for character in term):
         _inflections(db, found, term, frequency)
@@ -164,9 +174,13 @@ def _expand(
     return found
 
 
-def _range(db: sqlite3.Connection, prefix: str, limit: int, frequency: dict[str, int]) -> list[str]:
+def _range(
+    db: sqlite3.Connection, prefix: str, limit: int, frequency: dict[str, int], before: str | None = None
+) -> list[str]:
+    """The first terms that begin with `prefix`, or lie between it and `before`."""
     rows = db.execute(
-        "SELECT term, doc FROM terms WHERE term >= ? AND term < ? LIMIT ?", (prefix, prefix + "\U0010ffff", limit)
+        "SELECT term, doc FROM terms WHERE term >= ? AND term < ? LIMIT ?",
+        (prefix, before or prefix + "\U0010ffff", limit),
     )
     found = []
     for term, docs in rows:
@@ -185,14 +199,32 @@ def _prefixes(
     found.sort(key=lambda form: (len(form), -frequency[form], form))
     for form in found[:most]:
         term.forms.setdefault(form, (0.9 if len(form) - len(prefix) <= 2 else 0.7) if form.startswith(prefix) else 0.5)
+    if not found:
+        # The term of the word that is meant may begin otherwise: without its article (Arabic), or cut.
+        for form in _named_so(db, prefix)[:most]:
+            term.forms.setdefault(form, 0.7)
 
 
-def _begun(db: sqlite3.Connection, term: Term, prefix: str) -> None:
-    """Two letters begin too many words to count them all: those that stand in names are meant."""
-    term.begun = True
+def _closed(db: sqlite3.Connection, term: Term, open_: str, frequency: dict[str, int]) -> None:
+    """A Korean syllable that is being typed: what ends it (27 letters may) comes with the next key, as 하 on the way to 한."""
+    found = _range(db, open_, 200, frequency, open_[:-1] + chr(ord(open_[-1]) + 28))
+    for form in sorted(found, key=lambda form: (len(form), -frequency[form], form))[:24]:
+        term.forms.setdefault(form, 0.7)
+
+
+def _named_so(db: sqlite3.Connection, prefix: str) -> list[str]:
+    """The terms of the words of names that begin so, the shortest first."""
     rows = db.execute(index_sql.NAMED_SO, (prefix, prefix + "\U0010ffff"))
-    for form in sorted({stem(word) for (word,) in rows}, key=lambda form: (len(form), form))[:24]:
+    return sorted({stem(word) for (word,) in rows}, key=lambda form: (len(form), form))
+
+
+def _begun(db: sqlite3.Connection, term: Term, prefix: str, frequency: dict[str, int]) -> None:
+    """One letter or two begin too many words to count them all: those that stand in names are meant."""
+    term.begun = True
+    for form in _named_so(db, prefix)[:24]:
         term.forms.setdefault(form, 0.9 if len(form) <= 4 else 0.7)
+    if not term.forms:
+        _prefixes(db, term, prefix, prefix, 24, frequency)
 
 
 def _inflections(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:

@@ -106,6 +106,13 @@ def _terms(db: sqlite3.Connection, paths: dict[int, str], facts: Facts, by_note:
                 _add(facts, ("fts", paths.get(note, f"a note {note} that is not there")), (term, *place))
     finally:
         db.execute("DROP TABLE temp.proof")
+    # How long FTS5 takes each text to be: rank and order of the hits come of it, and no term tells.
+    for note, sizes in db.execute("SELECT id, sz FROM fts_docsize"):
+        _add(facts, ("fts", paths.get(note, f"a note {note} that is not there")), (sizes,))
+    if not by_note:
+        for totals in db.execute("SELECT block FROM fts_data WHERE id = 1"):
+            if any(totals[0]):  # else no note is left, or none was there ever
+                _add(facts, ("term", "its totals"), totals)
 
 
 def _add(facts: Facts, key: tuple[str, str], row: tuple[Any, ...]) -> None:

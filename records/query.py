@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -78,8 +79,14 @@ def search_query(text: str) -> Query:
         without_tags=tuple(without),
         class_=kind,
         folder=folder,
-        unfinished=last and bool(words) and words[-1][-1].isalnum(),
+        unfinished=last and bool(words) and _goes_on(words[-1][-1]),
     )
+
+
+def _goes_on(character: str) -> bool:
+    """Whether a word may go on behind a character: also behind a vowel sign, a point or an accent that is a character of
+    its own (Hindi, Hebrew, what macOS hands over), and behind a joiner within a word (Persian)."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M" or character in "\u200c\u200d"
 
 
 def moment(since: str | None) -> str | None:

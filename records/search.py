@@ -18,7 +18,7 @@ from records.planning import LARGE, docs_of, plan
 from records.query import Query
 from records.ranking import READ, Candidate, Term, best
 from records.snippets import excerpt
-from records.text import Wanted, fold, raw_words, terms
+from records.text import Wanted, fold, raw_words, stem, terms
 
 CANDIDATES = 40
 MANY = 12  # index terms from which it pays to mark which ones a note has
@@ -146,14 +146,27 @@ def _candidates(
 def _named(
     db: sqlite3.Connection, query: Query, where: str, values: list[str], wanted: int, memory: Memory, many: bool
 ) -> list[Candidate]:
-    """Notes with a word in title, tags, aliases or path that is, or begins with, the one that is typed."""
+    """Notes with a word in title, tags, aliases or path that is, or begins with, the one that is typed. Words of one letter
+    or two (`Go`, `AI`, `R`) are in no list of their own: FTS5 finds them, and they come first."""
     word = fold(raw_words(query.text)[-1])
-    rows = db.execute(
-        f"SELECT n.note, 0.0, {KNOWN} "
-        f"FROM (SELECT DISTINCT note FROM words WHERE word >= ? AND word < ? LIMIT {NAMED}) w JOIN notes n USING(note) "
-        f"WHERE {where} LIMIT ?",
-        (word, word + "\U0010ffff", *values, wanted),
-    ).fetchall()
+    rows: list[Any] = []
+    if len(word) <= 2:
+        rows = db.execute(
+            f"SELECT n.note, 0.0, {KNOWN} FROM (SELECT rowid AS note FROM fts WHERE fts MATCH ? LIMIT {NAMED}) w "
+            f"JOIN notes n USING(note) WHERE {where} LIMIT ?",
+            (f"{{title names tags}} : {index_sql.quoted(stem(word))}", *values, wanted),
+        ).fetchall()
+    found = {row[0] for row in rows}
+    rows += [
+        row
+        for row in db.execute(
+            f"SELECT n.note, 0.0, {KNOWN} "
+            f"FROM (SELECT DISTINCT note FROM words WHERE word >= ? AND word < ? LIMIT {NAMED}) w JOIN notes n USING(note) "
+            f"WHERE {where} LIMIT ?",
+            (word, word + "\U0010ffff", *values, wanted),
+        )
+        if row[0] not in found
+    ]
     return _met(db, rows, memory, many)
 
 

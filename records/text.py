@@ -279,7 +279,7 @@ class Wanted:
         found: list[tuple[int, int]] = []
         for run in _RUNS.finditer(folded):
             low, high = run.span()
-            size = _gram_size(folded[low]) or high - low
+            size = gram_size(folded[low]) or high - low
             for start in range(low, max(low + 1, high - size + 1)):
                 end = min(start + size, high)
                 if not self.terms.keys().isdisjoint(_run_terms(folded[start:end])):
@@ -327,7 +327,7 @@ def _terms(word: str) -> str:
 
 
 def _run_terms(run: str) -> list[str]:
-    size = _gram_size(run[0])
+    size = gram_size(run[0])
     if not size:
         return [stem(run) if len(run) <= _LONGEST else run[:_LONGEST]]
     if len(run) <= size:
@@ -335,7 +335,7 @@ def _run_terms(run: str) -> list[str]:
     return [run[place : place + size] for place in range(len(run) - size + 1)]
 
 
-def _gram_size(first: str) -> int:
+def gram_size(first: str) -> int:
     """How many characters of a run make a term; 0: it is one word."""
     if first < "\u0e01" or not _GRAM.match(first):
         return 0

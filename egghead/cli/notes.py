@@ -24,9 +24,10 @@ WAIT = 10.0  # seconds for another command to be done: a first index of a large 
 
 
 @asynccontextmanager
-async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
+async def notes(write: bool = False, tell: bool = True) -> AsyncIterator[NotesPort]:
     """The notes of the node that runs, else of the folder. Reading goes on beside another command that holds the folder,
-    from the index as it is; writing waits a little for another command, and else says who holds it."""
+    from the index as it is; writing waits a little for another command, and else says who holds it. `tell`: say on stderr that
+    the index was built anew, and why."""
     from egghead.client.notes import LocalNotes, NodeNotes
 
     if server() is not None or find_node() is not None:
@@ -53,6 +54,8 @@ async def notes(write: bool = False) -> AsyncIterator[NotesPort]:
                 yield local
             finally:
                 local.close()
+                if tell and local.rebuilt:
+                    click.echo(f"egghead: the index was built anew: {local.rebuilt}", err=True)
     finally:
         if lock is not None:
             lock.close()

@@ -28,14 +28,17 @@ for _command in (*records_write.COMMANDS, *records_care.COMMANDS):
 @click.option("-n", "limit", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--class", "class_", metavar="CLASS")
 @click.option("--tag", "tags", multiple=True)
+@click.option("--since", metavar="DATE", help="Changed at this date or time or later, such as 2026-01-31.")
 @records_option
 @json_option
 @asynchronous
-async def search(query: tuple[str, ...], limit: int, class_: str | None, tags: tuple[str, ...], as_json: bool) -> None:
+async def search(
+    query: tuple[str, ...], limit: int, class_: str | None, tags: tuple[str, ...], since: str | None, as_json: bool
+) -> None:
     """Search the notes: words, "quoted phrases", -without, tag:x, class:x, in:folder."""
     async with notes() as port:
         hits = await port.index(
-            "search", **{"query": " ".join(query), "class": class_, "tags": list(tags), "limit": limit}
+            "search", **{"query": " ".join(query), "class": class_, "tags": list(tags), "limit": limit, "since": since}
         )
     if as_json:
         print_json(hits)

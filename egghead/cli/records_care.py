@@ -30,7 +30,7 @@ async def verify(rebuild: bool, as_json: bool) -> None:
             "a node has these notes open, and only it writes its index; stop it (Ctrl-C where `egghead serve` runs), then run this again",
             ExitCode.REFUSED,
         )
-    async with notes(write=rebuild) as port:
+    async with notes(write=rebuild, tell=False) as port:
         if rebuild:
             await port.store("rebuild")
         if running is None:
@@ -117,7 +117,7 @@ async def purge(id_: str | None, older_than: float | None, as_json: bool) -> Non
 async def stats(as_json: bool) -> None:
     """How many notes, tags and links there are, how large they and the index are, whether it is being built, and how
     changes are found."""
-    async with notes() as port:
+    async with notes(tell=False) as port:
         counts = await port.index("stats")
         counts["watching"] = await port.store("watching")
     if as_json:

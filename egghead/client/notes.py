@@ -59,9 +59,26 @@ class LocalNotes:
     def close(self) -> None:
         self._notes.close()
 
+    @property
+    def rebuilt(self) -> str | None:
+        """Why the index was built anew since this was opened; None: it was not."""
+        return self._notes.index.rebuilt
+
     async def index(self, method: str, /, **params: Any) -> Any:
         call = getattr(self._notes.index, method)
-        return self._ask(lambda: call(**_named(params)))
+        return self._ask(lambda: self._mended(lambda: call(**_named(params))))
+
+    def _mended(self, read: Callable[[], Any]) -> Any:
+        """What an index says; one that turns out to be damaged is built anew first, if nobody else holds it."""
+        from records import IndexBroken
+
+        try:
+            return read()
+        except IndexBroken as broken:
+            if self._notes.read_only:
+                raise
+            self._notes.rebuild(str(broken))
+            return read()
 
     async def store(self, method: str, /, **params: Any) -> Any:
         return self._ask(lambda: getattr(self, f"_{method}")(**_named(params)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from click.testing import CliRunner
 
 from egghead.cli import cli
 from egghead.client.notes import LocalNotes
+from egghead.errors import EggheadError
 
 
 @pytest.fixture
@@ -69,3 +73,25 @@ def test_quitting_a_chat_that_was_not_begun_starts_no_node(folder: Path) -> None
     """`/quit` is one of the commands that the documentation lists for the shell; there it has nothing to do."""
     result = ran(folder, "chat", "default", "/quit")
     assert result.exit_code == 0 and result.output == ""
+
+
+def test_a_damage_that_only_a_question_meets_is_mended(folder: Path) -> None:
+    """The command that meets it answers all the same, and says that the index was built anew; the next says nothing."""
+    ran(folder, "records", "stats")
+    with closing(sqlite3.connect(folder / ".egghead" / "index.db")) as db:
+        db.execute("DELETE FROM fts_data WHERE id > 10")
+        db.commit()
+    found = ran(folder, "records", "search", "bee")
+    assert found.exit_code == 0 and found.stdout == "b\tBee\n"
+    assert found.stderr.startswith("egghead: the index was built anew: the index is damaged")
+    assert ran(folder, "records", "search", "bee").stderr == ""
+
+
+def test_a_search_can_leave_out_what_is_old(folder: Path) -> None:
+    """`--since` is a date or a time; anything else is refused with an example."""
+    os.utime(folder / "a.md", (0, 0))
+    assert ran(folder, "records", "search", "ay", "--since", "1970").stdout == "a\tAy\n"
+    with pytest.raises(EggheadError, match="nothing found"):
+        ran(folder, "records", "search", "ay", "--since", "2000-01-01")
+    with pytest.raises(EggheadError, match="'monday' is no date; write 2026-01-31"):
+        ran(folder, "records", "search", "ay", "--since", "monday")

@@ -91,6 +91,48 @@ def test_a_spoiled_index_is_built_again_with_a_reason(folder: Path, what: str) -
     assert {path: path.read_bytes() for path in folder.glob("*.md")} == before
 
 
+ROWS = {
+    "a note without its row": "DELETE FROM notes WHERE id = 'n7'",
+    "a note without its text": "DELETE FROM texts WHERE note = (SELECT note FROM notes WHERE id = 'n7')",
+    "tags that are no list": "UPDATE notes SET tags = '{' WHERE id = 'n7'",
+    "a name twice": "UPDATE words SET word = 'thing' WHERE word = 'note' AND note = (SELECT note FROM notes WHERE id = 'n7')",
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_an_impossible_row_keeps_no_change_out(folder: Path, what: str) -> None:
+    """A note whose rows do not fit together is saved by an editor: the index is built again, or takes it as it is."""
+    sql(ROWS[what])(folder / ".egghead" / "index.db")
+    (folder / "n7.md").write_text("# Quokka\n\nwords about thing7\n")
+    with Notes(folder) as notes:
+        assert notes.search("quokka")[0].id == "n7" and notes.search("thing7")[0].id == "n7"
+        if notes.index.rebuilt is None:
+            notes.rebuild()
+        assert notes.verify() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE fts_docsize SET sz = x'0101010101' WHERE id = 3",
+        "DELETE FROM fts_docsize WHERE id = 3",
+        "UPDATE fts_data SET block = x'28' WHERE id = 1",
+    ],
+)
+def test_what_only_ranking_reads_is_proved_too(folder: Path, statement: str) -> None:
+    """Lengths of texts that the full text notes, and their sums: no term says them, and the order of hits comes of them."""
+    sql(statement)(folder / ".egghead" / "index.db")
+    with Notes(folder) as notes:
+        assert len(notes.verify()) == 1
+
+
+def test_a_full_text_that_cannot_be_read_differs(folder: Path) -> None:
+    """`verify` answers with what is wrong, where there is nothing that it could compare."""
+    sql("DELETE FROM fts_data WHERE id > 10")(folder / ".egghead" / "index.db")
+    with Notes(folder) as notes:
+        assert "damaged" in notes.verify()[0]
+
+
 def test_any_flipped_byte_is_harmless_or_found(folder: Path) -> None:
     """A byte turned round anywhere: found when the index is opened or asked, or by `verify`; a rebuild mends it."""
     path = folder / ".egghead" / "index.db"

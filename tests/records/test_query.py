@@ -18,7 +18,8 @@ from records.text import _TERMS, analyse, distance, raw_words, stem, term_set, t
     [
         ("two words", Query("two words", unfinished=True)),
         ("two words ", Query("two words")),
-        ("really?", Query("really?")),
+        ("really?", Query("really?")), ("हि", Query("हि", unfinished=True)), ("שָ", Query("שָ", unfinished=True)), ("e\u0301", Query("e\u0301", unfinished=True)),
+        ("می\u200c", Query("می\u200c", unfinished=True)),
         ('"a phrase" x', Query("x", phrases=("a phrase",), unfinished=True)),
         ('-no -"not this" yes ', Query("yes", excluded=("no", "not this"))),
         ("tag:#a TAG:b -tag:c class:agent in:x/y/ q ", Query("q", tags=("a", "b"), without_tags=("c",), class_="agent", folder="x/y")),

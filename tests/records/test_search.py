@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -226,3 +228,40 @@ def test_names_with_underscores_are_shown_and_found_as_written(tmp_path: Path) -
         assert "do_it_now(2 * 3), a*b, then rest." in hit.snippet
         assert "".join(hit.snippet[low:high] for low, high in hit.marks).replace("_", "") == "doitnow"
         assert made.index.resolve("the foo_bar module") == "n"
+
+
+TYPED = (
+    "Straßenbahn nach Köln", "IĞDIR ılıcası", "Đường về nhà", "การเดินทางไปเชียงใหม่", "ប្រាសាទអង្គរវត្ត", "ພາສາລາວ", "မြန်မာဘာသာ", "हिन्दी व्याकरण",
+    "ज़िंदगी", "বাংলা রান্না", "தமிழ் இலக்கணம்", "తెలుగు భాష", "ಕನ್ನಡ ಕಲಿಕೆ", "සිංහල භාෂාව", "བོད་ཡིག", "السفر إلى القاهرة", "مُذَكِّرَات يوميّة", "کتاب\u200cها", "שָׁלוֹם",
+    "한국어 문법", "東京への旅行計画", "學習中文", "Їжак", "Ταξίδι στην Αθήνα", "ქართული ენა", "Հայերեն լեզու", "አማርኛ ቋንቋ", "Žąsis ėjo", "Ẹ̀kọ́ Yorùbá", "R2-D2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_every_beginning_of_a_title_finds_it(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    """From the first letter on, in any script: behind a vowel sign, a point, an accent of its own, or half of a triple."""
+    for number, title in enumerate(TYPED):
+        (tmp_path / f"n{number}.md").write_text(f"---\ntitle: {title}\n---\n\nfiller\n")
+    with Notes(tmp_path) as notes:
+        for number, title in enumerate(TYPED):
+            # Korean comes composed: its keyboards send whole syllables.
+            typed = title if "한" in title else unicodedata.normalize(form, title)
+            for end in range(1, len(typed) + 1):
+                assert f"n{number}" in [hit.id for hit in notes.search(typed[:end], limit=10)], typed[:end]
+
+
+def test_a_korean_syllable_without_its_end_finds_what_it_may_become(tmp_path: Path) -> None:
+    """What a keyboard shows on the way: 하 before 한, 한구 before 한국."""
+    (tmp_path / "a.md").write_text("---\ntitle: 한국어 문법\n---\n\nfiller\n")
+    (tmp_path / "b.md").write_text("---\ntitle: 서울 여행 계획\n---\n\nfiller\n")
+    with Notes(tmp_path) as notes:
+        for typed, wanted in {
+            "하": "a",
+            "한": "a",
+            "한구": "a",
+            "한국어 무": "a",
+            "서우": "b",
+            "여해": "b",
+            "서울 여": "b",
+        }.items():
+            assert [hit.id for hit in notes.search(typed)][:1] == [wanted], typed

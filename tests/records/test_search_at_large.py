@@ -26,6 +26,49 @@ SPECIAL = {
     "ar": "# بيت\n\nوصل الفنّي وأصلح الثَّلّاجة القديمة.\n",
     "twins/b": "# Zwilling\n\nnumber one\n",
     "twins/a": "# Zwilling\n\nnumber one\n",
+    "go": "# Go\n\nA language.\n",
+    "ai": "# AI\n\nA field.\n",
+    "r": "# R\n\nAnother language.\n",
+    **{
+        f"g/{number}": f"# {word} soon\n\nThey go on with ai and r.\n"
+        for number, word in enumerate(
+            [
+                "Gold",
+                "Goat",
+                "Gong",
+                "Goal",
+                "Goose",
+                "Good",
+                "Gown",
+                "Goblin",
+                "Gopher",
+                "Gothic",
+                "Govern",
+                "Gossip",
+                "Air",
+                "Aim",
+                "Aid",
+                "Aisle",
+                "Aida",
+                "Aikido",
+                "Ailment",
+                "Ainu",
+                "Aioli",
+                "Aix",
+                "Rail",
+                "Road",
+                "Rust",
+                "Ruby",
+                "Rain",
+                "Row",
+                "Roof",
+                "Rome",
+                "Rat",
+                "Ring",
+                "Raw",
+            ]
+        )
+    },
     "zebra": "# Zebra crossing\n\nordinary words of the town\n",
 }
 
@@ -82,6 +125,12 @@ def test_filters_phrases_and_minus_work_in_every_script(notes: Notes, query: str
 def test_each_letter_that_is_typed_finds_the_name_it_begins(notes: Notes, text: str) -> None:
     """Also while thousands of notes have a word (zest) that begins so."""
     assert notes.search(text, limit=10)[0].id == "zebra"
+
+
+@pytest.mark.parametrize("text", ["go", "Go", "ai", "r", "R"])
+def test_a_name_of_one_letter_or_two_is_found_by_it(notes: Notes, text: str) -> None:
+    """Also where more names than are shown begin so; before them."""
+    assert notes.search(text, limit=10)[0].id == text.lower()
 
 
 def test_notes_with_all_words_go_before_those_with_some(notes: Notes) -> None:

@@ -83,7 +83,8 @@ def test_a_sign_finds_the_notes_that_have_it(notes: Notes, query: str, wanted: l
     """Alone, beside words, in phrases, as a tag, and to leave notes out."""
     found = [hit.id for hit in notes.search(query)]
     assert found[: max(1, len(wanted))] == wanted, query
-    if query not in ("+1", "✓ wash", "§ 7"):  # the 1 of `+1` alone is a word too
+    # The 1 of `+1` alone is a word too; behind C come the names that begin so.
+    if query not in ("+1", "✓ wash", "§ 7", "C"):
         assert found == wanted
 
 
