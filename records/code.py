@@ -35,6 +35,14 @@ _PIECE = re.compile(r"\\[\\`]|" + _CODE + r"|`+|<(?:!--|(?i:(pre|script|style|te
 _HTML = re.compile("<(?:!--|pre|script|style|textarea)", re.I)
 _RAW_END = re.compile(r"</(?:pre|script|style|textarea)>[^\n]*", re.I)
 REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
+# TeX between dollars, as Obsidian and pandoc have it: no space inside them, no digit behind. And a block of it, which begins
+# its line and holds no empty one.
+_MATH = re.compile(
+    r"(?<![\\$])\$(?![\s$])((?:[^$\n\\]|\\[^\n])*)(?<!\s)\$(?![\d$])"
+    r"|^[ \t>]*\$\$(?:[^$\n]|\$(?!\$)|\n(?![ \t>]*\n)){1,5000}?\$\$",
+    re.M,
+)
+_SERIES = re.compile(r"(?:^|[\w}\])])\[\[")  # `k[[x]]`: a link in a sentence about prices has a space before it
 _ESCAPED = re.compile(r"\\[\\\[\]]")
 
 
@@ -49,6 +57,8 @@ def mask_code(text: str) -> str:
         text = _SPAN.sub(_blank, text)  # the same where there is nothing else, and faster
     if "%" in text and "%%" in text:
         text = REMARK.sub(_blank, text)
+    if "$" in text and "[[" in text:
+        text = _MATH.sub(_formula, text)
     if "\\" in text and ("\\[" in text or "\\]" in text):
         text = _ESCAPED.sub(lambda match: "  " if match.group() == "\\\\" else "\\ ", text)
     return text
@@ -84,6 +94,12 @@ def _mask_pieces(text: str) -> str:
         out += [text[done:begin], _spaces(text[begin:at])]
         done = at
     return "".join([*out, text[done:]]) if out else text
+
+
+def _formula(match: re.Match[str]) -> str:
+    """Math that holds what looks like a wikilink, blanked out: a rename would rewrite it."""
+    inline = match[1]
+    return match[0] if inline is not None and _SERIES.search(inline) is None else _spaces(match[0])
 
 
 def _blank(match: re.Match[str]) -> str:

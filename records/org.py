@@ -47,6 +47,7 @@ _INNER_ID = re.compile(r"^[ \t]*:(?:ID|id):[ \t]+(\S+)[ \t]*$", re.M)
 MAX_INNER = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{1,2}:\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})?")  # RFC 3339, as we write it
 _FIELD_OF = {"title": "title", "author": "author", "date": "created", "filetags": "tags", "tags": "tags"}
 _KEYWORD_OF = {"title": "TITLE", "author": "AUTHOR", "created": "DATE", "tags": "FILETAGS"}
 
@@ -124,7 +125,9 @@ def _take(fields: dict[str, Any], name: str, value: str) -> None:
         fields["tags"] = words(fields.get("tags")) + [tag for tag in re.split(r"[:\s,]+", value) if tag]
     elif name == "created":
         day, hour = _DATE.search(value), _TIME.search(value)
-        if day:
+        if _MOMENT.fullmatch(value):
+            fields["created"] = value
+        elif day:
             fields["created"] = day.group() + (f"T{hour.group():0>5}" if hour else "")
         else:
             fields.setdefault("date", value)

@@ -48,7 +48,7 @@ def relink(text: str, old_path: str, new_path: str, known: Callable[[str], bool]
         if target.strip().startswith(("./", "../")):
             stem = posixpath.normpath(posixpath.join(posixpath.dirname(old_path), target.strip()))
             stem = new_stem if stem == old_stem else stem
-            edits.append((match.start(1), match.start(1) + len(target), _dotted(stem, new_path)))
+            edits.append((*_within(match.start(1), target), _dotted(stem, new_path)))
     return _apply(text, edits)
 
 
@@ -72,8 +72,13 @@ def _wikis(
             name = named(target, source, new_id, os.path.splitext(new_path)[0], short)
             if _is_note(os.path.splitext(written.strip())[1]):
                 name += os.path.splitext(new_path)[1]
-            edits.append((match.start(1), match.start(1) + len(written), name))
+            edits.append((*_within(match.start(1), written), name))
     return edits
+
+
+def _within(start: int, written: str) -> tuple[int, int]:
+    """Where a target begins and ends without the space around it, which is not ours to take: `[[ note | text ]]`."""
+    return start + len(written) - len(written.lstrip()), start + len(written.rstrip())
 
 
 def _is_note(suffix: str) -> bool:

@@ -36,8 +36,8 @@ _ALIAS = re.compile(r":\s+\*[^\s#]+([^\n]*)")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # which of the two is known at run time
-    """libyaml's, but for a date that cannot be (2024-13-45): it is text, and the other keys are read. And a line ends where
-    an editor ends it, as YAML 1.2 has it: what YAML 1.1 breaks lines at too is text, and comes with what is pasted."""
+    """libyaml's, but for numbers of YAML 1.1 only, and for a date that cannot be (2024-13-45): they are text, and the other
+    keys are read. And a line ends where an editor ends it, as YAML 1.2 has it: what YAML 1.1 breaks lines at too is text, and comes with what is pasted."""
 
     def __init__(self, text: str) -> None:
         self._held = _stand_ins(text) if BREAK.search(text) else {}
@@ -83,6 +83,19 @@ def _timestamp(loader: Any, node: Any) -> Any:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
+
+
+def _number(loader: Any, node: Any) -> Any:
+    """As libyaml's, but for what only YAML 1.1 counts in sixties and eights: a time (`10:30`) is no 630, a code (`01234`) no
+    668. They are text, as they stand; Obsidian, which reads YAML 1.2, shows them so or in tens."""
+    if node.tag.endswith("int"):
+        return node.value if ":" in node.value or _OCTAL.match(node.value) else loader.construct_yaml_int(node)
+    return node.value if ":" in node.value else loader.construct_yaml_float(node)
+
+
+_OCTAL = re.compile(r"[-+]?0[0-7_]")
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def load(block: str) -> tuple[dict[str, Any], str | None]:

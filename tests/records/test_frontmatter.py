@@ -329,3 +329,15 @@ def test_an_error_names_the_line_that_an_editor_shows(block: str, line: int) -> 
 def test_a_value_is_text_for_other_programs_too_and_stays_legible(old: str, key: str, value: object, new: str) -> None:
     """What YAML 1.2 (Obsidian) would take for a number is quoted, an emoji is no escape, and a key keeps its quotes."""
     assert yaml_block.changed(old + "\n", {key: value}, "\n") == new + "\n"
+
+
+def test_what_only_yaml_1_1_counts_in_sixties_or_eights_is_text() -> None:
+    """A time of day, a postal code: as they stand, not 630 and 668. What is a number to everybody stays one."""
+    block = "start: 10:30\nran: 1:02:03.5\nzip: 01234\nlow: -0_7\nten: 10\nnone: 0\nhex: 0x1f\nhalf: .5\nmore: 1_000\nbare: !!int 0\n"
+    assert yaml_block.load(block) == (
+        {"start": "10:30", "ran": "1:02:03.5", "zip": "01234", "low": "-0_7", "ten": 10, "none": 0, "hex": 31, "half": 0.5, "more": 1000, "bare": 0},
+        None,
+    )  # fmt: skip
+    parts = frontmatter.split(b"---\ntitle: a\n---\n")
+    for value in ("10:30", "01234"):
+        assert frontmatter.fields(frontmatter.with_keys(parts, {"at": value}))[0]["at"] == value

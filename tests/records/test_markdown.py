@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from records import Notes, Unreadable, parse_markdown
 from records.errors import InvalidId
 from records.ids import check_id, id_of, is_note, slug
+from records.markdown import find_links
 from records.relink import relink, retarget
 
 NOTE = """---
@@ -238,3 +239,23 @@ def test_fields_that_hold_something_else_are_kept_as_they_are() -> None:
     record = parse_markdown(b"---\nauthor: [Ann, Bob B]\n---\n", author="me")
     assert record.author == "Ann, Bob B" and "author" not in record.meta
     assert parse_markdown(b"---\nauthor:\n---\n", author="me").author == "me"
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("$k[[x]]$ over [[a]]", ["a"]), ("$[[e]]\\rho$", []), ("$\\mathbb{Z}[[t]]$ is one", []), ("$$\nR[[x]]\n$$ [[a]]", ["a"]), ("> $$ [[x]] $$", []),
+        ("`$` k[[x]] `$`", ["x"]), ("\\$k[[x]]$", ["x"]), ("costs $5 [[a]] and $6 [[b]]", ["a", "b"]), ("[[A]] ($) [[B]] ($)", ["A", "B"]),
+        ("- [[P]] $$\n- [[B]] $$$\n- [[S]] $$", ["P", "B", "S"]), ("$$ [[a]]\n\n[[b]] $$", ["a", "b"]), ("$x$[[a]]$y$", ["a"]),
+    ],
+)  # fmt: skip
+def test_a_formula_holds_no_link(text: str, targets: list[str]) -> None:
+    """Power series and denotations are no wikilinks, nor rewritten by a rename; prices and ratings hide none."""
+    assert [link.target for link in find_links(text)] == targets
+
+
+def test_the_space_around_a_target_stays() -> None:
+    """A rename changes a name and nothing beside it."""
+    text = "[[ old ]] [[old | text]] [[ old#h]]"
+    assert retarget(text, "n.md", {"old"}, "old.md", "new.md", "new", True) == "[[ new ]] [[new | text]] [[ new#h]]"
+    assert relink("[[ ./b | x ]]", "a/n.md", "c/n.md") == "[[ ../a/b | x ]]"

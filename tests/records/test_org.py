@@ -256,3 +256,12 @@ def test_links_that_wrap_or_hold_brackets_follow_a_rename() -> None:
     text = "[[old][see [1] there]] [[old][two\nlines]] =[[old]]= [[file:old.org::*H][a [b]\nc]]\n"
     new = "[[new][see [1] there]] [[new][two\nlines]] =[[old]]= [[file:new.org::*H][a [b]\nc]]\n"
     assert org.retarget(text, "n.org", {"old"}, "old.org", "new.org", "new", True) == new
+
+
+def test_a_moment_that_we_wrote_is_read_whole() -> None:
+    """Its seconds and its zone too; a date as org writes it is a day, with an hour if it has one."""
+    for written, created in {
+        "2026-01-31T08:05:09Z": "2026-01-31T08:05:09Z", "2026-01-31T08:05:09.25+05:30": "2026-01-31T08:05:09.25+05:30",
+        "<2026-01-31 Sat 8:05>": "2026-01-31T08:05", "[2026-01-31 Sat]": "2026-01-31",
+    }.items():  # fmt: skip
+        assert org.parse_org(f"#+DATE: {written}\n\nx".encode(), "n.org").created == created
