@@ -251,7 +251,8 @@ class IndexFile:
             if self.read_only and _inode(self.path) != self._inode:
                 self._follow()
             try:
-                yield self._db
+                with _snapshot(self._db):
+                    yield self._db
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise _impossible(error) from error
             except sqlite3.DatabaseError as error:
@@ -267,6 +268,21 @@ class IndexFile:
             self._db = self._open_reader()
             self._memory, self._version = Memory(), -1
             old.close()
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """All that is read in the block is of one moment. A question asks several times: between two of them another process may
+    take out the note that the first has found, or put another one under its number."""
+    if db.in_transaction:  # of who writes, and reads what it has written
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:  # a damage may have ended it
+            db.execute("ROLLBACK")
 
 
 _TABLES = set(re.findall(r"CREATE (?:VIRTUAL )?TABLE (\w+)", index_sql.SCHEMA))

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,34 @@ def test_two_readers_see_what_one_writer_wrote(tmp_path: Path) -> None:
         notes.create(id="n", body="hello")
         assert [hit.id for hit in reader.search("hello")] == ["n"]
         reader.close()
+
+
+@pytest.mark.parametrize(
+    "question", [lambda index: index.search("quokka"), lambda index: index.get("q"), lambda index: index.graph()]
+)
+def test_an_answer_is_of_one_moment(tmp_path: Path, question: Callable[[Index], Any]) -> None:
+    """The note goes before any of the statements of one question: it is answered with the note or without, never with half."""
+    note = parse_markdown(b"# Quokka\n\n" + b"see [[other]]\n\n" + b"a long text of many words\n" * 350, "q.md")
+    with Index(tmp_path / "i.db") as writer, Index(tmp_path / "i.db", read_only=True) as reader:
+        answers = [question(reader)]
+        writer.apply([note, parse_markdown(b"# Other\n", "other.md")])
+        answers.append(question(reader))
+        writer.apply([], ["q.md"])
+        answers.append(question(reader))
+        for moment in range(1, 24):
+            writer.apply([note])
+            left = [moment]
+
+            def go(statement: str, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] == 0:
+                    writer.apply([], ["q.md"])
+
+            reader._db.set_trace_callback(go)
+            try:
+                assert question(reader) in answers
+            finally:
+                reader._db.set_trace_callback(None)
 
 
 def test_an_index_belongs_to_the_process_that_opened_it(notes: Notes) -> None:
