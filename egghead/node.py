@@ -283,21 +283,37 @@ def serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> int
     `announce` is called when the whole tree is ready, with {records, pid, level, level_notes, processes, seconds}: once,
     and once more whenever another folder has taken the place of the records directory and the node stands on that.
     """
+    again = False
     while True:
-        code, reason = _serve(settings, announce)
+        code, reason = _serve(settings, announce, again)
         if reason != ground.OTHER:
             return code
+        again = True
         log.warning("the records directory %s was removed and is there again; starting anew on it", settings.records)
 
 
-def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> tuple[int, str]:
+def _claim_again(records: Path) -> Claim:
+    """As `claim`, for a node that has just let go of its folder to take the one in its place: a command that came in between
+    is waited for, as long as it takes. Raises NodeError."""
+    told = False
+    while True:
+        try:
+            return claim(records)
+        except Busy as busy:
+            if not told:
+                log.warning("%s; waiting for it", busy)
+                told = True
+            time.sleep(0.05)
+
+
+def _serve(settings: Settings, announce: Callable[[dict[str, Any]], None], again: bool) -> tuple[int, str]:
     from egghead import lan, nodelog
     from egghead.launch import Launch  # here, because clients import this module for `running`
     from egghead.llm.surroundings import Surroundings
     from supervisor import Root, TreeError, load_again, load_tree
 
     began = time.monotonic()
-    lock = claim(settings.records)
+    lock = _claim_again(settings.records) if again else claim(settings.records)
     try:
         with (
             runtime(settings.records) as (place, token),
@@ -415,13 +431,28 @@ def running() -> list[tuple[paths.RuntimeDir, dict[str, Any]]]:
 
 def read_node(place: paths.RuntimeDir) -> dict[str, Any] | None:
     """The node.json of a live node, or None. Alive means: it holds the lock of its records directory. After a node was
-    killed, its file stays until the next one is ready, which holds the lock long before."""
+    killed, its file stays until the next one is ready, which holds the lock long before. While the directory is gone, and its
+    lock with it, the node goes on and answers: then its process says whether it lives."""
     try:
         node: dict[str, Any] = json.loads(place.node.read_text(encoding="utf-8"))
-        holder = lock_holder(Path(node["records"]))
+        records, pid = Path(node["records"]), int(node["pid"])
+        holder = lock_holder(records)
+        if holder is None and not os.path.lexists(records / OWN_DIR):
+            return node if _runs_since(pid, float(node["started_at"])) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return node if holder and node.get("pid") == holder else None
+    return node if holder and pid == holder else None
+
+
+def _runs_since(pid: int, moment: float) -> bool:
+    """Whether a process of ours has this number and began before a moment (of the wall clock): else the number went to another."""
+    proc = Path(f"/proc/{pid}")
+    try:
+        ticks = int(proc.joinpath("stat").read_bytes().rpartition(b")")[2].split()[19])  # proc(5): starttime, 22nd
+        age = float(Path("/proc/uptime").read_text("ascii").split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+        return proc.stat().st_uid == os.getuid() and time.time() - age <= moment
+    except (OSError, ValueError, IndexError):
+        return False  # gone, or no Linux
 
 
 def lock_holder(records: Path) -> int | None:

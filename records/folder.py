@@ -215,7 +215,21 @@ class Folder:
                 return path
         for path in self.guesses(id_):
             self._may_look(path)
+        if self._gone():
+            raise Unreadable(
+                f"{id_!r} cannot be read or changed: the records directory {os.fspath(self.root)!r} is gone; put it back, or mount "
+                "its disk"
+            )
         raise NotFound(f"there is no note {id_!r}{self._perhaps()}")
+
+    def _gone(self) -> bool:
+        """Whether the directory of all is removed. Within a confinement its name stays, without a place on the disk."""
+        try:
+            return os.stat(self.root).st_nlink == 0
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # closed, or its disk fails: that is said elsewhere
 
     def _perhaps(self) -> str:
         """Where a note may be that was not found."""

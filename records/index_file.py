@@ -274,14 +274,13 @@ class IndexFile:
 def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
     """All that is read in the block is of one moment. A question asks several times: between two of them another process may
     take out the note that the first has found, or put another one under its number."""
-    if db.in_transaction:  # of who writes, and reads what it has written
-        yield
-        return
-    db.execute("BEGIN")
+    writing = db.in_transaction  # then what it has written is read too
+    if not writing:
+        db.execute("BEGIN")
     try:
         yield
     finally:
-        if db.in_transaction:  # a damage may have ended it
+        if not writing and db.in_transaction:  # a damage may have ended it
             db.execute("ROLLBACK")
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from egghead import node
 from tests.e2e.node import COMMAND, Home, Node, serving, until
 
 QUESTION = "How do I publish my notes with GitHub Pages?"
@@ -76,6 +77,23 @@ def test_the_folder_is_removed_and_brought_back(home: Home, foam: Path, tmp_path
         (foam / "back.md").write_text("# Returned\n\nquokkas\n")
         until("what is written there is found", lambda: found(home, foam, "quokkas") == ["back"])
         assert len(found(home, foam, "placeholder")) > 1
+
+
+def test_while_the_folder_is_gone_its_node_answers(home: Home, foam: Path, tmp_path: Path) -> None:
+    """Commands still find the node: searches are answered, writes refused with the reason. A command that takes the folder that
+    is there again is waited for, and the node goes on."""
+    with serving(home, foam) as served:
+        shutil.copytree(foam, tmp_path / "backup", ignore=shutil.ignore_patterns(".egghead"))
+        shutil.rmtree(foam)
+        assert len(found(home, foam, "placeholder")) > 1
+        refused = home.run("records", "append", "inbox", "more", "--records", str(foam))
+        assert refused.returncode != 0 and f"the records directory {str(foam)!r} is gone" in refused.stderr
+        claimed = node.claim(tmp_path / "backup", command=True)
+        (tmp_path / "backup").rename(foam)
+        until("the node has let go of what it had", lambda: not list((home.path / "run").rglob("node.json")))
+        claimed.close()
+        until("the node is on the new folder", lambda: node.lock_holder(foam) == served.pid)
+        until("notes are found there", lambda: len(found(home, foam, "placeholder")) > 1)
 
 
 def test_the_folder_of_the_index_is_removed(home: Home, foam: Path) -> None:
