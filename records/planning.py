@@ -160,7 +160,7 @@ def _expand(
             found.forms.setdefault(other, SYNONYM)
     if not docs and not joined and "e" in word[1:]:
         _respelled(db, found, word, frequency)
-    if not found.forms and len(word) >= 4 and not word.isdigit():
+    if not docs and len(word) >= 4 and not word.isdigit() and max(found.forms.values(), default=0.0) < SURE:
         _typos(db, found, word, total, frequency)
     if not found.forms and len(word) >= 5:
         _hyphened(db, found, word, frequency)
@@ -301,7 +301,7 @@ def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency:
             steps = distance(word, known, most)
             if steps <= most:
                 near[stem(known)] = min(near.get(stem(known), 9), steps)
-    if not near and total <= 20_000:
+    if not near and not term.forms and total <= 20_000:
         short = stem(word)
         most = 1 if len(short) < 7 else 2  # two slips in a stem of four letters make any other word
         common = stop_terms()  # nobody looks for one of these, however near it is to a word that no note has
@@ -313,7 +313,7 @@ def _typos(db: sqlite3.Connection, term: Term, word: str, total: int, frequency:
     best = min(near.values(), default=0)
     for form in sorted(near, key=lambda form: (near[form], -docs_of(db, form, frequency), form))[:4]:
         if near[form] == best and docs_of(db, form, frequency):
-            term.forms[form] = 0.8 - 0.15 * best
+            term.forms[form] = max(term.forms.get(form, 0.0), 0.8 - 0.15 * best)
 
 
 def _respelled(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:

@@ -265,3 +265,13 @@ def test_a_korean_syllable_without_its_end_finds_what_it_may_become(tmp_path: Pa
             "서울 여": "b",
         }.items():
             assert [hit.id for hit in notes.search(typed)][:1] == [wanted], typed
+
+
+def test_a_slip_in_a_name_is_forgiven_though_other_words_begin_so(tmp_path: Path) -> None:
+    """What only begins like the word that was typed does not keep the name away that is one letter from it."""
+    (tmp_path / "a.md").write_text("---\ntags: [projekte]\n---\n# Plain\n\nfiller\n")
+    (tmp_path / "b.md").write_text("# Prefixes\n\nof names\n")
+    (tmp_path / "c.md").write_text("# Rules\n\nPerfectly good protection, and a protocol.\n")
+    with Notes(tmp_path) as notes:
+        assert "a" in [hit.id for hit in notes.search("protekte ")]
+        assert "b" in [hit.id for hit in notes.search("perfixes ")]
