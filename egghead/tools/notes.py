@@ -101,9 +101,10 @@ async def search_records(
     class_: Annotated[Class, says("only notes of this class")] | None = None,
     tags: Annotated[list[str], says("only notes with all of these tags")] = [],  # noqa: B006 - copied by msgspec
     limit: Limit = 20,
+    since: Annotated[str, says("changed at this date or time or later, such as 2026-01-31")] | None = None,
 ) -> Plan:
     async def execute() -> Output:
-        found = await work.ask("index", "search", query=query, **{"class": class_}, tags=tags, limit=limit, since=None)
+        found = await work.ask("index", "search", query=query, **{"class": class_}, tags=tags, limit=limit, since=since)
         hits = await _visible(work, found)
         kept = [{key: hit.get(key) for key in HIT} for hit in hits]
         return Output(as_json({"hits": kept}), f'{_count(len(kept), "note")} for "{query}"', _ids(kept))

@@ -61,6 +61,16 @@ def here(tmp_path: Path) -> Iterator[Room]:
 SEARCH = ["index.search"]
 
 
+async def test_a_search_leaves_out_what_is_older_than_it_asks_for(here: Room) -> None:
+    """`since` reaches the index, makes another question of it, and one that is no date is an error that shows a date."""
+    found, _ = await here.ask("scout", "search_records", query="roses")
+    assert {"garden", "secret/plan"} <= set(found.records)
+    none, asked = await here.ask("scout", "search_records", query="roses", since="2999-01-01")
+    assert none.outcome == "ok" and none.records == () and asked == SEARCH
+    wrong, _ = await here.ask("scout", "search_records", query="roses", since="monday")
+    assert wrong.outcome == "error" and "2026-01-31" in wrong.content
+
+
 async def test_the_same_question_is_asked_once_a_minute(here: Room) -> None:
     """A second search in the room asks the index nothing and gives the same; after sixty seconds it asks again."""
     first, asked = await here.ask("scout", "search_records", query="roses", limit=20)
