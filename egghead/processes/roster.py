@@ -276,6 +276,8 @@ class Roster:
         finally:
             self.acting.pop(action.id, None)
         self._converge([action.id])  # its record may have changed again meanwhile
+        if isinstance(action, Stop):
+            await self.musters.all([action.id])  # now that it has said what it had to say, it leaves
 
     async def _start(self, spec: AgentSpec) -> None:
         try:
@@ -403,8 +405,15 @@ class Roster:
         parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
         parked |= self.steward.decisions.parked
         found = muster(state, self.desired, parked, only)
-        # A swap under way tells what changed itself, once the new process runs.
-        return [one for one in found if one["kind"] != "reloaded" or one["agent"] not in self.swapping]
+        return [one for one in found if not self._too_early(one)]
+
+    def _too_early(self, entry: Mapping[str, Any]) -> bool:
+        """A swap under way tells what changed itself, once the new process runs. Who is being stopped has not left: what it
+        is in the middle of saying would find its turn closed, and be lost."""
+        id = entry["agent"]
+        if entry["kind"] == "left":
+            return id in self.actual and self.actual[id].state == RUNNING
+        return entry["kind"] == "reloaded" and id in self.swapping
 
     async def tell_rooms(self, id: str, entry: Mapping[str, Any]) -> None:
         """Append one entry to every room where the agent is."""

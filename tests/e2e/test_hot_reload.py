@@ -299,6 +299,26 @@ def test_the_trash_and_back(stage: Stage) -> None:
     assert stage.lives("phoenix") == 2
 
 
+@pytest.mark.parametrize("roster_dies", [False, True], ids=["", "and the roster dies"])
+def test_the_trash_in_mid_answer(stage: Stage, roster_dies: bool) -> None:
+    """Trashed while it speaks: what people saw it say stays, marked as cut, and only then it leaves, once."""
+    agent = f"talker{roster_dies:d}"
+    stage.begin(agent)
+    gate = Gate()
+    stage.replies[agent] = [["Once upon a time", Wait(gate), " there was"]]
+    with speaking(stage, agent, "a story", gate):
+        stage.play.home.ok("records", "trash", f"agents/{agent}")
+        until("it is asked to stop", lambda: stage.play.node.processes()[f"agents/{agent}"]["state"] != "running")
+        assert stage.told(agent, kinds=["left"]) == []
+        if roster_dies:
+            stage.play.node.healed("roster", stage.play.node.kill("roster"))
+        until("it left", lambda: stage.told(agent, kinds=["left"]))
+    mine = [e for e in stage.play.log() if f"agents/{agent}" == e.get("by") or agent == e.get("agent")]
+    assert [e["kind"] for e in mine] == ["joined", "turn_started", "message", "turn_ended", "left"]
+    assert (mine[2]["text"], mine[2].get("cut"), mine[3]["outcome"]) == ("Once upon a time", True, "spoke")
+    until("its process is gone", lambda: stage.pid(agent) == 0)
+
+
 def test_an_edit_through_the_node_restarts_once(stage: Stage) -> None:
     """What is written through Egghead is told by the store and seen by the watcher; it is one swap all the same."""
     stage.begin("tended", "You are patient.", capabilities=["records.read"])
