@@ -23,7 +23,8 @@ from egghead.agents.prompt import system_prompt
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Handing, Session
 from egghead.agents.trail import Trail
-from egghead.agents.turn import Menu, ModelFailed, WindowFull, is_pass
+from egghead.agents.turn import Menu, ModelFailed, WindowFull
+from egghead.agents.wording import is_pass
 from egghead.client.follow import AWAY, Backoff
 from egghead.tools.deliberations import part_id
 from ipc import IpcError, RemoteError

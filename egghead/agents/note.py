@@ -13,7 +13,7 @@ from egghead.agents.conversation import Message, messages
 from egghead.agents.handoff import PER_TOKEN, estimate_messages
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import Line, Session, Used
-from egghead.agents.turn import describe
+from egghead.agents.wording import describe
 from egghead.tools.results import capped
 
 NOTE = "## Hand-off note"

@@ -11,7 +11,8 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from egghead.agents.turn import ModelFailed, TurnOver, WindowFull, describe
+from egghead.agents.turn import ModelFailed, TurnOver, WindowFull
+from egghead.agents.wording import describe
 from egghead.client.follow import AWAY, append_reliably
 from ipc import CallTimeout, IpcError, Overloaded, Peer, PeerDown, RemoteError
 

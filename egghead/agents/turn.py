@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import json
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from egghead.agents.conversation import messages
 from egghead.agents.handoff import full, left_over, percent, worth_it
 from egghead.agents.record import AgentSpec
 from egghead.agents.session import OpenTurn, Session, call_id
+from egghead.agents.wording import describe, first_line, is_pass, may_become_pass, without_trailing_pass
 from egghead.tools.results import capped
 
 logger = logging.getLogger("egghead.agents")
@@ -31,16 +30,11 @@ MAX_CONCURRENT = 5
 MAX_LISTED_FAILURES = 5
 MAX_TEXT = 200_000  # bytes of one message; a room takes no more than 256 Ki characters
 MAX_NAME = 200  # characters of a tool's name, which a model may make up
-PASS = "/pass"
 WAITS = ("provider", "place", "why", "until")  # what is shown of a call that waits
 
 OVERFLOW = "the conversation does not fit its context any more"
 TOO_SMALL = "take a model with a larger window, shorten the agent's note, or ask about less at once."
 CONCLUDE = f"(That was the last of {MAX_ROUNDS} rounds of tools. Answer now with what you have; ask for no more tools.)"
-
-# A yield, and what models put around it: quotes, brackets, emphasis, an emoji, the same once more.
-_PASSES = re.compile(r"(?:(?:[^\w/]|_)*/pass)*(?:[^\w/]|_)*", re.IGNORECASE)
-_TRAILING_PASS = re.compile(r"\s*\n\s*[`*_\"']*/pass[`*_\"'.!]*\s*\Z")
 
 
 class TurnOver(Exception):
@@ -252,7 +246,7 @@ async def _stood_in(turn: Turn, event: Mapping[str, Any]) -> None:
     now = f"{event['model']} in place of {event['asked']}"
     if now == turn.stands_in:
         return
-    text = f"{turn.spec.title}: {now}, because {_first_line(str(event['why'])).rstrip('.')}."
+    text = f"{turn.spec.title}: {now}, because {first_line(str(event['why'])).rstrip('.')}."
     entry = {"id": f"{turn.given.turn}.i{len(turn.said)}", "kind": "action", "turn": turn.given.turn, "action": "note"}
     await turn.ports.append([{**entry, "text": text}])
     turn.stands_in = now
@@ -277,27 +271,15 @@ def _answered(turn: Turn, history: list[dict[str, Any]], model: str) -> None:
 async def _show(turn: Turn, shown: int, whole: bool = False) -> int:
     """Publish what is new. Text that may still turn out to be a pass is held back: nobody sees a yield being typed."""
     text = turn.saying.lstrip()
-    if not shown:  # what was shown once is no pass, whatever follows: its words are not looked through for each new one
-        bare = _PASSES.sub("", text, count=1).rstrip().lower()
-        if is_pass(text) if whole else PASS.startswith(bare) or is_pass(text):
-            return shown
+    # What was shown once is no pass, whatever follows: its words are not looked through for each new one.
+    if not shown and (is_pass(text) if whole else may_become_pass(text)):
+        return shown
     if len(text) <= shown:
         return shown
     break_before = "\n\n" if shown == 0 and turn.said else ""
     await turn.ports.publish(break_before + text[shown:], turn.published)
     turn.published += 1
     return len(text)
-
-
-def is_pass(text: str) -> bool:
-    """Whether a reply is only a yield, however the model dressed it."""
-    found = _PASSES.match(text)
-    return found is not None and found.end() == len(text) and PASS in text.lower()
-
-
-def without_trailing_pass(text: str) -> str:
-    """Substance beats a yield that was added to it."""
-    return _TRAILING_PASS.sub("", text) if not is_pass(text) else text
 
 
 def _count(turn: Turn, usage: Mapping[str, Any]) -> None:
@@ -342,7 +324,7 @@ async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, A
     results = [task.result() for task in tasks]
     for use, result in zip(reply.uses, results, strict=True):
         if result["is_error"]:
-            turn.failures.append(f"{describe(*_called(use))}: {_first_line(result['content'])}")
+            turn.failures.append(f"{describe(*_called(use))}: {first_line(result['content'])}")
     return results
 
 
@@ -369,7 +351,7 @@ async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, 
     await turn.ports.append([started])
     result = await turn.ports.run_tool(call, tool, arguments, read_only)
     outcome, content = str(result["outcome"]), str(result.get("content", ""))
-    await turn.ports.append([_ended(turn, call, outcome, content, str(result.get("summary") or _first_line(content)))])
+    await turn.ports.append([_ended(turn, call, outcome, content, str(result.get("summary") or first_line(content)))])
     del turn.running[call]
     return {"type": "tool_result", "tool_use_id": call, "content": content, "is_error": outcome != "ok"}
 
@@ -384,26 +366,6 @@ def _ended(turn: Turn, call: str, outcome: str, content: str, summary: str) -> d
         "result": content,
         "summary": summary,
     }
-
-
-def describe(tool: str, arguments: Any, limit: int = 120) -> str:
-    """One line for people: the tool and what it was asked."""
-    if isinstance(arguments, Mapping):
-        shown = ", ".join(f"{key}={_plain(value)}" for key, value in arguments.items())
-    else:
-        shown = _plain(arguments)
-    line = f"{tool} {shown}".strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:80]
-
-
-def _first_line(text: str, limit: int = 160) -> str:
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _with_failures(turn: Turn, text: str) -> str:

@@ -12,20 +12,21 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from egghead.client.follow import AWAY, PAGE, Backoff, append_reliably
+from egghead.client.follow import PAGE, Backoff, append_reliably
 from egghead.processes.common import Service, run
 from egghead.processes.room import rooms_directory
+from egghead.rooms.archive import Archive, Said
 from egghead.rooms.fold import fold_all
 from egghead.rooms.log import LogError, RoomLog
 from egghead.rooms.names import RoomNameError, check_room, file_name, room_of_file
 from egghead.rooms.state import RoomState, empty
-from egghead.rooms.transcript import Line, line_of, merged, parse, render, restored, speakers
-from ipc import Call, IpcError, Refused, RemoteError, shielded
+from egghead.rooms.transcript import Line, restored
+from ipc import Call, IpcError, Refused, shielded
 from supervisor.aio import ControlError
 
 if TYPE_CHECKING:
@@ -40,13 +41,11 @@ KEPT_DROPPED = 20
 KEPT_STATES = 64  # folded rooms kept for `show`
 IDLE_CLOSE = 600.0  # seconds without an entry until an ephemeral room is saved and closed
 SWEEP = 60.0
-SAVE_TRIES = 3
 HUSH = 5.0  # seconds for the turns of a room that is dropped to end; a coordinator waits 3 for each agent
 ENDS = 0.5  # seconds of these for a coordinator to end the round, once each agent has said its last word itself
 EPHEMERAL = "ephemeral.json"
 RESTORING = "restoring.json"  # rooms whose transcript is being brought back
 BATCH, BATCH_TEXT = 100, 1_000_000  # entries of a transcript, and their characters, that are appended at once
-NOTES_AWAY = 5.0  # seconds that a room that is to be opened waits for its transcript
 UNREAD = "transcript.unread"  # id of the notice that says so: once in a log
 ALREADY = ("already_started", "already_present", "running")
 
@@ -96,28 +95,6 @@ class _Names:
         self._names = names
 
 
-class _Said:
-    """The messages of a log, how many of them its transcript has, and how many came from there."""
-
-    def __init__(self) -> None:
-        self.lines: list[Line] = []
-        self.saved = self.restored = 0
-
-    def take(self, entries: Sequence[Mapping[str, Any]]) -> int:
-        """More of the log; its last seq, 0 without an entry."""
-        for entry in entries:
-            line = line_of(entry)
-            if line is not None:
-                back = bool(entry.get("restored"))
-                # What was said before all was back follows all the same: `saved` counts the first lines.
-                self.lines.insert(self.restored if back else len(self.lines), line)
-                self.saved += back
-                self.restored += back
-            elif entry["kind"] == "saved":
-                self.saved = entry.get("messages", len(self.lines))
-        return int(entries[-1]["seq"]) if entries else 0
-
-
 class Lobby:
     """The live rooms. `failed`: rooms that could not be opened, and why."""
 
@@ -127,6 +104,7 @@ class Lobby:
         self.default = check_room(service.config.get("default_room") or "default")
         self.budget: int | None = service.config.get("budget")
         self.failed: dict[str, str] = {}
+        self.archive = Archive(service.peer)
         self.ephemeral = _Names(os.path.join(self.directory, EPHEMERAL))
         self.restoring = _Names(os.path.join(self.directory, RESTORING))
         self._states: dict[str, tuple[str | None, RoomState]] = {}
@@ -152,7 +130,7 @@ class Lobby:
         async with self._lock(room):
             fresh, count = not os.path.exists(self._path(room)), 0
             # Half a transcript in a log looks like a room that was never saved: it is finished, whoever began it.
-            lines, fault = await self._transcript(room) if fresh or room in self.restoring else ([], "")
+            lines, fault = await self.archive.read(room) if fresh or room in self.restoring else ([], "")
             try:
                 if fresh and (lines or fault):
                     self.restoring.add(room)
@@ -274,7 +252,7 @@ class Lobby:
         said = await self._said(room)
         if not said.lines:
             return {"room": room, "record": None, "messages": 0}
-        record = await self._written(room, said)
+        record = await self.archive.written(room, said)
         entry = {"kind": "saved", "record": record, "messages": len(said.lines)}
         await append_reliably(self.service.peer, room, [entry], 10.0)
         await self._publish("saved", room)
@@ -285,7 +263,7 @@ class Lobby:
         was something. When it cannot be written, the room is started again."""
         try:
             said = await asyncio.to_thread(self._on_file, room)
-            return await self._written(room, said) if len(said.lines) > said.saved else None
+            return await self.archive.written(room, said) if len(said.lines) > said.saved else None
         except (LogError, OSError) as error:
             await self._start_noting(room)
             raise Refused("RoomFailed", f"the log of {room!r} cannot be read: {error}; try again") from None
@@ -293,9 +271,9 @@ class Lobby:
             await self._start_noting(room)
             raise
 
-    def _on_file(self, room: str) -> _Said:
+    def _on_file(self, room: str) -> Said:
         """What the log of a room that has ended holds."""
-        said, last = _Said(), 0
+        said, last = Said(), 0
         if os.path.exists(self._path(room)):
             log = RoomLog(self._path(room))
             try:
@@ -304,80 +282,6 @@ class Lobby:
             finally:
                 log.close()
         return said
-
-    async def _written(self, room: str, said: _Said) -> str:
-        """The id of the transcript record, which has what was said now. Raises Refused."""
-        record = f"chat/{room}"
-        try:
-            for left in reversed(range(SAVE_TRIES)):
-                try:
-                    await self._write(record, room, said.lines, said.saved)
-                    break
-                except RemoteError as error:
-                    # Somebody saved the note in the moment between: what they wrote is read again and kept.
-                    if error.type not in ("Conflict", "Exists") or not left:
-                        raise
-        except IpcError as error:
-            raise Refused("NotSaved", f"the transcript of {room!r} could not be written: {error}") from None
-        return record
-
-    async def _write(self, record: str, room: str, lines: list[Line], saved: int) -> None:
-        """The record with these lines. What somebody changed in it by hand since the last save stays."""
-        peer, tags = self.service.peer, ["chat", "transcript"]
-        try:
-            now = await peer.call("store", "get", id=record, timeout=10.0)
-        except RemoteError as error:
-            if error.type != "NotFound":
-                raise
-            fields: dict[str, Any] = {"title": f"Chat in {room}", "body": render(lines), "class": "transcript"}
-            fields |= {"tags": tags, "links": speakers(lines)}
-            await peer.call("store", "create", id=record, timeout=30.0, **fields)
-            return
-        if now.get("error"):
-            # What a person has there is not known: written anew, it would be lost.
-            raise Refused("NotSaved", f"the note {record!r} cannot be read: {now['error']}; mend the file, then save")
-        if now.get("class") != "transcript":
-            # Somebody's own note, an agent perhaps: written to it, the talk would never come back from there.
-            what = f"of class {now['class']!r}" if now.get("class") else "of no class"
-            raise Refused(
-                "NotSaved",
-                f"the note {record!r} is {what} and no transcript; rename it, or give it `class: transcript`",
-            )
-        if now.get("cut"):
-            raise Refused("NotSaved", f"the note {record!r} is too long to be written again; rename it, then save")
-        changes = {
-            "body": merged(str(now.get("body") or ""), lines, saved),
-            "tags": list(dict.fromkeys([*(now.get("tags") or ()), *tags])),
-            "links": list(dict.fromkeys([*(now.get("links") or ()), *speakers(lines)])),
-        }
-        await peer.call("store", "update", id=record, changes=changes, revision=now.get("revision"), timeout=30.0)
-
-    async def _transcript(self, room: str) -> tuple[list[Line], str]:
-        """What the transcript of this name says, and why not all of it can be read. Raises Refused when the notes do not
-        answer: a room that began without it would never get it back, and nobody would know."""
-        backoff, until = Backoff(), time.monotonic() + NOTES_AWAY
-        while True:
-            try:
-                record = await self.service.peer.call("store", "get", id=f"chat/{room}", timeout=NOTES_AWAY)
-                break
-            except RemoteError as error:
-                if error.type != "NotFound":
-                    logger.warning("[[chat/%s]] is not brought back: %s", room, error)
-                    return [], error.message
-                return [], ""
-            except AWAY as error:
-                if time.monotonic() > until:
-                    raise Refused(
-                        "NotesDown",
-                        f"the notes do not answer now ({error}), and {room!r} may have a transcript; try again",
-                    ) from None
-                await asyncio.sleep(backoff.take())  # the store is being started again
-        fault = str(record.get("error") or "")
-        if record.get("cut"):
-            fault = "it is too long to be read whole, and the room begins with its first part"
-        if record.get("class") != "transcript":
-            return [], fault  # somebody's own note, if it has no fault
-        return parse(str(record.get("body") or "")), fault
 
     async def _restore(self, room: str, lines: list[Line]) -> int:
         """Bring back what a transcript says, behind what was brought back before: how many messages."""
@@ -389,9 +293,9 @@ class Lobby:
             entries = entries[most:]
         return len(lines)
 
-    async def _said(self, room: str) -> _Said:
+    async def _said(self, room: str) -> Said:
         """What the log of a room that runs holds. Raises Refused when it does not answer."""
-        said, last = _Said(), 0
+        said, last = Said(), 0
         try:
             while True:
                 page = await self.service.peer.call(f"rooms/{room}", "since", seq=last, limit=PAGE, timeout=10.0)

@@ -24,10 +24,9 @@ from egghead.agents.turn import (
     ModelFailed,
     Turn,
     TurnOver,
-    is_pass,
     take_turn,
-    without_trailing_pass,
 )
+from egghead.agents.wording import is_pass, without_trailing_pass
 from tests.agents.logs import Log
 
 Event = Mapping[str, Any] | Exception | Awaitable[Any]

@@ -67,7 +67,8 @@ def test_the_tree_has_at_most_half_of_the_process_ids(world: World, directory: P
 def test_descriptors_in_flight_do_not_stop_the_launcher(world: World, directory: Path) -> None:
     """A child that sends itself descriptors until the kernel refuses more does not keep others from being started."""
     bomb = {"id": "a", "start": "bombs:descriptor_bomb", "confine": {}}
-    world = replace(world, user=LONELY + os.getpid())  # what is in flight is counted by user: no other test may have any
+    # What is in flight is counted by user: no other test may have any.
+    world = replace(world, user=LONELY + os.getpid())
     with running(tree(bomb, {"id": "b", "start": "children:idle"}), directory, world) as node:
         node.ready()
         info = node.workers()["a"]["info"]
