@@ -111,8 +111,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result. `score` in 0..1; `coverage`: share of the query's weight that the note has, 0..1;
-    `section`: heading of the passage the snippet is from; `marks`: (start, end) offsets in `snippet`."""
+    """A search result. `score`: 0..1, never more than that of the hit before it; `coverage`: share of the query's weight that
+    the note has, 0..1; `section`: heading of the passage the snippet is from; `marks`: (start, end) offsets in `snippet`."""
 
     id: str
     title: str

@@ -27,6 +27,7 @@ FEW = 2500  # notes that have some of the words
 ENOUGH = 5  # notes that have them all; those that have some are not looked for then
 _COMMON = 0.25  # a term in more than this share of a large store finds nobody, it only ranks
 SHORT = 8000  # characters of a body that is read with its terms: to find the note once more costs more than to read it
+STEEP = 0.9  # score up to which it is shown as it is
 BEGINNING = 2000  # characters of a body that are shown when no passage is
 NAMED = 400  # notes whose names have what is typed
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
@@ -229,11 +230,21 @@ def _hits(db: sqlite3.Connection, notes: list[Candidate], planned: list[Term]) -
         snippet, marks = excerpt(texts[note.note], wanted)
         hits.append(
             Hit(
-                note.id, note.cut.title, note.kind, tuple(decode(note.cut.tags)), snippet, round(min(1.0, note.score), 4), note.updated,
+                note.id, note.cut.title, note.kind, tuple(decode(note.cut.tags)), snippet, shown_score(note.score), note.updated,
                 note.coverage, note.section, marks,
             )
         )  # fmt: skip
     return hits
+
+
+def shown_score(score: float) -> float:
+    """What `ranking` finds a note worth, as people and programs are told: the same up to `STEEP`, and above it nearer and
+    nearer to 1, so that of two good hits the better one says more."""
+    if score > STEEP:
+        room = 1.0 - STEEP
+        over = score - STEEP
+        score = STEEP + room * over / (over + room)
+    return round(max(0.0, score), 4)
 
 
 def _texts(db: sqlite3.Connection, places: list[tuple[int, int, int]]) -> dict[int, str]:

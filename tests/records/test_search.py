@@ -126,6 +126,18 @@ def test_hits_say_where(notes: Notes) -> None:
     assert 0 < hit.score <= 1 and hit.coverage == 1.0
 
 
+def test_of_two_good_hits_the_better_one_scores_more(tmp_path: Path) -> None:
+    """Notes that are named for what is asked still differ in score, in the order of the hits."""
+    for number in range(3):
+        said = "Grind the coffee, weigh the coffee, brew the coffee. " * (number + 1)
+        (tmp_path / f"coffee-{number}.md").write_text(
+            f"# Coffee{' and tea' * (number == 0)}\n\n{said[: 60 * number]}\n"
+        )
+    with Notes(tmp_path) as notes:
+        scores = [hit.score for hit in notes.search("coffee")]
+    assert len(scores) == 3 and 1 > scores[0] > scores[1] > scores[2] > 0.5
+
+
 def test_the_same_search_gives_the_same_answer(notes: Notes) -> None:
     """Order and scores do not depend on what was asked before, nor on the order in which notes were indexed."""
     queries = ["plan machine bread", "hotel", "what about the machine", "trvael"]
