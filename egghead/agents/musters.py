@@ -75,6 +75,11 @@ class Musters:
         ids = None if only is None else list(only)
         await asyncio.gather(*(self._muster(seats, ids) for seats in list(self.rooms.values())))
 
+    async def room(self, room: str, only: Iterable[str]) -> None:
+        """Muster one room, about these agents, if it is there."""
+        if room in self.rooms:
+            await self._muster(self.rooms[room], list(only))
+
     async def late(self) -> None:
         """Without this an agent would never come into a room whose disk was full when it was opened."""
         while True:

@@ -1,7 +1,8 @@
 """A room: one append-only log, its only writer, and a publisher. Policy is elsewhere: this is what must not fail.
 
 args: `{room: id}`. Exposes append, since, info. Publishes `log/<room>/` after the entry is on disk, and `turns/<agent>/` to
-the agents whose turn an entry begins, ends or halts: a thousand agents sleep while one of them speaks.
+the agents whose turn an entry begins, ends or halts: a thousand agents sleep while one of them speaks. An invitation is
+published on `invited/<room>/` too, for the roster.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def _publisher(service: Service, room: str) -> Publish:
             await service.peer.publish(topic, entry)
             for agent in concerned:
                 await service.peer.publish(f"turns/{agent}/", {"room": room, "entry": entry})
+            if entry["kind"] == "invited":  # a person says who comes in; whether it runs is for the roster to say
+                await service.peer.publish(f"invited/{room}/", {"room": room, "agent": entry["agent"]})
         except IpcError as error:
             # The log has it. Readers see the gap in the bus's numbers, or the new epoch, and read it from here.
             logger.info("entry %d was not published: %s", entry["seq"], error)

@@ -1,6 +1,6 @@
 """Process `roster`: keeps the running agents equal to the agent records, and every room's roster equal to them.
 
-Watches `records/changed/`, the children of the supervisor `agents` and the live rooms; starts, stops and swaps agent
+Watches `records/changed/`, the children of the supervisor `agents`, the live rooms and `invited/`; starts, stops and swaps agent
 processes over the control channel; appends joined, left, reloaded, parked and notices of crashes; publishes
 `agents/cards/`. What should happen is decided in `egghead.agents.reconcile`; here it is made to happen, again and again
 until it is so: nothing here must be remembered over a crash, but what people decided, which is in a file of its own
@@ -100,6 +100,7 @@ class Roster:
         await self.service.connect()
         records = await self.peer.subscribe("records/")
         usage = await self.peer.subscribe("usage/")
+        invited = await self.peer.subscribe("invited/")
         self.service.start(self._watch_store(), "store")
         await self._adopt()
         async with self.refreshing:
@@ -111,6 +112,7 @@ class Roster:
         await self._wait_settled(FIRST_START)
         await self.musters.first()
         self.service.start(self.musters.watch(self.service.start), "rooms")
+        self.service.start(self._watch_invited(invited), "invited")
         self.service.start(self.notices.run(), "notices")
         self.service.start(self.pauses.watch(usage), "usage")
         self.service.start(self.pauses.watch_llm(), "llm")
@@ -401,10 +403,20 @@ class Roster:
 
     # -- rooms
 
-    def _missing(self, state: RoomState, only: Iterable[str] | None) -> list[dict[str, Any]]:
+    async def _watch_invited(self, subscription: Any) -> None:
+        """Who is invited by a person is taken to run; the room is told when it is parked."""
+        async for event in subscription:
+            if event.gap:
+                await self.musters.all()
+            elif isinstance(event.data, Mapping) and event.data.get("agent") in self._parked():
+                await self.musters.room(str(event.data.get("room")), [str(event.data["agent"])])
+
+    def _parked(self) -> dict[str, str]:
         parked = {id: child.reason for id, child in self.actual.items() if child.state == PARKED}
-        parked |= self.steward.decisions.parked
-        found = muster(state, self.desired, parked, only)
+        return {**parked, **self.steward.decisions.parked}
+
+    def _missing(self, state: RoomState, only: Iterable[str] | None) -> list[dict[str, Any]]:
+        found = muster(state, self.desired, self._parked(), only)
         return [one for one in found if not self._too_early(one)]
 
     def _too_early(self, entry: Mapping[str, Any]) -> bool:

@@ -265,6 +265,10 @@ async def test_a_parked_agent_is_told_and_an_edit_revives_it() -> None:
         reason = "it crashed too often, last: signal 9; save its record to start it again"
         assert parked["text"] == reason
         assert (await card_until(s, "scout", state="parked"))["parked"] == reason
+        await s.append("ada", {"kind": "kicked", "author": "ada", "agent": "scout"})
+        await s.append("ada", {"kind": "invited", "author": "ada", "agent": "scout"})
+        again = await s.until("parked", agent="scout", after=parked["seq"])
+        assert again["text"] == reason
         s.notes.agent("scout", extra="model: a/b\n")
         await s.changed("agents/scout")
         card = await card_until(s, "scout", state="running", model="a/b")
