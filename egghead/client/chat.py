@@ -18,6 +18,7 @@ from egghead.client.follow import (
     dropped,
     follow,
     piece_of,
+    still_there,
 )
 from egghead.errors import EggheadError
 from egghead.rooms.entries import new_id
@@ -100,12 +101,15 @@ async def post(
     """Posts a message; returns the stored entry. It is in the log once, however often the bus or the room dies.
 
     `message`: the id to post it under. `again`: it may have been posted under that id before, by a client that has
-    gone, whose entries nobody else can append again: the log is asked first.
+    gone, whose entries nobody else can append again: the log is asked first. Raises EggheadError when the room is gone.
     """
     if message is not None and again and (found := await _lately(client, room, message)) is not None:
         return found
     entry = {"id": message or new_id(), "kind": "message", "author": author, "text": text}
-    stored = await append_reliably(client.peer, room, [entry], deadline)
+    try:
+        stored = await append_reliably(client.peer, room, [entry], deadline, still_there)
+    except RoomDropped as gone:
+        raise EggheadError(str(gone)) from gone
     return dict(stored[0])
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from egghead.client.connection import Client, sentence
-from egghead.client.follow import append_reliably
+from egghead.client.follow import RoomDropped, append_reliably, still_there
 from egghead.errors import EggheadError, ExitCode
 from egghead.llm.usage import money
 from egghead.rooms.addressing import Named, named
@@ -55,7 +55,9 @@ class Desk:
         entry = {"id": new_id(), "kind": kind, **fields, "author": self.author}
         self.posted(entry["id"])
         try:
-            stored = await append_reliably(self.client.peer, self.room, [entry], APPENDED)
+            stored = await append_reliably(self.client.peer, self.room, [entry], APPENDED, still_there)
+        except RoomDropped as gone:
+            raise EggheadError(str(gone)) from gone
         except IpcError as error:
             raise sentence(error, f"rooms/{self.room}") from error
         return dict(stored[0])

@@ -7,17 +7,18 @@ No rendering and no policy here. The law of following is in `Tail`, which is pur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from egghead.rooms.entries import log_id
 from egghead.rooms.names import AGENT_PREFIX
 from egghead.rooms.ulid import ulid
-from ipc import CallTimeout, Event, Overloaded, Peer, PeerDown
+from ipc import CallTimeout, Event, IpcError, Overloaded, Peer, PeerDown, RemoteError
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two tries while a room is away
 PAGE = 500
 ATTEMPT = 10.0  # seconds for one call
+LOBBY = 2.0  # seconds for the lobby to say whether a room is there
 
 AWAY = (PeerDown, CallTimeout, Overloaded)  # what passes by waiting
 
@@ -167,13 +168,29 @@ def piece_of(event: Event) -> dict[str, Any] | None:
     return data if event.by == f"{AGENT_PREFIX}{data['agent']}" else None
 
 
+async def still_there(peer: Peer, room: str) -> None:
+    """Raises RoomDropped when the lobby knows no such room. When it cannot say, the room is taken to be restarting."""
+    try:
+        await peer.call("lobby", "show", room=room, timeout=LOBBY)
+    except RemoteError as error:
+        if error.type == "NoSuchRoom":
+            raise RoomDropped(room) from None
+    except IpcError:
+        pass
+
+
 async def append_reliably(
-    peer: Peer, room: str, entries: Sequence[dict[str, Any]], deadline: float = 30.0
+    peer: Peer,
+    room: str,
+    entries: Sequence[dict[str, Any]],
+    deadline: float = 30.0,
+    away: Callable[[Peer, str], Awaitable[None]] | None = None,
 ) -> list[dict[str, Any]]:
     """Append entries; return them as stored. Tries again, with the same ids, while room or bus are away.
 
     `deadline`: seconds in all. After it the last error is raised (PeerDown, CallTimeout, Overloaded): the outcome is
     then unknown, and calling again with the same entries is still safe. A refusal (RemoteError) is raised at once.
+    `away`: awaited each time that the room is found away; what it raises ends the waiting (`still_there`).
     """
     batch = [entry if "id" in entry else {**entry, "id": ulid()} for entry in entries]
     loop = asyncio.get_running_loop()
@@ -183,10 +200,12 @@ async def append_reliably(
         left = end - loop.time()
         try:
             result = await peer.call(f"rooms/{room}", "append", entries=batch, timeout=max(0.05, min(left, ATTEMPT)))
-        except AWAY:
+        except AWAY as error:
             pause = backoff.take()
             if loop.time() + pause >= end:
                 raise
+            if away is not None and isinstance(error, PeerDown) and error.name != "bus":
+                await away(peer, room)
             await asyncio.sleep(pause)  # the room is being started again
             continue
         stored: list[dict[str, Any]] = result["entries"]

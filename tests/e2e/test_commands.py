@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from egghead.client.chat import post
 from egghead.client.commands import Desk, Reply, run, split
 from egghead.client.connection import Client
 from egghead.errors import EggheadError
@@ -161,6 +162,28 @@ async def test_rooms_come_and_go(scouted: Node) -> None:
         assert "saved" not in await gone.says("/drop --no-save")
         assert (await table.type("/join gone")).lines == ("gone is a new room",)
         assert "is the default room" in await table.refused("/drop")
+
+
+async def test_a_dropped_room_is_told_at_once_and_a_restarting_one_is_waited_for(scouted: Node) -> None:
+    """What is said in a room that somebody has dropped ends at once with that; in one that was killed it arrives."""
+    async with sitting(scouted, "shed") as one, sitting(scouted) as other:
+        await other.type("/join shed")
+        await Table(other.desk.client, "shed").type("/drop")
+        started = asyncio.get_running_loop().time()
+        assert "'shed' was dropped" in await one.refused("/topic roses")
+        with pytest.raises(EggheadError, match="'shed' was dropped"):
+            await post(one.desk.client, "shed", "hello?", "ada")
+        assert asyncio.get_running_loop().time() - started < 20, "a deadline is 30"
+        await other.type("/join barn")
+        barn = Table(one.desk.client, "barn")
+        until("barn runs", lambda: scouted.processes().get("rooms/barn", {}).get("pid"))
+        killed = scouted.kill("rooms/barn")
+        assert (await post(one.desk.client, "barn", "hello", "ada"))["text"] == "hello"
+        scouted.healed("rooms/barn", killed)
+        scouted.kill("rooms/barn")
+        await barn.type("/topic roses")
+        assert (await barn.last("topic"))["text"] == "roses"
+        await barn.type("/drop --no-save")
 
 
 async def test_a_transcript_changed_by_hand(scouted: Node) -> None:
