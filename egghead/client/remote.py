@@ -235,9 +235,10 @@ async def _while_welcome(peer: Peer, where: keys.Place, own: KeyPair) -> AsyncIt
         if refused and task.uncancel() == 0:
             raise _unwelcome(where, own, refused[0]) from None
         raise
-    except (EggheadError, IpcError):
+    except (EggheadError, IpcError) as error:
         ended = True
-        if not peer.connected:  # the call that failed is the first to hear of it; the reason comes when it knocks again
+        # The call that failed is the first to hear of it, before the peer itself; the reason comes when it knocks again.
+        if not peer.connected or _lost(error) or _lost(error.__cause__):
             await asyncio.wait({watching}, timeout=VERDICT)
         if peer.refused:
             await asyncio.wait({watching}, timeout=FINAL)
@@ -247,6 +248,10 @@ async def _while_welcome(peer: Peer, where: keys.Place, own: KeyPair) -> AsyncIt
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def _lost(error: BaseException | None) -> bool:
+    return isinstance(error, PeerDown) and error.name == "bus"
 
 
 def from_environment() -> str | None:

@@ -15,7 +15,7 @@ import pytest
 from egghead import __version__, keys, lan, paths
 from egghead.client import remote
 from egghead.errors import EggheadError, ExitCode, NodeError
-from ipc import Call
+from ipc import Call, PeerDown
 from ipc.curve import KeyPair, fingerprint, new_keys
 from ipc.testing import RunningBus, running_bus
 
@@ -94,7 +94,7 @@ async def test_a_node_without_its_process_for_guests_says_so() -> None:
                 raise AssertionError("it was let in")
 
 
-@pytest.mark.parametrize("what", ["calling", "waiting", "calling, and it takes long"])
+@pytest.mark.parametrize("what", ["calling", "waiting", "calling, and it takes long", "the first to hear"])
 async def test_who_is_thrown_out_hears_why(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key is removed in the middle of the block: it ends with the reason, whether it was calling or waiting."""
     if "long" in what:
@@ -105,6 +105,9 @@ async def test_who_is_thrown_out_hears_why(what: str, monkeypatch: pytest.Monkey
                 bus.admit()
                 if what == "waiting":
                     await asyncio.sleep(30)  # a block that calls nothing; it is ended long before
+                if what == "the first to hear":
+                    # As a call does when the connection has ended and its peer has not read that yet.
+                    raise PeerDown("bus", "not connected", sent=False)
                 while True:
                     await client.call("node", "info")
         assert caught.value.exit_code == ExitCode.REFUSED and "clients add" in str(caught.value)
