@@ -31,6 +31,7 @@ logger = logging.getLogger("egghead.coordinator")
 ROOM_PREFIX = "rooms/"
 APPEND_TIMEOUT = 10.0
 READ_AGAIN = 5.0  # seconds an agent that has lost events waits for the logs to be read
+SETTLED = 0.5  # seconds without new cards after which the next question is prepared for
 AGAIN_AFTER, AGAIN_AT_MOST = 1.0, 30.0  # seconds before a driver that failed begins again
 
 
@@ -53,6 +54,7 @@ async def _setup(service: Service, policy: Policy | None = None) -> None:
     service.start(coordinator.route(log), "log")
     service.start(coordinator.watch_cards(cards), "cards")
     service.start(coordinator.watch_lobby(lobby), "changes")
+    service.start(coordinator.view.prepare(), "relevance")
     await coordinator.snapshot.wait()
 
 
@@ -69,6 +71,7 @@ class WorldView:
         self._leaving: dict[str, tuple[int, float]] = {}
         self._exits: dict[str, tuple[float, ...]] = {}
         self._corpus = Corpus()
+        self._new_cards = asyncio.Event()
         self._world: World | None = None
 
     def agent_changed(self, agent: str, incarnation: int, up: bool, now: float) -> None:
@@ -99,6 +102,7 @@ class WorldView:
         if {card.agent: card for card in found} != self._cards:
             self._cards = {card.agent: card for card in found}
             self._corpus = Corpus((card.agent, card.title, card.tags, card.disposition) for card in found)
+            self._new_cards.set()
         self._parked = {
             str(data["id"]): str(data["parked"]) if data["parked"] is not True else "it crashed too often"
             for data in cards
@@ -108,6 +112,21 @@ class WorldView:
             str(data["id"]): str(data["paused"]) for data in cards if isinstance(data, dict) and data.get("paused")
         }
         self._world = None
+
+    async def prepare(self) -> None:
+        """Read what agents are about once they have all come: the first open message does not wait for a thousand of them."""
+        new = self._new_cards
+        while True:
+            await new.wait()
+            while new.is_set():
+                new.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SETTLED):
+                        await new.wait()
+            for _ in self._corpus.prepare():
+                await asyncio.sleep(0)
+                if new.is_set():
+                    break
 
     def world(self) -> World:
         """What `decide` is given."""

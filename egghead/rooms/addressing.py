@@ -12,6 +12,7 @@ pasted, and there is a most of mentions that are looked at.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ def mentions(text: str, titles: Mapping[str, str], *, near: bool = True) -> Addr
     """Read a text. `titles`: agent id -> title, of everybody in the room. `near=False`: exact names only."""
     if "@" not in text and "＠" not in text:
         return Addressed()
-    names = _Names(titles)
+    names = _names(tuple(titles.items()))
     agents: list[str] = []
     broadcast: str | None = None
     missed: list[tuple[str, str]] = []
@@ -104,7 +105,7 @@ def named(typed: str, titles: Mapping[str, str], *, near: bool = True) -> Named:
     Nothing is cut off: what stands behind a name is not left out, as it is in a message.
     """
     word = " ".join(_folded(typed).split()).removeprefix("@").removeprefix("agents/").casefold()
-    names = _Names(titles)
+    names = _names(tuple(titles.items()))
     found = names.whole(word)
     if found or not near:
         return Named(found[0]) if len(found) == 1 else Named(could_be=found)
@@ -243,6 +244,13 @@ def _prefixes(typed: str, cut: re.Pattern[str] = _CUT) -> Iterable[str]:
 def _unjoined(word: str) -> str:
     """A title of several words that was written as one."""
     return word.replace("_", " ").replace("-", " ")
+
+
+@functools.lru_cache(
+    maxsize=4
+)  # a thousand names take milliseconds, and a room's change far less often than it is spoken in
+def _names(titles: tuple[tuple[str, str], ...]) -> _Names:
+    return _Names(dict(titles))
 
 
 class _Names:

@@ -15,7 +15,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
 TITLE_WEIGHT = 3
@@ -138,6 +138,13 @@ class Corpus:
 
     def __init__(self, agents: Iterable[tuple[str, str, tuple[str, ...], str]] = ()) -> None:
         self._agents = tuple(agents)
+
+    def prepare(self) -> Iterator[None]:
+        """Build the index in small steps, for who has time before the first question."""
+        for _, title, tags, disposition in self._agents:
+            _weights(title, tags, disposition)
+            yield
+        assert self._beginnings is not None
 
     @cached_property
     def _postings(self) -> Mapping[str, Mapping[str, float]]:

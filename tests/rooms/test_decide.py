@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from egghead.processes.coordinator import WorldView, policy_of, read_card
 from egghead.rooms.activation import Card, Policy
 from egghead.rooms.decide import Absent, Decision, Parked, Presence, Present, World, decide
 from egghead.rooms.fold import fold
+from egghead.rooms.relevance import Corpus
 from egghead.rooms.state import RoomState, empty
 
 ADA = {"by": "clients/ada-1", "at": ""}
@@ -263,6 +265,29 @@ def test_the_coordinators_view_tells_parked_absent_and_present_apart() -> None:
     assert view.world().of(room, "scout") == Parked("loops")
     view.cards_changed([{"id": "scout", "title": "Scout"}])
     assert view.world().of(room, "scout") == Absent(9.0)
+
+
+async def test_the_first_open_message_finds_the_agents_subjects_read() -> None:
+    """Once no more cards come, what a thousand agents are about is read in small steps, and a question asked before that
+    gets the same answer."""
+    view = WorldView(Policy(), since=0.0)
+    cards = [
+        {"id": f"a{n:04}", "title": f"Agent {n}", "tags": [f"subject{n}"], "disposition": "trees"} for n in range(1000)
+    ]
+    names = [card["id"] for card in cards]
+    view.cards_changed(cards)
+    before = Corpus((card["id"], card["title"], tuple(card["tags"]), card["disposition"]) for card in cards).scores(
+        "subject500 and trees", names
+    )
+    preparing = asyncio.create_task(view.prepare())
+    try:
+        async with asyncio.timeout(20):
+            while "_beginnings" not in vars(view.world().corpus):
+                await asyncio.sleep(0.01)
+    finally:
+        preparing.cancel()
+    assert view.world().corpus.scores("subject500 and trees", names) == before
+    assert max(before, key=lambda name: before[name]) == "a0500"
 
 
 def test_configuration_and_cards_of_a_wrong_shape_fall_back() -> None:
