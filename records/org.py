@@ -6,6 +6,7 @@ whole lines only, the rest is body. A drawer below the first headline belongs to
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -26,7 +27,13 @@ _KEYWORD = re.compile(r"[ \t]*#\+([A-Za-z_]+):[ \t]*(.*)")
 _PROPERTY = re.compile(r"[ \t]*:([^:\s][^:]*):[ \t]*(.*)")
 _KEY = re.compile(r"[^\s:#]+")
 _HEADLINE = re.compile(r"^(\*+) [^\n]*$", re.M)  # a space, no tab (Org syntax: Headings)
-_MARKERS = re.compile(r"^(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED)\s+)?(?:\[#[A-Z0-9]\]\s+)?")
+_PRIORITY = r"(?:\[#[A-Z0-9]\]\s+)?"
+_MARKERS = re.compile(r"^(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED)\s+)?" + _PRIORITY)
+# The words that a file sets itself, instead of the usual ones (Org manual, "Setting up keywords for individual files").
+_STATES = re.compile(r"^[ \t]*#\+(?:(?:seq|typ)_)?todo:[ \t]*([^\n]*)$", re.M | re.I)
+_FAST = re.compile(r"\([^()\s]*\)$")  # the key and what is logged: `WAIT(w@/!)`
+# Fields that stand further down, as Org finds them too. Those in the head come first.
+_LATER = re.compile(r"^[ \t]*#\+(title|author|date|filetags):[ \t]*([^\n]*)$", re.M | re.I)
 _HEAD_TAGS = re.compile(r"(?:^|[ \t]+)(:[\w@#%:]+:)[ \t]*$")
 # org-link-bracket-re: a description may hold single brackets, and both may go on in the next line, not beyond a blank one.
 _LINK = re.compile(
@@ -45,6 +52,7 @@ _BLOCK = re.compile(
 _FIXED = re.compile(r"^[ \t]*[:#][ \t][^\n]*$", re.M)  # fixed-width text and comments (Org syntax: Elements)
 _INNER_ID = re.compile(r"^[ \t]*:(?:ID|id):[ \t]+(\S+)[ \t]*$", re.M)
 MAX_INNER = 1000
+MAX_STATES = 100
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{1,2}:\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})?")  # RFC 3339, as we write it
@@ -107,10 +115,36 @@ def parse_org(
     if ":ID:" in body or ":id:" in body:
         # For org-roam a headline with an id is a node of its own: a link to it leads to the note that has it.
         fields["aliases"] = [*fields.get("aliases", ()), *_INNER_ID.findall(masked)[:MAX_INNER]]
+    if "#+" in masked:
+        fields = _later(body, masked) | fields
     return assemble(
-        fields, path=path, body=body, outline=headings(body, masked), wikilinks=links(masked, path),
+        fields, path=path, body=body, outline=headings(body, masked, _markers(parts.head, masked)), wikilinks=links(masked, path),
         inline_tags=head_tags(body, masked), format_="org", error=parts.error, revision=revision_of(data), stat=stat, author=author, born=born,
     )  # fmt: skip
+
+
+def _later(body: str, masked: str) -> dict[str, Any]:
+    """Fields whose keyword stands in the text, by the first of each (of tags: all)."""
+    fields: dict[str, Any] = {}
+    for match in _LATER.finditer(masked):
+        _take(fields, _FIELD_OF[match.group(1).lower()], body[match.start(2) : match.end(2)].strip())
+    return fields
+
+
+def _markers(head: str, masked: str) -> re.Pattern[str]:
+    """What stands before the text of a headline in this file: its state, by the file's own words if it has any, and a
+    priority."""
+    if "todo:" not in head.lower() and "todo:" not in masked.lower():
+        return _MARKERS
+    lines = _STATES.findall(normal(head)) + _STATES.findall(masked)
+    states = {_FAST.sub("", word) for line in lines for word in line.split()} - {"|", ""}
+    return _states(frozenset(states)) if states else _MARKERS
+
+
+@functools.lru_cache(maxsize=64)
+def _states(names: frozenset[str]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=lambda name: (-len(name), name))[:MAX_STATES]
+    return re.compile(rf"^(?:(?:{'|'.join(map(re.escape, longest_first))})\s+)?{_PRIORITY}")
 
 
 def _aliases(text: str) -> list[str]:
@@ -122,7 +156,7 @@ def _aliases(text: str) -> list[str]:
 
 def _take(fields: dict[str, Any], name: str, value: str) -> None:
     if name == "tags":
-        fields["tags"] = words(fields.get("tags")) + [tag for tag in re.split(r"[:\s,]+", value) if tag]
+        fields.setdefault("tags", []).extend(tag for tag in re.split(r"[:\s,]+", value) if tag)
     elif name == "created":
         day, hour = _DATE.search(value), _TIME.search(value)
         if _MOMENT.fullmatch(value):
@@ -171,12 +205,15 @@ def _spaces(text: str) -> str:
     return "\n".join(" " * len(line) for line in text.split("\n"))
 
 
-def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
-    """Headlines without TODO words, priorities, tags and link brackets."""
+def headings(text: str, masked: str | None = None, markers: re.Pattern[str] | None = None) -> tuple[Heading, ...]:
+    """Headlines without TODO words, priorities, tags and link brackets. `markers`: when the head of the file says which words
+    those are."""
+    masked = mask(text) if masked is None else masked
+    markers = markers or _markers("", masked)
     found = []
-    for position, level, line in _headlines(text, mask(text) if masked is None else masked):
+    for position, level, line in _headlines(text, masked):
         line = _HEAD_TAGS.sub("", line)[:500]
-        line = _LINK.sub(lambda link: link.group(2) or link.group(1), _MARKERS.sub("", line))
+        line = _LINK.sub(lambda link: link.group(2) or link.group(1), markers.sub("", line))
         found.append(Heading(level, " ".join(line.split()), position))
         if len(found) >= MAX_HEADINGS:
             break
@@ -281,8 +318,10 @@ def _checked(key: str) -> str:
 
 def _retitle(parts: Parts, title: str) -> Parts | None:
     body = parts.text
-    outline = headings(body)
-    if not outline:
+    masked = mask(body)
+    markers = _markers(parts.head, masked)
+    outline = headings(body, masked, markers)
+    if not outline or "title" in _later(body, masked):
         return None
     first = outline[0]
     end = body.find("\n", first.position)
@@ -290,12 +329,14 @@ def _retitle(parts: Parts, title: str) -> Parts | None:
     stars = re.match(r"\*+[ \t]+", body[first.position :])
     assert stars is not None
     line = body[first.position + stars.end() : end]
-    state, tags = _MARKERS.match(line), _HEAD_TAGS.search(line)
+    state, tags = markers.match(line), _HEAD_TAGS.search(line)
     kept = (line[: state.end()] if state else "", line[tags.start() :] if tags else "")
     new = stars.group() + kept[0] + title + kept[1]
     changed = frontmatter.with_body(parts, body[: first.position] + new + body[end:])
     # A title that a headline cannot say (`TODO x`, `x :tag:`) has a keyword of its own instead.
-    return changed if headings(changed.text)[:1] == (Heading(first.level, title, first.position),) else None
+    return (
+        changed if headings(changed.text, None, markers)[:1] == (Heading(first.level, title, first.position),) else None
+    )
 
 
 def _set(lines: list[str], key: str, value: Any, newline: str) -> list[str]:

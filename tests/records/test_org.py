@@ -265,3 +265,49 @@ def test_a_moment_that_we_wrote_is_read_whole() -> None:
         "<2026-01-31 Sat 8:05>": "2026-01-31T08:05", "[2026-01-31 Sat]": "2026-01-31",
     }.items():  # fmt: skip
         assert org.parse_org(f"#+DATE: {written}\n\nx".encode(), "n.org").created == created
+
+
+@pytest.mark.parametrize(
+    ("text", "heads"),
+    [
+        (
+            "#+TODO: OPEN(o) WAIT(w@/!) | CLOSED(c)\n* OPEN a\n* WAIT [#B] b\n* CLOSED c\n* TODO d\n",
+            ["a", "b", "c", "TODO d"],
+        ),
+        (
+            "text\n* FIXED a\n* BUG b\n\n#+seq_todo: BUG | FIXED\n#+TYP_TODO: Fred Sara | DONE\n* Sara c\n",
+            ["a", "b", "c"],
+        ),
+        ("#+begin_example\n#+TODO: OPEN\n#+end_example\n* OPEN a\n* TODO b\n", ["OPEN a", "b"]),
+        ("#+TODO: |\n* TODO a\n", ["a"]),
+        ("#+TODO: A+ (x) A\n* A+ a\n* AB b\n", ["a", "AB b"]),
+    ],
+)
+def test_a_file_says_itself_which_words_are_states(text: str, heads: list[str]) -> None:
+    """Org manual, "Setting up keywords for individual files": such words take the place of the usual ones, wherever the line
+    stands."""
+    assert [heading.text for heading in org.parse_org(text.encode(), "n.org").outline] == heads
+
+
+def test_a_new_title_leaves_the_states_of_the_file() -> None:
+    """A state of the file's own stays before the headline that is the title, and one that cannot be told apart is said above."""
+    data = b"#+TODO: OPEN | SHUT\n* OPEN Old\n"
+    assert org.change(org.split(data), {"title": "New"}).encode() == data.replace(b"Old", b"New")
+    assert org.parse_org(org.change(org.split(data), {"title": "SHUT it"}).encode(), "n.org").title == "SHUT it"
+
+
+def test_fields_below_the_text_count_until_the_head_has_them() -> None:
+    """Org finds keywords anywhere; what is set by us is set in the head, and that comes first."""
+    data = b"Some text.\n\n#+TITLE: Low\n#+FILETAGS: :a:\n#+filetags: :b:\n#+begin_src org\n#+AUTHOR: nobody\n#+end_src\n* H\n"
+    record = org.parse_org(data, "n.org")
+    assert (record.title, record.tags, record.author, record.body) == ("Low", ("a", "b"), "", data.decode())
+    changed = org.change(org.split(data), {"title": "High", "tags": []}).encode()
+    assert changed.endswith(data)
+    record = org.parse_org(changed, "n.org")
+    assert (record.title, record.tags) == ("High", ())
+
+
+def test_a_million_states_cost_nothing() -> None:
+    """Words of a line that is no list of states are looked for as states, but not all of them."""
+    data = ("#+TODO: " + " ".join(f"W{n}" for n in range(100_000)) + "\n" + "* W1 a\n" * 1000).encode()
+    assert len(org.parse_org(data, "n.org").outline) == 1000
