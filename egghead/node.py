@@ -444,6 +444,17 @@ def read_node(place: paths.RuntimeDir) -> dict[str, Any] | None:
     return node if holder and pid == holder else None
 
 
+def unready(records: Path) -> int | None:
+    """The pid of a node of this user that holds these notes and has not said that it is ready, or no longer says so."""
+    holder = lock_holder(records)
+    try:
+        if not holder or _is_command(records) or Path(f"/proc/{holder}").stat().st_uid != os.getuid():
+            return None
+    except OSError:
+        return None  # gone, or in another container
+    return None if any(info["records"] == str(records) for _, info in running()) else holder
+
+
 def _runs_since(pid: int, moment: float) -> bool:
     """Whether a process of ours has this number and began before a moment (of the wall clock): else the number went to another."""
     proc = Path(f"/proc/{pid}")

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from egghead.client.tell import harmless
-from egghead.errors import ExitCode, NodeError
+from egghead.errors import ConfigError, ExitCode, NodeError
 
 if TYPE_CHECKING:
     from egghead.client import Client
@@ -85,29 +86,64 @@ def load_config() -> tuple[Config, Path]:
     return config.load(options()["config"])
 
 
-def find_node() -> tuple[RuntimeDir, dict[str, Any]] | None:
-    """The running node meant by the options: of --records, else the only one of this user, else the config's."""
+STARTING = 15.0  # seconds for a node that starts, or stops; the first index of a large folder takes longer
+
+
+def find_node(wait: bool = False) -> tuple[RuntimeDir, dict[str, Any]] | None:
+    """The running node meant by the options: of --records, else the only one of this user, else the config's. With `wait`
+    also one that is about to be ready. Raises NodeError, also when that takes too long."""
     from egghead import node, paths
 
     given = options()["records"]
     if given:
         records = Path(given).expanduser().resolve()
-        return next(((place, info) for place, info in node.running() if info["records"] == str(records)), None)
+        return _of(records) or (_awaited(records) if wait else None)
     nodes = node.running()
-    if len(nodes) <= 1:
+    if len(nodes) == 1 or not (nodes or wait):
         return nodes[0] if nodes else None
-    config, _ = load_config()
-    wanted = str(Path(config.records_dir or paths.default_records_dir()).expanduser().resolve())
-    for place, info in nodes:
-        if info["records"] == wanted:
-            return place, info
+    try:
+        config, _ = load_config()
+    except ConfigError:
+        if nodes:
+            raise
+        return None  # which folder is meant nobody can say
+    wanted = Path(config.records_dir or paths.default_records_dir()).expanduser().resolve()
+    found = next((one for one in nodes if one[1]["records"] == str(wanted)), None)
+    if found is not None or not nodes:
+        return found or _awaited(wanted)
     several = ", ".join(repr(info["records"]) for _, info in nodes)
     raise NodeError(f"{len(nodes)} nodes are running, on {several}; say which: --records DIR")
 
 
+def _of(records: Path) -> tuple[RuntimeDir, dict[str, Any]] | None:
+    from egghead import node
+
+    return next((one for one in node.running() if one[1]["records"] == str(records)), None)
+
+
+def _awaited(records: Path) -> tuple[RuntimeDir, dict[str, Any]] | None:
+    """The node of these notes as soon as it is ready; None when none holds them, or no longer."""
+    from egghead import node
+
+    until = time.monotonic() + STARTING
+    said = False
+    while (pid := node.unready(records)) is not None:
+        if time.monotonic() > until:
+            raise NodeError(
+                f"the node on {str(records)!r} (pid {pid}) is not ready yet: it starts, or it stops; `egghead logs` says "
+                "what it does",
+                ExitCode.NO_NODE,
+            )
+        if not said and sys.stderr.isatty():
+            click.echo(click.style(f"— a node is starting on {records}", dim=True), err=True)
+        said = True
+        time.sleep(0.05)
+    return _of(records)
+
+
 def need_node() -> tuple[RuntimeDir, dict[str, Any]]:
     """As `find_node`, but there must be one. Raises NodeError."""
-    found = find_node()
+    found = find_node(wait=True)
     if found is None:
         where = f" on {options()['records']!r}" if options()["records"] else ""
         raise NodeError(f"no node is running{where}; start one: egghead serve", ExitCode.NO_NODE)
@@ -173,7 +209,7 @@ async def connected(start: bool = False) -> AsyncIterator[Client]:
     from egghead.client import Client, own_node
     from egghead.client.connection import while_running
 
-    found = find_node()
+    found = find_node(wait=True)
     if found is not None:
         async with while_running(found[1]), await Client.connect(found[0], found[1]) as client:
             yield client

@@ -28,16 +28,20 @@ async def notes(write: bool = False, tell: bool = True) -> AsyncIterator[NotesPo
     """The notes of the node that runs, else of the folder. Reading goes on beside another command that holds the folder,
     from the index as it is; writing waits a little for another command, and else says who holds it. `tell`: say on stderr that
     the index was built anew, and why."""
+    from egghead import node
     from egghead.client.notes import LocalNotes, NodeNotes
 
-    if server() is not None or find_node() is not None:
+    if server() is None and find_node() is None:
+        config, _ = load_config()
+        root = node.resolve_records(config, options()["records"])
+        # A node that only starts is waited for, unless what it has of the index answers already.
+        here = find_node(wait=write or not (root / node.OWN_DIR / "index.db").exists()) is None
+    else:
+        here = False
+    if not here:
         async with connected() as client:
             yield NodeNotes(client)
         return
-    from egghead import node
-
-    config, _ = load_config()
-    root = node.resolve_records(config, options()["records"])
     try:
         lock = await _claim(root) if write else node.claim(root, command=True)
     except NodeError:

@@ -22,7 +22,8 @@ from egghead.errors import ExitCode
 def serve(tree_path: str | None, ephemeral: bool, verbose: bool) -> None:
     """Run a node: the notes, the rooms and the agents of one folder, until Ctrl-C or SIGTERM.
 
-    Logs go to stderr; the READY line on stdout says what is running and how to talk to it.
+    Logs go to stderr; the READY line on stdout says what is running and how to talk to it. Commands that come while the node
+    starts wait for it, 15 s at most; searches are answered from the index that is there.
     SIGHUP (kill -HUP) reads the tree file again and touches only what changed; closing the terminal stops the node.
     """
     only_here("serve")

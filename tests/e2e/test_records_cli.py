@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -128,8 +129,12 @@ def test_every_operation(folder: Path) -> None:
 
 
 def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one command holds the folder, another reads the index as it is, and a write says who holds it."""
+    """While somebody holds the folder and no node answers, another command reads the index as it is, and a write says who
+    holds it."""
     from egghead import node
+    from egghead.cli import common
+
+    monkeypatch.setattr(common, "STARTING", 0.2)
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
     monkeypatch.setenv("TMPDIR", str(short_dir))
@@ -140,7 +145,7 @@ def test_reading_goes_on_beside_another_command(short_dir: Path, monkeypatch: py
     try:
         assert ran(short_dir / "notes", "list").stdout == "a\tdurable\tAy\n"
         done = ran(short_dir / "notes", "new X --body y")
-        assert isinstance(done.exception, EggheadError) and "already running" in str(done.exception)
+        assert isinstance(done.exception, EggheadError) and f"(pid {os.getpid()}) is not ready" in str(done.exception)
     finally:
         lock.close()
 
