@@ -69,7 +69,9 @@ def _config(p: Patient) -> Iterator[Finding]:
 
 def _records(p: Patient) -> Iterator[Finding]:
     if p.records is None:
-        yield Finding("records", "fail", p.records_fault, "egghead serve --records DIR, or set records_dir")
+        yield Finding(
+            "records", "fail", p.records_fault, "put that right, or name another folder: --records DIR, or records_dir"
+        )
         return
     refusal = _unwritable(p.records)
     if refusal is not None:

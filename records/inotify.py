@@ -158,6 +158,12 @@ class Inotify:
         if mask & (_DELETE_SELF | _MOVE_SELF):
             found.gone |= not folder  # of another folder its parent tells by name
             return
+        if not (folder or name):
+            if mask & _ATTRIB:  # the folder of all was closed or opened, of which no parent tells
+                with suppress(PermissionError):
+                    self._watch("")
+                found.paths.add("")
+            return
         if not name or name.startswith("."):
             return  # of the folder's own attributes, or hidden
         path = f"{folder}/{name}" if folder else name

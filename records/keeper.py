@@ -71,9 +71,11 @@ class Keeper:
             told = looked + tuple(scope + ":" for scope in scopes if scope not in closed)  # a note that can be seen now
             faults = [fault for fault in self._closed if not fault.startswith(told)] + faults
             known = tuple(place for place in self.store.closed if not place.startswith(looked))
-        self.store.closed = tuple(dict.fromkeys((*known, *(place for place in closed if place.endswith("/")))))
+        self.store.closed = tuple(
+            dict.fromkeys((*known, *(place for place in closed if not place or place.endswith("/"))))
+        )
         self._closed = self.faults = list(dict.fromkeys(faults))
-        if scopes == [""] and not seen and len(self.catalog) and not _inhabited(self.store.root):
+        if scopes == [""] and not (seen or "" in closed) and len(self.catalog) and not _inhabited(self.store.root):
             # An empty folder where notes were: the place of a disk that is not mounted, or just being put back.
             self.faults = [f"the records directory {str(self.store.root)!r} is empty; is its disk mounted?"]
             return []

@@ -118,6 +118,36 @@ def test_a_folder_that_the_user_may_not_read(ordinary: Ordinary, foam: Path) -> 
     assert code == 1 and "cannot be read by you" in errors and "Traceback" not in errors
 
 
+@pytest.mark.kernel
+def test_a_folder_that_is_closed_under_its_node(ordinary: Ordinary, foam: Path) -> None:
+    """Said where people look, and by the agent; what was found is found, nothing counts as removed, and opened again all is
+    as it was."""
+    ordinary.own(foam)
+    node = ordinary.start("serve", "--records", str(foam))
+    try:
+        until("it serves", lambda: ordinary.run("status")[0] == 0, 40)
+        before = ordinary.run("records", "search", "publish")
+        count = ordinary.run("records", "stats")[1].splitlines()[0]
+        foam.chmod(0)
+        told = until("it is said", lambda: ordinary.run("records", "faults")[1])
+        assert told.startswith("-\t.: Permission denied; check who owns it") and told.count("\n") == 1
+        assert ordinary.run("records", "search", "publish") == before
+        code, _, errors = ordinary.run("records", "new", "More", "--body", "x")
+        assert code == 1 and "cannot be written: Permission denied" in errors
+        _, answer, _ = ordinary.run("chat", "default", "How do I publish my notes?")
+        assert answer.startswith("I cannot look into the notes now.") and "Permission denied" in answer
+        foam.chmod(0o755)
+        until("it is seen", lambda: not ordinary.run("records", "faults")[1])
+        assert ordinary.run("records", "stats")[1].splitlines()[0] == count
+        assert "[[" in ordinary.run("chat", "default", "How do I publish my notes with GitHub Pages?")[1]
+        assert "the index is as the files are" in ordinary.run("records", "verify")[1]
+    finally:
+        foam.chmod(0o755)
+        node.send_signal(signal.SIGTERM)
+        _, errors = node.communicate(timeout=30)
+    assert "Traceback" not in errors
+
+
 def test_a_folder_that_the_user_may_not_write(ordinary: Ordinary, foam: Path) -> None:
     """A folder of somebody else that can be read only is refused: a node keeps its index and rooms in it."""
     for path in (foam, *foam.rglob("*")):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from egghead.agents.prompt import tools_part
 from egghead.llm.errors import NoNotes
 from egghead.llm.librarian import Librarian
 from egghead.llm.librarian.answer import count_words
@@ -150,6 +151,15 @@ async def test_what_was_read_for_an_earlier_answer_is_read_again() -> None:
 async def test_without_the_tools_to_read_it_says_so(tools: tuple[str, ...]) -> None:
     """An agent that may not read is told what to add to its note."""
     assert await ask(Shelf(GARDEN), "How often do I water tomatoes?", tools=tools) == NO_SEARCH
+
+
+async def test_why_there_are_no_tools_is_told() -> None:
+    """An agent whose grants nobody can read now is not told to ask for more of them."""
+    prompt = tools_part((), ("Denied (unreadable): the grants of scout cannot be read: the disk fails",))
+    answer = await ask(
+        Shelf(GARDEN), "How often do I water tomatoes?", tools=(), system=f"You are Scout.\n\n{prompt}\n\nMore."
+    )
+    assert answer.startswith("I cannot look into the notes now.") and answer.endswith("the disk fails.")
 
 
 async def test_a_failed_search_is_told_with_its_reason() -> None:

@@ -47,6 +47,7 @@ NO_SEARCH = (
     "I cannot look into the notes: this agent may not read records. Give it `records.read` in its note "
     "(`capabilities: [records.read]`)."
 )
+_UNUSABLE = re.compile(r"^Not usable: (.+?)\.?$", re.M)  # what the prompt says of tools that this agent has not
 WELCOME = "You are welcome."
 
 
@@ -82,7 +83,7 @@ def _ask(case: _Case) -> Step:
     if not wanted:
         return Step(text=SELF if not case.talk.earlier else phrase(language, "silent"))
     if not {"search_records", "get_record_body"} <= case.tools:
-        return Step(text=NO_SEARCH)
+        return Step(text=_no_search(case))
     searches = case.talk.results("search_records")
     if not searches:
         return Step(uses=_uses("search_records", _searches(question, wanted, case.talk.earlier)))
@@ -231,10 +232,17 @@ def _first_line(text: str) -> str:
     return harmless((text.strip().splitlines() or ["no reason was given"])[0][:200])
 
 
+def _no_search(case: _Case) -> str:
+    """Why there is no looking into the notes: what stands in the way now, when somebody said so, else that nobody allowed it."""
+    if not case.tools and (said := _UNUSABLE.search(case.request.system)):
+        return f"I cannot look into the notes now. {said[1]}."
+    return NO_SEARCH
+
+
 def _one_tool(case: _Case, tool: str, given: dict[str, Any]) -> tuple[list[dict[str, Any]] | None, Step]:
     """The records that one tool gives, or the step that gets or explains them."""
     if tool not in case.tools:
-        return None, Step(text=NO_SEARCH)
+        return None, Step(text=_no_search(case))
     results = case.talk.results(tool)
     if not results:
         return None, Step(uses=_uses(tool, [given]))
@@ -247,7 +255,7 @@ def _listing(case: _Case, records: Sequence[Mapping[str, Any]], opening: str) ->
     """A list of notes. They are cited, so each is read first (or left out)."""
     ids = list(dict.fromkeys(str(record["id"]) for record in records))[:LISTED]
     if "get_record_body" not in case.tools:
-        return Step(text=NO_SEARCH)
+        return Step(text=_no_search(case))
     if not case.talk.called("get_record_body"):
         return Step(uses=_uses("get_record_body", [{"id": id} for id in ids]))
     readable = {str(use.input.get("id")) for use, result in case.talk.results("get_record_body") if not result.is_error}
