@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from egghead.client import Client
     from egghead.client.commands import Desk, Reply
 
-BACKLOG = 20  # entries shown when entering a room
+BACKLOG = 8  # messages shown when entering a room, with what happened between them
+LOOKED_AT = 500  # entries among which they are looked for
+QUIETLY = 20  # entries shown where nobody has said anything
 OWN_DROP = 5.0  # seconds in which a command that dropped the room says so itself
 OWN = (("/quit", "leave the chat (Ctrl-D)"),)
 UNTOLD = frozenset({"turn_started", "round_ended"})
@@ -186,7 +188,7 @@ async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) ->
     if screen.last is None:
         where = client.server or client.node["records"]
         screen.printer.say(f"{screen.room} on {where}. /help lists commands, /quit leaves.")
-        screen.last = max(0, last - BACKLOG)
+        screen.last = await _backlog(client, screen.room, last)
     elif screen.last > last:
         screen.last = 0  # another log under the same name
     desk = Desk(client, screen.room, author, screen.printer.own.add, OWN)
@@ -214,6 +216,16 @@ async def _in_room(client: Client, author: str, typed: Typed, screen: Screen) ->
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _backlog(client: Client, room: str, last: int) -> int:
+    """Behind which entry the last messages begin. A turn with many tools has more entries than one would think."""
+    try:
+        page = await client.call(f"rooms/{room}", "since", seq=max(0, last - LOOKED_AT), limit=LOOKED_AT)
+    except EggheadError:
+        page = {"entries": []}  # it has just died, perhaps; who follows it will see
+    messages = [entry["seq"] for entry in page["entries"] if entry["kind"] == "message"]
+    return messages[-BACKLOG:][0] - 1 if messages else max(0, last - QUIETLY)
 
 
 async def _dropped(client: Client, room: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.cast import Play, cast
 from tests.e2e.node import until
 from tests.e2e.terminal import Drawn
-from tests.llm.double import Double, Gate, Say, Wait
+from tests.llm.double import Double, Gate, Say, Use, Wait
 
 FERN = "Ferns like shade, and they like it damp, which is why you will find them where nobody mows the grass at all."
 UP, TAB, CTRL_C = "\x1b[A", "\t", "\x03"
@@ -93,3 +93,19 @@ def test_typing_while_an_answer_streams(play: Play, gates: list[Gate]) -> None:
     assert "first" not in messages(play)
     history = play.home.path / ".local" / "state" / "egghead" / "chat_history"
     assert history.stat().st_mode & 0o777 == 0o600 and "half a line, and the rest" in history.read_text()
+
+
+def test_a_room_is_entered_with_its_last_messages(short_dir: Path) -> None:
+    """Also where each answer took dozens of tool calls: what was asked is on the screen, and no more than one reads."""
+    uses = [Use("search_records", {"query": f"fern {number}"}) for number in range(12)]
+    replies = [reply for number in range(6) for reply in (uses, f"Answer {number}.")]
+    with Double({"scout": replies}) as double, cast(short_dir, double, {"scout": "anthropic/double"}) as play:
+        for number in range(6):
+            play.home.ok("chat", "default", f"@scout question {number}")
+        chat = Drawn(play.home, "chat", EGGHEAD_USER="ada")
+        try:
+            chat.shows("Scout: Answer 5.", "default>")
+            shown = [line for line in chat.rows() if "uestion " in line or "Answer" in line]
+            assert [line[-2:].strip(".").strip() for line in shown] == ["2", "2", "3", "3", "4", "4", "5", "5"]
+        finally:
+            chat.close()
