@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.group(cls=Family)
+@records_option
 def agents() -> None:
     """The agents: notes with `class: agent`, each a running process."""
 

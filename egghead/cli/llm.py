@@ -39,6 +39,7 @@ TAKEN = 5.0  # seconds for a running node to take a changed configuration
 
 
 @click.group(cls=Family)
+@records_option
 def llm() -> None:
     """The providers of models: list, models, test, add, remove; models of this machine: local."""
 

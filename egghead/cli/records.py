@@ -15,6 +15,7 @@ from egghead.errors import EggheadError, ExitCode
 
 
 @click.group(cls=Family)
+@records_option
 def records() -> None:
     """The notes. Works with a running node, and without one."""
 

@@ -19,6 +19,7 @@ def bare(ctx: click.Context, parameter: click.Parameter, room: str | None) -> st
 
 
 @click.group(cls=Family)
+@records_option
 def rooms() -> None:
     """The live rooms; each is one process and one log."""
 

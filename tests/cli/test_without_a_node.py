@@ -95,3 +95,10 @@ def test_a_search_can_leave_out_what_is_old(folder: Path) -> None:
         ran(folder, "records", "search", "ay", "--since", "2000-01-01")
     with pytest.raises(EggheadError, match="'monday' is no date; write 2026-01-31"):
         ran(folder, "records", "search", "ay", "--since", "monday")
+
+
+def test_the_folder_is_said_wherever_people_put_it(folder: Path) -> None:
+    """Before the command, behind it, and between its two words."""
+    for line in (["--records", str(folder), "records", "list"], ["records", "--records", str(folder), "list"]):
+        done = CliRunner().invoke(cli, line, catch_exceptions=False)
+        assert done.exit_code == 0 and done.stdout == ran(folder, "records", "list").stdout != ""
