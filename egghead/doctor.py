@@ -202,6 +202,8 @@ def _cure(error: str, path: Path) -> str:
         return f"save it as UTF-8: iconv -f utf-16 -t utf-8 {str(path)!r} (into another file, then over it)"
     if "UTF-8" in error:
         return f"save it as UTF-8: iconv -f latin1 -t utf-8 {str(path)!r} (into another file, then over it)"
+    if "NUL" in error:
+        return f"take the NUL characters out of {path}"
     return f"correct the frontmatter of {path}"
 
 
