@@ -137,7 +137,8 @@ def _awaited(records: Path) -> tuple[RuntimeDir, dict[str, Any]] | None:
         if not said and sys.stderr.isatty():
             click.echo(click.style(f"— a node is starting on {records}", dim=True), err=True)
         said = True
-        time.sleep(0.05)
+        with interruptible():
+            time.sleep(0.05)
     return _of(records)
 
 

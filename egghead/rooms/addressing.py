@@ -246,9 +246,8 @@ def _unjoined(word: str) -> str:
     return word.replace("_", " ").replace("-", " ")
 
 
-@functools.lru_cache(
-    maxsize=4
-)  # a thousand names take milliseconds, and a room's change far less often than it is spoken in
+# A thousand names take milliseconds to read, and a room's names change far less often than it is spoken in.
+@functools.lru_cache(maxsize=4)
 def _names(titles: tuple[tuple[str, str], ...]) -> _Names:
     return _Names(dict(titles))
 

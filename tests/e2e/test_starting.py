@@ -45,15 +45,9 @@ def asleep(process: subprocess.Popen[str]) -> bool:
     return "nanosleep" in Path(f"/proc/{process.pid}/wchan").read_text()
 
 
-def test_commands_wait_for_a_node_that_starts(home: Home, foam: Path, held: Held) -> None:
-    """Whatever needs the node, writes, or has no index to read beside it: it is answered by the node once that is ready."""
-    home.configure({"records_dir": str(foam)})
-    commands = (
-        ["status"],
-        ["agents", "list", "--records", str(foam)],
-        ["records", "search", "publish"],
-        ["chat", "default", "hi"],
-    )
+@contextlib.contextmanager
+def asking(home: Home, *commands: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Commands that all wait for the node."""
     with contextlib.ExitStack() as stack:
         asked = []
         for command in commands:
@@ -68,11 +62,28 @@ def test_commands_wait_for_a_node_that_starts(home: Home, foam: Path, held: Held
             asked.append(stack.enter_context(process))
             stack.callback(process.kill)
         until("all wait", lambda: all(asleep(process) for process in asked))
+        yield asked
+
+
+def test_commands_wait_for_a_node_that_starts(home: Home, foam: Path, held: Held) -> None:
+    """Whatever needs the node, writes, or has no index to read beside it: it is answered by the node once that is ready."""
+    home.configure({"records_dir": str(foam)})
+    here = ["--records", str(foam)]
+    commands = (["status"], ["agents", "list", *here], ["records", "search", "publish"], ["chat", "default", "hi"])
+    with asking(home, *commands) as asked:
         held.go()
         for process in asked:
             said, errors = process.communicate(timeout=60)
             assert (process.returncode, errors) == (0, ""), (process.args, errors)
             assert said
+
+
+def test_who_waits_for_a_node_can_be_interrupted(home: Home, foam: Path, held: Held) -> None:
+    """Ctrl-C ends the command at once, not when the node is there."""
+    with asking(home, ["status", "--records", str(foam)], ["agents", "list", "--records", str(foam)]) as asked:
+        for process in asked:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
 
 
 def test_an_index_that_is_there_answers_before_the_node_does(home: Home, foam: Path) -> None:
