@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -164,7 +164,8 @@ class Editor:
 
     def _flush(self) -> None:
         whole, self._whole = self._whole, []
-        sys.stdout.write("".join(whole))
+        columns = shutil.get_terminal_size().columns
+        sys.stdout.write("\n".join(_wrapped(line, columns) for line in "".join(whole).split("\n")))
         sys.stdout.flush()
 
     def _message(self) -> ANSI:
@@ -173,19 +174,45 @@ class Editor:
 
 
 def last_rows(text: str, columns: int, most: int = LIVE_ROWS) -> list[str]:
-    """The last rows of a paragraph as a terminal of this width breaks it; colours take no room."""
-    rows, row, width, at = [], "", 0, 0
+    """The last rows of a paragraph that still grows, as `_rows` breaks it."""
+    return [row for row, _ in _rows(text, columns)][-most:] if text else []
+
+
+def _wrapped(line: str, columns: int) -> str:
+    """A whole line, broken between words. What is indented as code is left to the terminal."""
+    return line if line.startswith(("    ", "\t")) else "".join(row + end for row, end in _rows(line, columns))
+
+
+def _rows(text: str, columns: int) -> Iterator[tuple[str, str]]:
+    """(row, what ends it) of one line on a terminal of this width: a line feed in the place of a space; nothing where a word is
+    longer than a row, which the terminal then breaks, so that an address can be copied from it. Colours take no room."""
+    columns = max(2, columns)
+    row, width, at = "", 0, 0
+    word, before = 0, 0  # where in the row its last word begins, and how wide the row is up to there
     while at < len(text):
         if text[at] == "\x1b":  # up to the letter that ends it
             end = next((n for n in range(at + 2, len(text)) if text[n].isalpha()), len(text) - 1) + 1
             row, at = row + text[at:end], end
             continue
         wide = get_cwidth(text[at])
-        if width + wide > max(2, columns):
-            rows.append(row)
-            row, width = "", 0
-        row, width, at = row + text[at], width + wide, at + 1
-    return [*rows, row][-most:] if text else []
+        if width + wide > columns and text[at] == " ":
+            yield row, "\n"
+            row, width, word, before = "", 0, 0, 0
+            while at < len(text) and text[at] == " ":
+                at += 1
+            continue
+        if width + wide > columns and row[:word].strip(" "):
+            yield row[:word].rstrip(" "), "\n"
+            row, width, word, before = row[word:], width - before, 0, 0
+            continue
+        if width + wide > columns:
+            yield row, ""
+            row, width, word, before = "", 0, 0, 0
+        row, width = row + text[at], width + wide
+        if text[at] == " ":
+            word, before = len(row), width
+        at += 1
+    yield row, ""
 
 
 def _keys() -> KeyBindings:

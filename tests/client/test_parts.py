@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
 
-from egghead.cli.editor import KEPT, BoundedHistory, last_rows
+from egghead.cli.editor import KEPT, BoundedHistory, _wrapped, last_rows
 from egghead.client import tell
 from egghead.client.commands import TABLE, choose, split, spoken
 from egghead.client.complete import Wanted, fitting, wanted
@@ -165,7 +166,7 @@ def test_rows_of_an_unfinished_paragraph(text: str) -> None:
     """The last rows, none wider than the terminal, colours kept whole."""
     rows = last_rows(text, 20, 4)
     assert len(rows) <= 4 and (bool(rows) == bool(text))
-    assert text.endswith("".join(rows))
+    assert text.replace(" ", "").endswith("".join(rows).replace(" ", ""))  # a space may break a row
 
 
 def test_history_is_private_bounded_and_may_be_garbage(tmp_path: Path) -> None:
@@ -245,3 +246,30 @@ def test_no_agent_writes_in_the_name_of_another(by: str, data: Any) -> None:
     assert piece_of(Event("text/default/", data, by, 1, 1, 1, False)) is None
     own = {"turn": "t", "agent": "scout", "text": "I am scout"}
     assert piece_of(Event("text/default/", own, "agents/scout", 1, 1, 1, False)) == own
+
+
+@pytest.mark.parametrize(
+    ("line", "rows"),
+    [
+        ("short", ["short"]),
+        ("one two three four", ["one two", "three four"]),
+        ("one two   three", ["one two", "three"]),
+        ("exactly_10 exactly_10", ["exactly_10", "exactly_10"]),
+        ("see https://example.org/a/long/path now", ["see", "https://example.org/a/long/path now"]),
+        ("\x1b[1mBold: \x1b[0mand then", ["\x1b[1mBold: \x1b[0mand", "then"]),
+        ("日本語の文章はここで", ["日本語の文章はここで"]),  # the terminal breaks it between any two letters
+        ("    code that is longer than that", ["    code that is longer than that"]),
+        ("", [""]),
+    ],
+)
+def test_lines_break_between_words(line: str, rows: list[str]) -> None:
+    """Rows of ten columns. A word that is longer is one piece, so that it can be copied; code stays as it is."""
+    assert _wrapped(line, 10).split("\n") == rows
+
+
+@given(st.text(alphabet="ab 日é\u0301", max_size=60), st.integers(2, 12))
+def test_no_row_is_wider_than_the_terminal_and_no_word_is_lost(line: str, columns: int) -> None:
+    """Whatever is written: what breaks a row is a space or the terminal itself."""
+    assert _wrapped(line, columns).replace("\n", " ").split() == line.split() or line.startswith("    ")
+    for row in last_rows(line, columns, 1000):
+        assert sum(get_cwidth(letter) for letter in row) <= columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_typing_while_an_answer_streams(play: Play, gates: list[Gate]) -> None:
         chat.type("half a line", "")
         chat.shows(f"Scout: {FERN[: len(FERN) // 2]}".rstrip(), "default> half a line")
         gates[0].open()
-        chat.shows(f"Scout: {FERN}"[:80].rstrip(), f"Scout: {FERN}"[80:], "", "That is all.", "default> half a line")
+        chat.shows(*textwrap.wrap(f"Scout: {FERN}", 80), "", "That is all.", "default> half a line")
         chat.type(", and the rest", "\r")
         until("both answers", lambda: [e["outcome"] for e in play.log() if e["kind"] == "turn_ended"] == ["spoke"] * 2)
         assert messages(play)[-1] == "half a line, and the rest"
