@@ -16,8 +16,7 @@ from itertools import islice
 from records import index_sql, symbols, synonyms
 from records.query import Query
 from records.ranking import Term
-from records.relatives import LONGEST as SHORT_WORD
-from records.relatives import relatives
+from records.relatives import DERIVED, relatives
 from records.stopwords import PHRASES, ignorable, stop_terms
 from records.text import distance, fold, gram_size, is_gram, is_weak_gram, kana, raw_words, stem, word_terms
 
@@ -25,6 +24,8 @@ MAX_TERMS = 40
 TOLD = 4  # ignored words that are looked for in a note
 SYNONYM = 0.55
 LAST_PART = 0.4
+CUT = 4  # letters of an ending, from which on what is left of the word may be that of another
+RARE = 1  # notes with a word that may be there by chance, in another language or with another ending
 SURE = 0.7  # from which a form of a word is the word
 LARGE = 3000  # notes
 BEGIN_SO = 400  # terms of one beginning that are read at once
@@ -153,14 +154,17 @@ def _expand(
         _inflections(db, found, term, frequency)
     if not docs and max(found.forms.values(), default=0.0) < SURE:
         _last_part(db, found, term, frequency)
-    if 2 <= len(word) <= SHORT_WORD and docs < max(30, total // 50):
+    if 2 <= len(word) <= DERIVED and docs < max(30, total // 50):
         _relatives(db, found, word, frequency)
     for other in sorted(synonyms.table().get(term, ())):
         if docs_of(db, other, frequency):
             found.forms.setdefault(other, SYNONYM)
     if not docs and not joined and "e" in word[1:]:
         _respelled(db, found, word, frequency)
-    if not docs and len(word) >= 4 and not word.isdigit() and max(found.forms.values(), default=0.0) < SURE:
+    # A stem that is much shorter than the word is not the word: `vacinations` is no `vacina`.
+    cut = docs <= RARE and len(word) - len(term) >= CUT
+    doubtful = cut or (not docs and max(found.forms.values(), default=0.0) < SURE)
+    if doubtful and len(word) >= 4 and not word.isdigit():
         _typos(db, found, word, total, frequency)
     if not found.forms and len(word) >= 5:
         _hyphened(db, found, word, frequency)
@@ -267,13 +271,15 @@ def _last_part(db: sqlite3.Connection, term: Term, word: str, frequency: dict[st
             tail, head = word[cut:], stem(word[:cut])
             if docs_of(db, tail, frequency) and (len(tail) >= 6 or docs_of(db, head, frequency)):
                 term.forms.setdefault(tail, LAST_PART)
+                if docs_of(db, head, frequency):
+                    term.forms.setdefault(head, LAST_PART)
                 return
 
 
 def _relatives(db: sqlite3.Connection, term: Term, word: str, frequency: dict[str, int]) -> None:
     """Other forms of a short word, where the notes have them: surer where they do not have the word itself."""
     more = 0.0 if term.docs else 0.1
-    found = relatives(word)
+    found = relatives(word, term.docs <= RARE)
     beginnings = Counter(form[:3] for form in found if form not in frequency)
     for beginning, count in beginnings.items():
         # To read what begins so costs as much as three or four questions for one term; most forms are words of no language.

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from records import symbols, variants
 from records.brahmic import stem_brahmic
 
-VERSION = f"8/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
+VERSION = f"9/{unicodedata.unidata_version}"  # part of the index's schema: other terms, other index
 
 # Letters, digits and the combining marks that `\w` leaves out (Indic vowels, Thai tones, points, accents, ZWNJ).
 _MARKS = (
-    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\u0300-\u036f\u0483-\u0489\u055a-\u055c\u055e\u055f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0900-\u0963\u0971-\u0df3\u0e31-\u0e3a"
     "\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u0f18-\u0fbc\u102b-\u103e\u1056-\u109d\u17b4-\u17d3\u1ab0-\u1aff"
     "\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe20-\ufe2f"
@@ -34,7 +34,7 @@ _RUNS = re.compile(rf"[{_PAIRED}]+|[{_TRIPLED}]+|[^{_PAIRED}{_TRIPLED}]+")
 _GRAM = re.compile(rf"[{_PAIRED}{_TRIPLED}]")
 _HIRAGANA = re.compile(r"[\u3040-\u309f\u30fc]+\Z")
 _DROPPED = re.compile(
-    "[\u02b9-\u02bf\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f"
+    "[\u02b9-\u02bf\u0300-\u036f\u0483-\u0489\u055a-\u055c\u055e\u055f\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u200c\u200d\ufe20-\ufe2f"
     f"{symbols.LOOKS}]"
 )
 _LETTERS = str.maketrans(
@@ -363,10 +363,13 @@ _LATIN = ["izations", "ization", "ations", "ation", "ations", "ition", "itions",
 _CYRILLIC = ["иями", "ями", "ами", "иях", "ях", "ах", "иям", "ям", "ам", "ием", "ем", "ом", "ов", "ев", "ей", "ой", "ий", "ый", "ая", "яя", "ое", "ее", "ые", "ие", "ого", "его", "ому", "ему", "ым", "им", "ых", "их", "ую", "юю", "ою", "ею", "ия", "ие", "ии", "ию", "иеи", "остью", "ости", "ость", "ении", "ения", "ение", "ению", "ением", "ании", "ания", "ание", "анию", "анием", "ировать", "овать", "ывать", "ивать", "ать", "ять", "еть", "ить", "уть", "ться", "ться", "ется", "ются", "утся", "атся", "ится", "ишь", "ешь", "ете", "ите", "ет", "ит", "ут", "ют", "ат", "ят", "ала", "ила", "ела", "али", "или", "ели", "ал", "ил", "ел", "ла", "ло", "ли", "л", "на", "но", "ны", "н", "ся", "сь", "а", "я", "о", "е", "и", "ы", "у", "ю", "ь", "і", "ї", "є", "ами", "ами", "ові", "еві", "ою", "ею", "ів", "їв", "іи", "ои", "ии", "ея", "ому", "ата", "ите", "ят", "ът", "та", "то", "те"]  # fmt: skip
 _GREEK = ["ους", "ουσ", "ουν", "ουμε", "οντας", "ησεις", "ησει", "ησω", "ησεισ", "ωντας", "οντασ", "ωντασ", "ματα", "ματων", "ματος", "ματοσ", "εισ", "ουσ", "οσ", "ησ", "ασ", "εσ", "ων", "ον", "ου", "οι", "αι", "ει", "ω", "ο", "η", "α", "ε", "ι", "υ", "ιση", "ισης", "ισησ", "ωση", "ωσησ", "ση", "σησ", "σεισ", "σεων"]  # fmt: skip
 _DEVANAGARI = ["ाओं", "ियों", "ियाँ", "ियां", "ाएँ", "ाएं", "ुओं", "ुएँ", "ुएं", "ाऊँ", "ाते", "ाता", "ाती", "ाना", "ाने", "ानी", "ेंगे", "ेगा", "ेगी", "ूंगा", "तें", "ते", "ता", "ती", "ना", "नी", "ने", "कर", "ाकर", "ों", "ें", "ीं", "ाँ", "ां", "े", "ो", "ि", "ी", "ा", "ु", "ू", "ं", "ँ"]  # fmt: skip
+_GEORGIAN = ["ებისთვის", "ებიდან", "ებთან", "ებზე", "ებში", "ებად", "ებით", "ებმა", "ების", "ებს", "ები", "ისთვის", "ისგან", "იდან", "ასთან", "თვის", "დან", "თან", "ზე", "ში", "ად", "ით", "ის", "მა", "ას", "ს", "ი", "ა", "ო", "ე", "ც"]  # fmt: skip
+_ARMENIAN = ["ներում", "ներից", "ներով", "ներին", "ների", "ներն", "ները", "ներ", "երում", "երից", "երով", "երին", "երի", "երն", "երը", "եր", "ում", "ից", "ով", "ին", "ի", "ը", "ն", "ս", "դ", "ու", "ան"]  # fmt: skip
 _ARABIC_HEAD = ("وال", "بال", "كال", "فال", "ال", "لل", "و")
 _ARABIC_TAIL = ("ها", "ان", "ات", "ون", "ين", "يه", "هم", "نا", "ه", "ي")
 _ETHIOPIC_HEAD = "የለበከ"
 _ETHIOPIC_TAIL = ("ዎችን", "ዎች", "ችን", "ን", "ና", "ም")
+_ETHIOPIC_MANY = ("ቻቸው", "ቻ", "ቹ", "ች")
 _HEBREW_HEAD = "והבלמשכ"
 _HEBREW_TAIL = ("ים", "ות", "יות", "יה", "ה", "ת", "י")
 
@@ -385,7 +388,9 @@ def _by_last(endings: list[str]) -> _Ends:
     }
 
 
-_LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS = map(_by_last, (_LATIN, _CYRILLIC, _GREEK, _DEVANAGARI))
+_LATIN_ENDS, _CYRILLIC_ENDS, _GREEK_ENDS, _DEVANAGARI_ENDS, _GEORGIAN_ENDS, _ARMENIAN_ENDS = map(
+    _by_last, (_LATIN, _CYRILLIC, _GREEK, _DEVANAGARI, _GEORGIAN, _ARMENIAN)
+)
 
 
 def stem(word: str) -> str:
@@ -403,6 +408,10 @@ def stem(word: str) -> str:
         return _strip(word, _CYRILLIC_ENDS, 4, 2)
     if "\u0370" <= first <= "\u03ff":
         return _strip(word, _GREEK_ENDS, 4, 2)
+    if "\u10d0" <= first <= "\u10ff":
+        return _strip(word, _GEORGIAN_ENDS, 3, 2)
+    if "\u0561" <= first <= "\u0587":
+        return _strip(word, _ARMENIAN_ENDS, 3, 2)
     if "\u0900" <= first <= "\u0dff":
         return _strip(word, _DEVANAGARI_ENDS, 3, 1)
     if "\u0600" <= first <= "\u06ff":
@@ -419,6 +428,12 @@ def _stem_ethiopic(word: str) -> str:
     for tail in _ETHIOPIC_TAIL:
         if word.endswith(tail) and len(word) - len(tail) >= 2:
             word = word[: -len(tail)]
+            break
+    for tail in _ETHIOPIC_MANY:
+        # The plural turns the vowel before it to o, or stands behind a wo of its own.
+        if word.endswith(tail) and len(word) - len(tail) >= 2 and ord(word[-len(tail) - 1]) % 8 == 6:
+            word = word[: -len(tail)]
+            word = word[:-1] if word[-1] == "ዎ" and len(word) >= 3 else word
             break
     last = ord(word[-1])
     return word[:-1] + chr(last - last % 8 + 5) if 0x1200 <= last <= 0x1357 else word

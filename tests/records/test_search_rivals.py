@@ -89,3 +89,25 @@ def test_what_a_note_begins_with_is_what_it_is_about(tmp_path: Path) -> None:
     said, rest = "Keep the kettle free of lime.", FILL * 8
     notes = {"a": f"One\n{rest}{said}", "b": f"Two\n{said} {rest}"}
     assert order(tmp_path, notes, "kettle lime") == ["b", "a"]
+
+
+def test_a_slip_in_a_long_word_is_no_word_with_half_its_letters(tmp_path: Path) -> None:
+    """`vacinations`: without its ending it is a word of Portuguese, but Vaccinations is meant."""
+    notes = {"dog": "O cão\nVacina em abril.", "us": "Vaccinations\nTetanus in 2020."}
+    assert order(tmp_path, notes, "vacinations")[0] == "us"
+
+
+def test_both_parts_of_a_compound_that_no_note_has_are_looked_for(tmp_path: Path) -> None:
+    """`Druckertreiber` means the note about the Drucker that says Treiber, not the one about a Druckerei."""
+    notes = {
+        "fair": "Messe\nDie Druckerei fragen.",
+        "print": "Drucker einrichten\nTreiber von der Seite des Herstellers.",
+    }
+    assert order(tmp_path, notes, "Druckertreiber")[0] == "print"
+
+
+def test_a_mark_inside_an_armenian_word_does_not_cut_it(tmp_path: Path) -> None:
+    """The question mark of Armenian stands behind the vowel that is asked: `Տատիկը ե՞կավ` says `եկավ`."""
+    notes = {"a": "Հյուրեր\nՏատիկը ե՞կավ։", "b": "Ցուցակ\nՀաց և կաթ։"}
+    assert order(tmp_path, notes, "եկավ") == ["a"]
+    assert order(tmp_path, notes, "կա՞թ") == ["b"]
