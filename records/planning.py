@@ -38,13 +38,22 @@ _PARTICLES = frozenset(
 
 
 def plan(
-    db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int]
+    db: sqlite3.Connection, query: Query, total: int, frequency: dict[str, int], every: bool = False
 ) -> tuple[list[Term], tuple[str, ...]]:
     """The terms of a query with their weights and the index terms that stand for each; and the terms of words that are ignored,
-    since they carry no subject, but tell the language of whoever asks."""
+    since they carry no subject, but tell the language of whoever asks. `every`: none but the common ones
+    is ignored (German `See` is English, too), and a piece of Han that no note has may stand for one of its characters."""
     words = _query_words(query.text)
     folded = [fold(word) for word in words]
-    skip = ignorable(folded)
+    skip = ignorable(words, folded)
+    begun = query.unfinished and bool(folded) and len(folded[-1]) == 1 and all(skip[:-1])
+    if every or begun:
+        few = max(2, total // 20)
+        skip = [
+            ignored and docs_of(db, stem(word), frequency) > few for ignored, word in zip(skip, folded, strict=True)
+        ]
+    if begun:
+        skip[-1] = False  # one letter says less than a small word before it that few notes have
     pieces: dict[str, int] = {}  # term -> which word it is first of
     for place, word in enumerate(words):
         if not skip[place] or all(skip):
@@ -55,8 +64,8 @@ def plan(
     joined = _joined(db, pairs, frequency)
     chosen = [
         _expand(
-            db, piece, folded[place], query.unfinished and place == len(folded) - 1, len(pieces) == 1, total, frequency,
-            joined.get(piece, ()),
+            db, piece, folded[place], query.unfinished and place == len(folded) - 1, begun, total, frequency,
+            joined.get(piece, ()), every,
         )
         for piece, place in islice(pieces.items(), MAX_TERMS)
     ]  # fmt: skip
@@ -120,9 +129,10 @@ def _expand(
     total: int,
     frequency: dict[str, int],
     joined: tuple[str, ...],
+    every: bool,
 ) -> Term:
     """A term with what stands for it. `last`: it is being typed; `alone`: nothing else is asked. `joined`: index terms that
-    are this word and its neighbour in one."""
+    are this word and its neighbour in one. `every`: see `plan`."""
     found = Term(term)
     found.forms.update(dict.fromkeys(joined, 0.95))
     docs = docs_of(db, term, frequency)
@@ -140,6 +150,11 @@ def _expand(
         for other in kana(term):
             if docs_of(db, other, frequency):
                 found.forms.setdefault(other, 0.9)
+        if not found.forms and len(term) == 2 and "\u3400" <= term[0] <= "\u9fff":
+            if "\u3041" <= term[1] <= "\u309f":
+                _conjugated(db, found, term, frequency)
+            elif every:
+                _characters(db, found, term, frequency)
         if len(term) == 2 and term[1] in _PARTICLES and docs_of(db, term[0], frequency):
             found.forms.setdefault(term[0], 0.6)
         return found
@@ -214,6 +229,21 @@ def _closed(db: sqlite3.Connection, term: Term, open_: str, frequency: dict[str,
     found = _range(db, open_, 200, frequency, open_[:-1] + chr(ord(open_[-1]) + 28))
     for form in sorted(found, key=lambda form: (len(form), -frequency[form], form))[:24]:
         term.forms.setdefault(form, 0.7)
+
+
+def _conjugated(db: sqlite3.Connection, term: Term, pair: str, frequency: dict[str, int]) -> None:
+    """A Japanese verb or adjective with another ending behind its Han: 買う for 買った."""
+    found = [form for form in _range(db, pair[0], 200, frequency) if "\u3041" <= form[1:] <= "\u309f"]
+    for form in found[:12]:
+        term.forms.setdefault(form, 0.5)
+
+
+def _characters(db: sqlite3.Connection, term: Term, pair: str, frequency: dict[str, int]) -> None:
+    """Of two Han characters that stand together nowhere each alone: 腰疼 for 腰痛."""
+    for character in dict.fromkeys(pair):
+        found = _range(db, character, 200, frequency)
+        for form in sorted(found, key=lambda form: (len(form), -frequency[form], form))[:12]:
+            term.forms.setdefault(form, LAST_PART)
 
 
 def _named_so(db: sqlite3.Connection, prefix: str) -> list[str]:

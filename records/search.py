@@ -38,9 +38,9 @@ AFFORDED = 12_000  # notes that the terms of one question to FTS5 may have: it s
 
 def run(
     db: sqlite3.Connection, query: Query, class_: str | None, tags: tuple[str, ...], limit: int, since: str | None,
-    memory: Memory,
+    memory: Memory, every: bool = False,
 ) -> list[Hit]:  # fmt: skip
-    """Hits, best first."""
+    """Hits, best first. `every`: nothing is found otherwise."""
     where, values = index_sql.filters(
         class_=class_ or query.class_,
         tags=tuple(fold(tag) for tag in (*tags, *query.tags)),
@@ -51,7 +51,10 @@ def run(
     if memory.total < 0:
         memory.total = int(db.execute("SELECT count(*) FROM notes").fetchone()[0])
     total, frequency = memory.total, memory.docs
-    planned, ignored = plan(db, query, total, frequency)
+    planned, ignored = plan(db, query, total, frequency, every)
+    if not planned and query.text.strip() and not every:
+        every = True
+        planned, ignored = plan(db, query, total, frequency, every)
     phrases = [found for phrase in query.phrases if (found := terms(phrase))]
     without = [found for word in query.excluded if (found := terms(word))]
     if not planned and not phrases:
@@ -92,6 +95,8 @@ def run(
         # A sentence with something in quotes, not a search for a phrase: its words are better than no answer.
         loose = replace(query, text=" ".join((query.text, *query.phrases)), phrases=(), unfinished=False)
         return run(db, loose, class_, tags, limit, since, memory)
+    if not notes and planned and not every:
+        return run(db, query, class_, tags, limit, since, memory, every=True)
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
     return _hits(db, best(notes, planned, limit, ignored), planned)

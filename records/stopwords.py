@@ -1,6 +1,6 @@
 """Words that carry no subject, by language: articles, pronouns, auxiliaries, prepositions and the words of questions.
 
-Data only, folded as `records.text.fold` folds. A search ignores those of the language it seems to be in, when other words remain.
+Data only, folded when it is read, as `records.text.fold` folds. A search ignores those of the language it seems to be in, when other words remain.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ _LISTS = {
     "fa": """از به در با برای را که این آن ان است بود شد هم یا و تا اگر من تو او ما شما انها چه چرا چگونه چطور کجا کی کدام ایا چند می نمی های ها هر همه یک کنم کند کنیم کرد دارد دارم باید شود شده چیست توانم می‌توانم""",
     "hi": """का के की को में से पर ने और या है हैं था थी थे हो होता होती होते हुआ हुई रहा रही रहे यह ये वह वे इस उस इन उन जो कि तो भी ही न नहीं मैं मुझे मेरा मेरी मेरे हम हमें हमारे आप तुम अपना अपनी अपने
         क्या क्यों कैसे कब कहाँ कहां कौन किस किसे किसने कितना कितनी कितने कौनसा कौनसी लिए साथ बाद तक एक कर करें करना करने करता करते करूँ करूं किया सकता सकते सकती चाहिए जाता जाए जब तब अगर लेकिन कोई कुछ सब बहुत""",
-    "vi": """la va cua co cho cac nhung mot trong khi voi de den tu tai tren duoi thi ma nay do kia ay toi ban minh chung ta no ho lam nao the gi sao ai dau bao nhieu may khong duoc bi se da dang roi cung nhu hay hoac
-        nen vi neu phai can muon ra vao len xuong ve theo boi o bao gio""",
+    "vi": """là và của có cho các những nhưng một trong khi với để đến từ tại trên dưới thì mà này đó kia ấy tôi bạn mình chúng ta nó họ làm nào thế gì sao ai đâu bao nhiêu mấy không được bị sẽ đã đang rồi cũng như hay hoặc
+        nên vì nếu phải cần muốn ra vào lên xuống về theo bởi ở giờ""",
     "id": """ada adalah agar akan aku anda apa apakah atau bagaimana bagaimanakah bagi bahwa berapa bisa bisakah boleh caranya cara dalam dan dapat dari dengan di dia dimana harus hanya ia ini itu jadi jika juga kalau
         kami kamu kapan karena ke kepada kita lagi lalu lebih mana mengapa kenapa mereka namun oleh pada para perlu saat saja sangat satu saya sebagai sebuah secara sehingga seperti serta siapa sudah supaya tentang tidak
         tetapi tersebut untuk yaitu yang""",
@@ -127,7 +127,29 @@ _LISTS = {
     "ur": """میں میرا میری میرے کا کی کے کو سے پر نے اور یا ہے ہیں تھا تھی تھے ہو ہوتا ہوتی یہ وہ اس ان جو کہ تو بھی ہی نہ نہیں کیا کیوں کیسے کب کہاں کون کس کتنا کتنی کتنے لیے ساتھ بعد تک ایک کر کریں کرنا کرنے کرتا سکتا سکتے چاہیے جب اگر لیکن کوئی کچھ سب""",
     "tl": """ako ang ano ba bakit gaano hindi ito iyon ka kailan kailangan ko kung lang may mayroon mga mo na nang ng ni nila nito pa paano para po rin sa saan si sila sino siya upang aking""",
     "sw": """au gani hii hiyo huu ili je juu katika kila kwa kutoka lakini langu lini mimi na namna nani nini ni ngapi sana tu vipi wa wapi wangu ya yangu yake yangu za""",
+    "is": """að af allt alltaf á ef eða eftir ekki en er ert eru erum ég frá fyrir geta get getur hafa hann hans hef hefur hennar hér hjá hún hvað hvaða hvaðan hvar hvenær hver hverju hvernig hversu hvert hvort í já
+        líka með mér mig mín minn mitt mun nú og okkar okkur sem sér sig sinn skal svo til um var vera verið við vil vill það þar þarf þau þá þær þeir þeirra þess þessi þetta þú""",
+    "eu": """ahal bai baina bat batzuk beharko behar bere beti da dago dela den dena dira direla ditu ditut dit dizu du duen dugu dut dute duzu edo egin egon ere eta ez ezin gara gaude gu guk gure han hau hauek hemen hor hori
+        horiek hura izan nago nahi naiz ni nik nire noiz nola non nondik nor nora noren nork nuen oso zara zegoen zein zen zenbat zer zergatik zertarako ziren zu zuek zuen zuk zure daude""",
+    "sq": """a ai ajo apo ata cila cilat cili cilët çfarë dhe do duhet e është i im ime janë jemi jam ju juve ka kam ke kemi kjo ku kur kush ky këta këto këtë me mund në nga ne një nuk për pse që sa së si tek të ti unë yt""",
+    "af": """aan as by daar dat die dit ek en het hierdie hoe hoekom hoeveel hulle hy in is jou jou jy kan maar met moet my nie of om ons op sal sy te van vir waar wanneer was wat watter wie wil""",
+    "az": """amma bizim biz bu bunu çox da daha də edim edir etmək əgər hansı hara harada haradan həm hər idi ilə kim kimi kimin ki lazım lazımdır mən mənə mənim mümkün nə neçə necə niyə o olan olar olur onlar onu onun
+        sən sənin siz sizin üçün üzrə və var vaxt ya yox""",
+    "hy": """այդ այն այնտեղ այո այս այստեղ ամեն անել անեմ անում առանց արդեն բայց բոլոր դա դեռ դու դուք ենք եմ են ես եք երբ եթե է էի էին էր ընդ թե իմ ին ինձ ինչ ինչի ինչու ինչպես իր իսկ կա կամ կան կարելի կարող
+        հետ համար հիմա ձեզ ձեր մասին մեզ մեծ մեջ մեր մենք մի միայն մինչև մոտ նա նաև նրա նրան նրանց նրանք շատ չէ չի չկա ոչ ով որ որը որի որից որտեղ որքան ու ուզում ում ունեմ ունեն ունենք ունի ուր պետք սա վրա տակ
+        քանի քեզ քո և""",
+    "ka": """ამ ამის ან არ არა არის არიან ასე აქ აქვს გვაქვს და ეს ვარ ვინ ვის ვისი თან თუ თქვენ თქვენი იმ იმის ის ისინი იქ იყო იქნება კი მათ მათი მაქვს მას მაგრამ მე მერე მინდა მისი მხოლოდ რა რამდენი რას
+        რატომ რის რისთვის როგორ როდის რომ რომელი საიდან საით სად სხვა უკვე უნდა უფრო ყველა ყოველი შენ შენი შესახებ შეიძლება შემიძლია ჩემი ჩემს ჩვენ ჩვენი ჩვენს ძალიან ხარ ხდება ჰქვია""",
+    "am": """ለምን ላይ ማን ማንን መቼ ምን ምንድን ምንድነው ሁሉ በጣም ብቻ ነው ነኝ ነን ናት ናቸው ነበር ነበረ ነገር እና እንደ እንዴት እኔ አንተ አንቺ እሱ እሷ እኛ እናንተ እነሱ እባክህ እችላለሁ አለ አለብኝ አለኝ አለው አይደለም ወይም ወደ ውስጥ ዘንድ የማን የት የትኛው
+        የትኛዋ የእኔ የኔ የሆነ ያለ ያ ይህ ይህን ይቻላል ጋር ግን ስለ ስንት""",
+    "te": """ఆ అది ఇది ఈ ఉంది ఉన్నాయి ఉన్నారు ఎందుకు ఎంత ఎక్కడ ఎన్ని ఎప్పుడు ఎలా ఎవరు ఏ ఏది ఏమి ఏమిటి కానీ కావాలి కోసం చేయాలి తో నా నీ నుండి నేను మరియు మా మీ మీరు మేము లేదా లో""",
+    "ml": """അത് ആ ആണ് ആര് ഇത് ഈ ഉണ്ട് എത്ര എങ്ങനെ എന്ത് എന്തുകൊണ്ട് എന്ന് എന്റെ എപ്പോൾ എവിടെ ഏത് ഒരു ഞങ്ങളുടെ ഞാൻ നമ്മുടെ നിങ്ങളുടെ വേണം""",
+    "kn": """ಅಥವಾ ಅದು ಆ ಆದರೆ ಇದು ಇದೆ ಇವೆ ಈ ಎಲ್ಲಿ ಎಷ್ಟು ಏಕೆ ಏನು ನನ್ನ ನಮ್ಮ ನಾನು ನಾವು ನಿಮ್ಮ ನೀವು ಬೇಕು ಮತ್ತು ಯಾರು ಯಾವ ಯಾವಾಗ ಹೇಗೆ""",
+    "gu": """અથવા અને અમારું અમારી અમે આ કઈ કયો કેટલા કેટલું કેમ કેવી રીતે કોણ ક્યાં ક્યારે છું છે તમારું તમે તે થી ને પણ પર માં માટે મારી મારું મારો શું હતી હતું હતો હું""",
+    "pa": """ਅਤੇ ਅਸੀਂ ਇਹ ਉਹ ਕਦੋਂ ਕਿਉਂ ਕਿਹੜਾ ਕਿਹੜੀ ਕਿਵੇਂ ਕਿੰਨਾ ਕਿੰਨੇ ਕਿੱਥੇ ਕੀ ਕੌਣ ਜਾਂ ਤੁਸੀਂ ਤੇ ਤੋਂ ਦਾ ਦੀ ਦੇ ਨੂੰ ਪਰ ਮੇਰਾ ਮੇਰੀ ਮੇਰੇ ਮੈਂ ਲਈ ਵਿੱਚ ਸਾਡਾ ਸਾਡੀ ਸੀ ਹਨ ਹੈ""",
 }  # fmt: skip
+
+SPELLED = frozenset(("en", "id", "sw", "tl", "vi"))  # whose words stand above with all their accents
 
 # Scripts without spaces: these are cut out of a query before it is cut into n-grams. Longest first.
 PHRASES = tuple(
@@ -283,6 +305,12 @@ def languages() -> dict[str, frozenset[str]]:
 
 
 @functools.cache
+def written() -> dict[str, frozenset[str]]:
+    """Stop words of each language of `SPELLED`, as they are written."""
+    return {name: frozenset(_LISTS[name].split()) for name in SPELLED}
+
+
+@functools.cache
 def membership() -> dict[str, frozenset[str]]:
     """Languages in which a folded word is a stop word."""
     table: dict[str, set[str]] = {}
@@ -300,12 +328,16 @@ def stop_terms() -> frozenset[str]:
     return frozenset(map(stem, membership()))
 
 
-def ignorable(words: list[str]) -> list[bool]:
-    """For each folded word of a query, whether it is a stop word of the language that the query seems to be in."""
+def ignorable(words: list[str], folded: list[str]) -> list[bool]:
+    """For each word of a query, as it is written and folded, whether it is a stop word of the language that the query seems to
+    be in."""
     table = membership()
+    said = [
+        table.get(plain, frozenset()) if word.isascii() else _as_written(word, table.get(plain, frozenset()))
+        for word, plain in zip(words, folded, strict=True)
+    ]
     score: dict[str, float] = {}
-    for word in set(words):
-        found = table.get(word, frozenset())
+    for found in dict(zip(folded, said, strict=True)).values():
         for name in found:
             # A word of one language says more than one of ten.
             score[name] = score.get(name, 0.0) + 1.0 / len(found) ** 0.5
@@ -313,4 +345,12 @@ def ignorable(words: list[str]) -> list[bool]:
         return [False] * len(words)
     best = max(score.values())
     likely = {name for name, value in score.items() if value >= 0.6 * best}
-    return [bool(table.get(word, frozenset()) & likely) for word in words]
+    return [not found.isdisjoint(likely) for found in said]
+
+
+def _as_written(word: str, found: frozenset[str]) -> frozenset[str]:
+    """Of the languages of a folded stop word those of the word with its accents: `máy` is neither `may` nor `mấy`."""
+    if found.isdisjoint(SPELLED):
+        return found
+    word = word.casefold()
+    return frozenset(name for name in found if name not in SPELLED or word in written()[name])

@@ -123,6 +123,7 @@ ka მეგობარი:მეგობრები წყალი:წყ�
 ar مدرسة:مدارس مفتاح:مفاتيح رسالة:رسائل سوق:بالسوق وردة:ورود
 id ajar:belajar kirim:pengiriman pakai:memakai
 sw mtoto:watoto kitabu:vitabu mti:miti paa:mapaa jicho:macho
+ja 読む:読んだ
 """
 
 

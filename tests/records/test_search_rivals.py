@@ -111,3 +111,56 @@ def test_a_mark_inside_an_armenian_word_does_not_cut_it(tmp_path: Path) -> None:
     notes = {"a": "Հյուրեր\nՏատիկը ե՞կավ։", "b": "Ցուցակ\nՀաց և կաթ։"}
     assert order(tmp_path, notes, "եկավ") == ["a"]
     assert order(tmp_path, notes, "կա՞թ") == ["b"]
+
+
+def test_a_word_that_is_small_in_another_language_is_looked_for_before_nothing_is_found(tmp_path: Path) -> None:
+    """`Spaziergang am See`: English `see` and `am` carry no subject, but no note has the walk. What many notes have finds nobody."""
+    notes = {f"{n}": f"Liste {n}\nWas wir am Montag kaufen." for n in range(8)}
+    notes["see"] = "Muttertag\nMit Mama am See Eis gegessen."
+    assert order(tmp_path, notes, "Spaziergang am See")[0] == "see"
+    assert order(tmp_path, notes, "Blumenkohl am Dienstag") == []
+
+
+def test_two_han_that_stand_together_nowhere_are_looked_for_one_by_one(tmp_path: Path) -> None:
+    """`腰疼` finds the note that says `腰痛`, when nobody says the other."""
+    notes = {"back": "腰痛康复\n早晚拉伸。", "milk": "买东西\n牛奶和面包。"}
+    assert order(tmp_path, notes, "腰疼") == ["back"]
+
+
+def test_a_japanese_verb_is_found_with_another_ending(tmp_path: Path) -> None:
+    """`本を読む` finds `読んだ`."""
+    notes = {"read": "日記\n昨日やっと読んだ。", "milk": "買い物\n牛乳とパン。"}
+    assert order(tmp_path, notes, "読む")[0] == "read"
+
+
+def test_a_word_with_accents_is_no_small_word_that_has_others(tmp_path: Path) -> None:
+    """Vietnamese `máy`, machine, is neither `may` nor `mấy`, and `đau`, pain, is not `đâu`; without accents it may be either."""
+    notes = {f"{n}": f"Giặt {n}\nGiặt áo." for n in range(4)}
+    notes |= {"machine": "Phòng tắm\nGọi thợ cho máy.", "pain": "Nhật ký\nHôm nay lại đau."}
+    assert order(tmp_path, notes, "máy giặt")[0] == "machine"
+    assert order(tmp_path, notes, "đau giặt")[0] == "pain"
+
+
+def test_one_letter_behind_small_words_does_not_make_them_nothing(tmp_path: Path) -> None:
+    """`How h`, on the way to `How houses stand`: the word before the letter still says more than the letter."""
+    notes = {f"h{n}": f"Ha{letter}\nA list." for n, letter in enumerate("bcdefgijklmnopqrstuvwxyz")}
+    notes["house"] = "How houses stand\nOn their walls."
+    for typed in ("How", "How h", "How hou", "How houses s"):
+        assert "house" in order(tmp_path, notes, typed)[:5], typed
+
+
+def test_the_words_of_a_question_are_known_in_languages_of_few(tmp_path: Path) -> None:
+    """Small words of Georgian, Armenian, Amharic and Basque find no diary that is full of them, where a note has the subject."""
+    notes = {
+        "ka-diary": "დღიური\nროგორ უნდა ვიყო? ვინ არის აქ და რა მაქვს, სად არის სიმშვიდე, როდის მოვა?",
+        "ka": "მანქანა\nსაბურავები სარდაფშია.",
+        "hy-diary": "Օրագիր\nԻնչպես պետք է լինեմ։ Ով է այստեղ և ինչ ունեմ։ Որտեղ է և երբ է։",
+        "hy": "Մեքենա\nԱնվադողերը նկուղում են։",
+        "am-diary": "ማስታወሻ\nምን ማድረግ አለብኝ? ማን ነው፣ የት ነው፣ መቼ ነው፣ እንዴት ነው?",
+        "am": "ቁልፎች\nጎረቤታችን አልማዝ ዘንድ።",
+        "eu-diary": "Egunkaria\nZer egin behar dut? Nor naiz, non dago, noiz da, nola da?",
+        "eu": "Autoa\nGurpilak sotoan daude.",
+    }
+    asked = {"ka": "რა მაქვს სარდაფში", "hy": "Ի՞նչ ունեմ նկուղում", "am": "ጎረቤታችን ማን ነው", "eu": "non daude gurpilak"}
+    for language, question in asked.items():
+        assert order(tmp_path, notes, question)[0] == language
