@@ -20,6 +20,9 @@ READ = 120_000  # characters of a note that are looked at for its best passage
 BEGINNING = 300  # characters of joined terms that introduce a note: about 45 words
 WINDOW = 600  # characters of joined terms in a passage: about 90 words
 SPOKEN = 0.05  # score of a note that has all the ignored words of a question: several languages share its other words
+AS_WRITTEN = (
+    0.02  # of a title that spells the words of the question as it does: `Reunião` beside `Reunión`, 读 beside 讀
+)
 _ONCE, _OFTEN, _HEADED = 0.7, 0.3, 0.5  # what a word in a passage counts: there, said again and again, in its heading
 
 
@@ -62,7 +65,8 @@ _NOTHING: Found = {}  # not to be changed
 class _Query:
     """What is asked, and what was found out of it so far: notes have the same few terms in many places."""
 
-    def __init__(self, planned: Sequence[Term]) -> None:
+    def __init__(self, planned: Sequence[Term], written: Sequence[str] = ()) -> None:
+        self.written = written
         meanings: dict[str, Meanings] = {}
         for place, term in enumerate(planned):
             for form, quality in term.forms.items():
@@ -136,11 +140,16 @@ class _Look(NamedTuple):
 
 
 def best(
-    notes: Sequence[Candidate], planned: Sequence[Term], limit: int, ignored: Sequence[str] = ()
+    notes: Sequence[Candidate],
+    planned: Sequence[Term],
+    limit: int,
+    ignored: Sequence[str] = (),
+    written: Sequence[str] = (),
 ) -> list[Candidate]:
     """The `limit` best, best first, ties by id. The others are left unjudged. `ignored`: index terms of words that carry no
-    subject; a note that has them is in the language of the question."""
-    query = _Query(planned)
+    subject; a note that has them is in the language of the question. `written`: the words of the question as they were typed,
+    case aside."""
+    query = _Query(planned, written)
     top = max((note.bm25 for note in notes), default=0.0) or 1.0
     looks = [_look(note, query, note.bm25 / top) for note in notes]
     if ignored:
@@ -223,6 +232,9 @@ def _look_above(note: Candidate, query: _Query, bm25: float, hits: Hits, said: S
     under = _together(*headed.values())
     outside = 0.15 * exact + 0.60 * best_name + 0.14 * bm25 + 0.04 * query.share(tagged)
     outside += 0.07 * query.introduced(hits)
+    if named and query.written:
+        title = note.cut.title.casefold()
+        outside += AS_WRITTEN * sum([word in title for word in query.written]) / len(query.written)
     # No passage says more than all of them together.
     passage = query.passage(said, _together(under, _times(0.5, named)), under)
     coverage = query.share(_together(query.counted(said)[0], named, _times(0.9, tagged)))

@@ -29,6 +29,7 @@ _COMMON = 0.25  # a term in more than this share of a large store finds nobody, 
 SHORT = 8000  # characters of a body that is read with its terms: to find the note once more costs more than to read it
 STEEP = 0.9  # score up to which it is shown as it is
 BEGINNING = 2000  # characters of a body that are shown when no passage is
+WRITTEN = 8  # words whose spelling is compared with that of titles
 NAMED = 400  # notes whose names have what is typed
 TYPED = 5000  # notes that may have the one word that is being typed; it is asked for again with the next letter
 KNOWN = "n.id, n.class, n.updated, n.path, n.revision, n.title, n.tags, n.outline"
@@ -68,6 +69,7 @@ def run(
         else list(term.forms)
         for term in planned
     ]
+    written = [word.casefold() for word in raw_words(query.text)[:WRITTEN]]
     notes: list[Candidate] = []
     typed = planned[0] if query.unfinished and len(planned) == 1 and not phrases and not without else None
     if (
@@ -78,7 +80,7 @@ def run(
         # Somebody types a word that is, or begins, common ones. Names that have it are what can be meant by so little.
         notes = _named(db, query, where, values, wanted, memory, many)
         if len(notes) >= limit:
-            return _hits(db, best(notes, planned, limit, ignored), planned)
+            return _hits(db, best(notes, planned, limit, ignored, written), planned)
         notes = []
     if total >= LARGE and (len(planned) == 2 or (len(planned) <= ALL_OF and sum(t.docs for t in planned) > FEW)):
         # A few words: whoever has them all is better than whoever has some, and far fewer rows are read. Of three or more
@@ -99,7 +101,7 @@ def run(
         return run(db, query, class_, tags, limit, since, memory, every=True)
     if not planned:
         planned = [Term(term, {term: 1.0}, 1.0) for term in dict.fromkeys(t for phrase in phrases for t in phrase)]
-    return _hits(db, best(notes, planned, limit, ignored), planned)
+    return _hits(db, best(notes, planned, limit, ignored, written), planned)
 
 
 # --- candidates ---

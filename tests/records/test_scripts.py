@@ -72,7 +72,7 @@ FOUND = [
     ("ბიბლიოთეკა", "ka"), ("გრადარან", None), ("գրադարան", "hy"), ("ԳՐԱԴԱՐԱՆ", "hy"), ("naive cafe resume", "en"), ("cooperate", "en"), ("obrien", "en"), ("email", "en"),
     ("file", "en"), ("2024", "en"),
     # one character for another: Han, kana, digits, syllables that sound the same
-    ("圖書館", "zh"), ("借書證", "zh"), ("開放时间", "zh-tw"), ("図書館", "zh"), ("だんぼーる", "ja"), ("チェックりすと", "ja"), ("መፃህፍት", "am"), ("ለሀኪም", "am"),
+    ("圖書館", "zh-tw"), ("借書證", "zh"), ("開放时间", "zh-tw"), ("図書館", "zh"), ("だんぼーる", "ja"), ("チェックりすと", "ja"), ("መፃህፍት", "am"), ("ለሀኪም", "am"),
     ("pencere", "az"), ("संबंध", "ne"), ("14", "ne"), ("ھلدی", "ur"), ("27", "ur"), ("Казак алипби", "kk"),
     # as it is typed
     ("dachri", "de"), ("βιβλι", "el"), ("игруш", "ru"), ("자전", "ko"), ("借书", "zh"), ("引っ", "ja"), ("معك", None), ("المكت", "ar"), ("पुस्त", "hi"), ("kışl", "tr"),

@@ -164,3 +164,11 @@ def test_the_words_of_a_question_are_known_in_languages_of_few(tmp_path: Path) -
     asked = {"ka": "რა მაქვს სარდაფში", "hy": "Ի՞նչ ունեմ նկուղում", "am": "ጎረቤታችን ማን ነው", "eu": "non daude gurpilak"}
     for language, question in asked.items():
         assert order(tmp_path, notes, question)[0] == language
+
+
+def test_of_titles_that_are_one_word_the_one_spelled_as_asked_goes_first(tmp_path: Path) -> None:
+    """Papá is not papa, nor 想读 想讀, though each finds the other."""
+    notes = {"a": "Papa\nLista.", "b": "Papá\nLista.", "c": "想讀的書\n三。", "d": "想读的书\n三。"}
+    for query, first in (("papá", "b"), ("papa", "a"), ("想读", "d"), ("想讀", "c")):
+        found = order(tmp_path, notes, query)
+        assert found[0] == first and len(found) == 2
