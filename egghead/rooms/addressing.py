@@ -22,7 +22,10 @@ BROADCASTS = {"everyone": "huddle", "channel": "huddle", "jam": "jam"}
 MOST_MENTIONS = 200  # of one text; what stands behind them is text
 MOST_NEAR = 20  # different words for which near names are sought: each is held against every name of the room
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+# Possessive, so that a long run is not tried as each shorter one; behind one of backticks that ends in its line is text.
+_FENCE = re.compile(
+    r"^[ \t]*+(`{3,}+(?=[^`\n]*\n)|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1[`~]*+[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+)
 _INDENTED = re.compile(r" {4}| {0,3}\t")
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
 _TAG = re.compile(r"<(/?)(code|pre)\b[^<>\n]{0,200}>", re.IGNORECASE)
