@@ -211,5 +211,5 @@ def test_a_long_work_ends_when_it_is_interrupted(home: Home, command: list[str])
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.strip()) == (130, b"", b"")
-    assert "index is as the files are" in home.run("records", "verify", "--records", str(notes)).stdout
+    assert "index is as the files are" in home.run("records", "verify", "--records", str(notes), timeout=150).stdout
     assert not [*notes.glob(".egghead/*new*"), *notes.glob(".egghead/*tmp*")]

@@ -174,6 +174,7 @@ LOOKS = ("search", "show", "list", "links", "backlinks", "tags", "orphans", "unr
 SAME = (*(f"records {name}" for name in LOOKS), "agents capabilities")
 
 
+@pytest.mark.timeout(600)  # a hundred commands, one after the other
 def test_every_command_works_from_afar_or_says_that_it_is_about_this_machine(pair: Pair) -> None:
     """Each command of the table over --server, and for what only looks the same answer as on the node's own machine."""
     known = {" ".join(path) for path in leaves(cli)}
