@@ -30,6 +30,7 @@ MAX_CONCURRENT = 5
 MAX_LISTED_FAILURES = 5
 MAX_TEXT = 200_000  # bytes of one message; a room takes no more than 256 Ki characters
 MAX_NAME = 200  # characters of a tool's name, which a model may make up
+NAMELESS = "(no name)"
 WAITS = ("provider", "place", "why", "until")  # what is shown of a call that waits
 
 OVERFLOW = "the conversation does not fit its context any more"
@@ -299,8 +300,8 @@ def _assistant(turn: Turn, number: int, reply: _Reply) -> list[dict[str, Any]]:
             case "tool_use":
                 index += 1
                 call = call_id(turn.given.turn, turn.given.attempt, number, index)
-                given = {"name": block["name"], "input": block.get("input") or {}}
-                blocks.append({"type": "tool_use", "id": call, **given})
+                name, given = _called(block)
+                blocks.append({"type": "tool_use", "id": call, "name": name, "input": given})
             case "text" if block["text"].strip():
                 blocks.append({"type": "text", "text": block["text"].strip()})
             case "thinking":
@@ -329,8 +330,8 @@ async def _use_tools(turn: Turn, number: int, reply: _Reply) -> list[dict[str, A
 
 
 def _called(use: Mapping[str, Any]) -> tuple[str, Any]:
-    """Tool and arguments that a model asked for."""
-    return str(use["name"])[:MAX_NAME], use.get("input") or {}
+    """Tool and arguments that a model asked for. A room takes no call without a name, and a model may give none."""
+    return str(use["name"])[:MAX_NAME] or NAMELESS, use.get("input") or {}
 
 
 async def _use_tool(turn: Turn, call: str, use: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,12 @@ StopReason = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 
+# What stands in the place of a tool's arguments that cannot be handed on: the text that is no JSON object, or a sentence.
+NO_OBJECT, TOO_LONG = "not_a_json_object", "too_long"
+_TOOL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")  # OpenAI's pattern, and Gemini's first character
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+
 class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
     """Words of a person or of the model. As an event: the next piece of them."""
 
@@ -150,9 +156,29 @@ def request_from(data: Any) -> Request:
                 hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
                 raise BadRequest(f"unknown key {key!r} in a model request{hint}")
     try:
-        return msgspec.convert(data, Request)
+        request = msgspec.convert(data, Request)
     except msgspec.ValidationError as error:
         raise BadRequest(f"this is not a model request: {error}") from None
+    return _called_as_taken(request)
+
+
+def _called_as_taken(request: Request) -> Request:
+    """The request with calls of tools that there are, or whose names every provider takes back. A model may make one up
+    (`functions.search`): sent back as it is, the call is refused, and so is each later one, since the conversation has it."""
+    known = {tool.name for tool in request.tools}
+
+    def taken(block: Block) -> Block:
+        if not isinstance(block, ToolUse) or block.name in known or _TOOL.match(block.name):
+            return block
+        return msgspec.structs.replace(block, name=("_" + _NOT_IN_A_NAME.sub("_", block.name).lstrip("_-"))[:64])
+
+    messages = [
+        message
+        if message.role == "user"
+        else msgspec.structs.replace(message, content=[taken(block) for block in message.content])
+        for message in request.messages
+    ]
+    return msgspec.structs.replace(request, messages=messages)
 
 
 def parted(request: Request) -> tuple[str, str]:

@@ -35,7 +35,7 @@ from egghead.llm.errors import (
 )
 from egghead.llm.limits import Limits, moment
 from egghead.llm.reasons import words as words
-from egghead.llm.shapes import Event, Text, ToolUse
+from egghead.llm.shapes import NO_OBJECT, TOO_LONG, Event, Text, ToolUse
 from egghead.llm.sse import MAX_VOID, Decoder, Sse
 from egghead.llm.surroundings import is_near
 
@@ -463,9 +463,9 @@ def tool_input(text: str, given: Any = None) -> dict[str, Any]:
     it refuses: the model then reads what was wrong with it, and writes it again."""
     data = as_json(text) if text.strip() else given or {}
     if not (isinstance(data, dict) and _sane(data, MAX_DEPTH)):
-        return {"not_a_json_object": text[:1000]}
+        return {NO_OBJECT: text[:1000]}
     if (size := len(msgspec.json.encode(data))) > MAX_INPUT:
-        return {"too_long": f"{size} bytes of arguments; at most {MAX_INPUT} can be taken: do it in parts"}
+        return {TOO_LONG: f"{size} bytes of arguments; at most {MAX_INPUT} can be taken: do it in parts"}
     return data
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from egghead.capabilities.denials import Denial
 from egghead.capabilities.match import Authority, Request, allows
+from egghead.llm.shapes import NO_OBJECT, TOO_LONG
 from egghead.tools.ports import Ask
 from egghead.tools.results import Output
 
@@ -70,6 +71,12 @@ class Tool:
             data = {}
         if not isinstance(data, Mapping):
             raise BadArguments(f"{self.name}: the input is an object, not {type(data).__name__}")
+        if data.keys() == {TOO_LONG}:
+            raise BadArguments(f"{self.name}: {data[TOO_LONG]}")
+        if data.keys() == {NO_OBJECT}:
+            raise BadArguments(
+                f"{self.name}: the arguments are no JSON object: {data[NO_OBJECT]!r:.200}; write the call again"
+            )
         known = list(self.schema["properties"])
         for key in data:
             if key not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -167,6 +168,35 @@ def test_what_did_not_work_stands_under_the_answer(play: Play) -> None:
     assert failures[1].startswith("> did not work: get_record id=no-such-note: NotFound")
     assert failures[2].startswith("> did not work: delete_record id=agents/clumsy: ") and "records.delete" in text
     assert "list_records" not in text
+
+
+@pytest.mark.parametrize("wire", ["anthropic", "openai", "responses", "google"])
+def test_a_tool_that_a_model_made_up_spoils_no_later_call(play: Play, wire: str) -> None:
+    """A name that no provider takes back, or none at all, is told as unknown; the turn goes on, and so does the next one."""
+    names = ["functions.get_record", "get record!", "x" * 300, "7", "größe", ""]
+    begin(
+        play,
+        f"dreamer-{wire}",
+        turns([Use(name) for name in names], "None of it.", "Still here."),
+        model=f"{wire}/double",
+    )
+    text = answer(play.say(f"@dreamer-{wire} try it"))["text"]
+    assert text.startswith("None of it.\n") and "there is no tool 'functions.get_record'" in text
+    results = play.double.of(f"dreamer-{wire}")[-1].results
+    assert len(results) == len(names) and all("unknown_tool" in result for result in results)
+    assert answer(play.say(f"@dreamer-{wire} and now?"))["text"] == "Still here."
+    assert play.double.faults == []
+
+
+@pytest.mark.parametrize("wire", ["anthropic", "openai"])
+def test_arguments_that_are_no_object_are_told_as_such(play: Play, wire: str) -> None:
+    """The model reads what was wrong with what it wrote, not of an argument that it never gave."""
+    calls = [Use("get_record", raw='{"id": "fern'), Use("get_record", raw=json.dumps({"id": "x" * 800_000}))]
+    begin(play, f"slip-{wire}", turns([calls[0]], [calls[1]], "Sorry."), model=f"{wire}/double")
+    assert answer(play.say(f"@slip-{wire} read it"))["text"].startswith("Sorry.")
+    torn, long = play.double.of(f"slip-{wire}")[-1].results
+    assert torn == """get_record: the arguments are no JSON object: '{"id": "fern'; write the call again"""
+    assert long.startswith("get_record: 800009 bytes of arguments; at most ") and "do it in parts" in long
 
 
 def test_a_large_result_is_cut_and_its_middle_can_be_read(play: Play) -> None:

@@ -207,9 +207,9 @@ def _block(block: Body, role: str, issued: Issued) -> str | None:
         case "redacted_thinking" | "server_tool_use":
             return None if role == "assistant" else f"{block['type']} is the assistant's"
         case "tool_use":
-            return (
-                None if role == "assistant" and _NAME.match(block["id"]) else "tool_use.id: String should match pattern"
-            )
+            if role != "assistant" or not _NAME.match(block["id"]):
+                return "tool_use.id: String should match pattern"
+            return None if _NAME.match(block["name"]) else "tool_use.name: String should match pattern"
         case "tool_result":
             return None if role == "user" else "tool_result is the user's"
         case kind if str(kind).endswith("_tool_result"):
@@ -285,6 +285,8 @@ def _chat_message(message: Body, dialect: str, issued: Issued) -> str | None:
     if message.get("content") is None and not calls:
         return "Invalid value for 'content': expected a string, got null."
     for call in calls:
+        if not _NAME.match(call["function"]["name"]):
+            return "Invalid 'messages': tool_calls[0].function.name: string does not match pattern '^[a-zA-Z0-9_-]+$'."
         if not isinstance(json.loads(call["function"]["arguments"]), dict):
             return "tool_calls: arguments must be a JSON object in a string"
         if dialect == "mistral" and not re.fullmatch(r"[A-Za-z0-9]{9}", call["id"]):
@@ -433,6 +435,8 @@ def _gemini_pairs(given: Sequence[Body]) -> str | None:
         waiting = [p["functionCall"]["name"] for p in content["parts"] if "functionCall" in p]
         if waiting and content["role"] != "model":
             return "function calls are the model's"
+        if not all(map(_GEMINI_NAME.match, waiting)):
+            return "Invalid function name. Must start with a letter or an underscore."
     return "Please ensure that function call turns come before function response turns" if waiting else None
 
 

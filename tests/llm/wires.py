@@ -6,7 +6,7 @@ Written from the public references, not from our adapters. No sockets here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.llm import refusals
@@ -15,6 +15,12 @@ from tests.llm.steps import Asked, Search, Think, Tokens, Use
 WHOLE_CALLS = ("ollama", "mistral")  # say each call in one piece
 PLAIN_REASONING = ("groq", "ollama", "vllm", "together")  # call thoughts `reasoning`
 FIGURES_IN_THE_LAST_CHUNK = ("mistral", "deepseek")  # and not in one of their own
+
+
+def _pieces(arguments: str) -> Iterator[str]:
+    """Arguments as they are streamed: cut anywhere."""
+    size = max(7, len(arguments) // 2000)
+    return (arguments[at : at + size] for at in range(0, len(arguments), size))
 
 
 class Anthropic:
@@ -90,9 +96,8 @@ class Anthropic:
         arguments = json.dumps(use.input) if use.raw is None else use.raw
         self.said += len(arguments)
         data += self._start({"type": "tool_use", "id": f"toolu_{self.index}", "name": use.name, "input": {}})
-        for at in range(0, len(arguments), 7):
-            data += self._delta({"type": "input_json_delta", "partial_json": arguments[at : at + 7]})
-        return data + self._stop()
+        pieces = (self._delta({"type": "input_json_delta", "partial_json": piece}) for piece in _pieces(arguments))
+        return data + b"".join(pieces) + self._stop()
 
     def think(self, think: Think) -> bytes:
         data = self._close()
@@ -204,9 +209,8 @@ class OpenAi:
             "function": {"name": use.name, "arguments": ""},
         }
         data = self._chunk({"tool_calls": [call]})
-        for at in range(0, len(arguments), 7):
-            data += self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments[at : at + 7]}}]})
-        return data
+        parts = ({"index": index, "function": {"arguments": piece}} for piece in _pieces(arguments))
+        return data + b"".join(self._chunk({"tool_calls": [part]}) for part in parts)
 
     def think(self, think: Think) -> bytes:
         self.said += len(think.text)
