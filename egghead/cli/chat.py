@@ -192,8 +192,8 @@ class Printer:
         self.entry(entry)
         if entry["kind"] == "turn_ended":
             self.spoke += entry["outcome"] == "spoke"
-            if entry["outcome"] == "failed":
-                self.failures.append(f"{entry['agent']}: {entry.get('reason') or 'failed'}")
+            if entry["outcome"] in ("failed", "halted"):
+                self.failures.append(str(line(entry)))
 
     def text(self, said: Said) -> None:
         """More text of a turn."""
@@ -233,26 +233,32 @@ class JsonPrinter(Printer):
 class PlainPrinter(Printer):
     """For pipes: only what agents said, each message whole; with a name when there is more than one speaker."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.named = False  # a second message has its name; in a jam it comes before the first one's turn has ended
+
     def wait(self, told: str) -> None:
         click.echo(harmless(told), err=True)
 
     def entry(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "message" and entry.get("turn"):
-            if self.spoke:
+            if self.named:
                 click.echo(f"\n{entry['author']}:")
+            self.named = True
             click.echo(entry["text"])
-        elif entry["kind"] in ("denied", "notice"):
-            click.echo(harmless(entry["text"]), err=True)
-        elif entry["kind"] == "round_planned" and entry.get("reason"):
-            click.echo(harmless(entry["reason"]), err=True)
+        elif entry["kind"] in ("denied", "notice", "round_planned", "budget_exhausted") and (told := line(entry)):
+            click.echo(harmless(told), err=True)
 
 
 class TerminalPrinter(Printer):
-    """For people: text as it comes, tools as dim lines."""
+    """For people: text as it comes, tools as dim lines. Of agents that write at once (a jam) one streams, the others'
+    messages come whole: pieces of all of them would be a jumble."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: str | None = None  # the turn whose text is on the screen
+        self.floor: str | None = None  # the turn that streams, until it ends
+        self.held: dict[str, str] = {}  # what the others have written meanwhile
         self.shown: dict[str, str] = {}
         self.afresh: set[str] = set()  # who has handed off meanwhile: that is why it is asked again
         self.looked: dict[str, int] = {}  # who is looking things up -> how many read-only calls so far
@@ -265,14 +271,25 @@ class TerminalPrinter(Printer):
         self._aside(f"— {told}")
 
     def text(self, said: Said) -> None:
-        self._tell_looked()
         turn = said.turn or ""
+        self.floor = self.floor or turn
+        text = self.held.pop(turn, "") + said.text
+        if self.floor != turn:
+            self.held[turn] = text
+            return
+        self._tell_looked()
         if self.open != turn:
             self._close()
             self._name(said.author or said.agent or "")
             self.open = turn
-        self.put(harmless(said.text), nl=False)
-        self.shown[turn] = self.shown.get(turn, "") + said.text
+        self.put(harmless(text), nl=False)
+        self.shown[turn] = self.shown.get(turn, "") + text
+
+    def _give_floor(self, turn: str) -> None:
+        """What this turn writes has come to its end, or begins anew."""
+        self.held.pop(turn, None)
+        if self.floor == turn:
+            self.floor = None
 
     def entry(self, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
@@ -290,15 +307,21 @@ class TerminalPrinter(Printer):
                 self.put(harmless(entry["text"]), nl=False)
             self.open = entry["turn"]
             self._close()
+            self._give_floor(entry["turn"])
         elif kind == "tool_started":
             self._aside(f"* {entry['by'].removeprefix('agents/')} {entry.get('summary') or entry['tool']}")
         elif kind == "turn_started" and entry["attempt"] > 1:
             self.shown.pop(entry["turn"], None)
+            self._give_floor(entry["turn"])
             if entry["agent"] not in self.afresh:
                 self._aside(f"— {entry['agent']} died in the middle of this; asking again")
         else:
             if kind == "handoff_started":
                 self.afresh.add(entry["agent"])
+            elif kind == "turn_ended":
+                self._give_floor(entry["turn"])
+            elif kind == "round_ended":  # a piece that came late has no end of its own
+                self.floor = None
             self._tell(entry)
 
     def _tell(self, entry: dict[str, Any]) -> None:

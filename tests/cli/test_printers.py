@@ -97,6 +97,74 @@ def test_what_is_told_again_under_another_node_is_printed_once(capsys: pytest.Ca
     assert capsys.readouterr().out == "An answer.\n"
 
 
+SECOND = entry("message", turn="u", author="B", text="Another one.")
+SPOKE_TOO = entry("turn_ended", turn="u", agent="b", outcome="spoke")
+
+
+def test_answers_that_come_at_once_have_their_names_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a jam the second message comes before the first one's turn has ended, and is told from it all the same."""
+    printer = PlainPrinter()
+    show(printer, ASKED, ANSWER, SECOND, SPOKE, SPOKE_TOO)
+    printer.finish()
+    assert capsys.readouterr().out == "An answer.\n\nB:\nAnother one.\n"
+
+
+def test_of_those_that_write_at_once_one_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a jam one answer is read as it is written; the others come whole, or go on streaming when it has ended."""
+    printer = TerminalPrinter()
+    mixed = [
+        Said(None, turn, turn, text) for turn, text in (("t", "An "), ("u", "Another "), ("v", "A th"), ("t", "ans"))
+    ]
+    show(
+        printer,
+        ASKED,
+        *mixed,
+        SECOND,
+        SPOKE_TOO,
+        Said(None, "t", "t", "wer."),
+        ANSWER,
+        SPOKE,
+        Said(None, "v", "v", "ird."),
+    )
+    assert capsys.readouterr().out == "t: An ans\nB: Another one.\nt: wer.\nv: A third."
+
+
+def test_a_turn_that_ends_without_a_word_lets_others_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who wrote and then failed or passed, and a piece that came after its message, keep nobody from being read."""
+    printer = TerminalPrinter()
+    failed = entry("turn_ended", turn="t", agent="a", outcome="failed", reason="no model")
+    show(printer, ASKED, Said(None, "t", "a", "Hm"), failed, Said(None, "u", "u", "Ano"))
+    assert capsys.readouterr().out.endswith("u: Ano")
+    late = Said(None, "t", "a", ".")
+    show(
+        printer := TerminalPrinter(),
+        ASKED,
+        ANSWER,
+        SPOKE,
+        late,
+        entry("round_ended", round="r"),
+        Said(None, "u", "u", "Ano"),
+    )
+    assert capsys.readouterr().out.endswith("u: Ano")
+
+
+@pytest.mark.parametrize("kind", [PlainPrinter, TerminalPrinter, JsonPrinter])
+def test_an_answer_that_was_stopped_is_not_taken_for_a_whole_one(
+    kind: type[Printer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who was halted is said behind what it had said by then."""
+    stopped = entry("message", turn="u", author="B", text="Ano", cut=True)
+    show(printer := kind(), ASKED, ANSWER, SPOKE, stopped, entry("turn_ended", turn="u", agent="b", outcome="halted"))
+    printer.finish()
+    assert capsys.readouterr().err == "egghead: b was stopped\n"
+
+
+def test_a_budget_that_is_used_up_is_said_in_a_pipe_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who still waits for a turn, and how to go on, is told on stderr."""
+    show(PlainPrinter(), ASKED, ANSWER, SPOKE, entry("budget_exhausted", queued=["b", "c"]))
+    assert capsys.readouterr().err == "the budget of turns is used up; waiting: b, c. /continue goes on\n"
+
+
 def test_how_a_name_was_read_is_said_in_a_pipe_too(capsys: pytest.CaptureFixture[str]) -> None:
     """A mention that matched nobody, or nearly, is told on stderr."""
     printer = PlainPrinter()

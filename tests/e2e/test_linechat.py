@@ -110,3 +110,32 @@ def test_a_room_is_entered_with_its_last_messages(short_dir: Path) -> None:
             assert [line[-2:].strip(".").strip() for line in shown] == ["2", "2", "3", "3", "4", "4", "5", "5"]
         finally:
             chat.close()
+
+
+def test_a_jam_can_be_read(short_dir: Path) -> None:
+    """Two who write at the same time: one streams, the other's answer stands there whole when it is done."""
+    agents = ("nib", "scout")
+    parts = {agent: (Gate(), Gate()) for agent in agents}
+    said = {
+        agent: [[f"{agent} begins ", Wait(parts[agent][0]), "goes on ", Wait(parts[agent][1]), "and ends."]]
+        for agent in agents
+    }
+    with Double(said) as double, cast(short_dir, double, dict.fromkeys(agents, "anthropic/double")) as play:
+        play.home.ok("chat", "default", "/kick index")
+        chat = Drawn(play.home, "chat", "default", "@jam go")
+        try:
+            assert all(parts[agent][0].reached.wait(20) for agent in agents)
+            first = until("one of them streams", lambda: next((row for row in chat.rows() if "begins" in row), ""))
+            one, other = agents if first.startswith("Nib") else agents[::-1]
+            for agent in (other, one):
+                parts[agent][0].open()
+                assert parts[agent][1].reached.wait(20)
+            chat.shows(f"{one.capitalize()}: {one} begins goes on")
+            parts[other][1].open()
+            chat.shows(
+                f"{one.capitalize()}: {one} begins goes on", f"{other.capitalize()}: {other} begins goes on and ends."
+            )
+            parts[one][1].open()
+            chat.shows(f"{other.capitalize()}: {other} begins goes on and ends.", f"{one.capitalize()}: and ends.")
+        finally:
+            chat.close()
