@@ -181,7 +181,7 @@ class Lobby:
         """Write the transcript record: {room, record, messages}."""
         room = await self._existing(room)
         async with self._lock(room):
-            return await self._save(room)
+            return await self._save(await self._existing(room))
 
     @shielded
     async def drop(self, call: Call, room: str, save: bool = True) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Lobby:
         if room == self.default:
             raise Refused("DefaultRoom", f"{room!r} is the default room and always exists; drop another one")
         async with self._lock(room):
-            return await self._drop(room, save)
+            return await self._drop(await self._existing(room), save)  # somebody else may have dropped it meanwhile
 
     # -- rooms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -67,3 +68,15 @@ def test_a_drop_that_nobody_can_end_the_turn_for(play: Play) -> None:
         os.kill(coordinator, signal.SIGCONT)
     assert chat.returncode == 1 and "the room 'lab' was dropped" in errors
     assert "Half an answer" in (play.records / "chat" / "lab.md").read_text()
+
+
+async def test_two_who_drop_a_room_at_once(play: Play) -> None:
+    """One of them drops it, and the other is told that there is no such room."""
+    chat = await asyncio.to_thread(asking, play, "lab")
+    async with await play.connect() as ada, await play.connect() as bea:
+        calls = [one.call("lobby", "drop", room="lab") for one in (ada, bea)]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+    chat.communicate(timeout=10)
+    assert [one for one in done if isinstance(one, dict)] == [{"room": "lab", "record": "chat/lab"}]
+    refused = [str(one) for one in done if not isinstance(one, dict)]
+    assert refused == ["there is no room 'lab'; see: egghead rooms list"]
