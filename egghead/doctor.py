@@ -142,7 +142,7 @@ def _notes(p: Patient) -> Iterator[Finding]:
     """Every file is read as the store reads it; agent records also as the roster does."""
     if p.records is None:
         return
-    from egghead.agents.record import load
+    from egghead.agents.record import FOLDER, agent_id, load
     from records import CLASSES, RecordError, Store
     from records.catalog import Catalog, Entry
     from records.rows import beyond
@@ -181,10 +181,18 @@ def _notes(p: Patient) -> Iterator[Finding]:
             spec = load(record.to_dict())
             for problem in spec.problems:
                 faults.append(Finding("agents", "warn", f"{record.id}: {problem}", f"edit {path}"))
-            for missing in _unusable(registry, (spec.model, *spec.fallback)):
-                faults.append(replace(missing, why=f"{record.id}: {missing.why}"))
+            for key, names in (("model", (spec.model,)), ("fallback", spec.fallback)):
+                for missing in _unusable(registry, names, key):
+                    faults.append(replace(missing, why=f"{record.id}: {missing.why}"))
+    agents: dict[str, str] = {}
     for entry in catalog:
         has = catalog.id_at(entry.path)
+        if entry.class_ == "agent" and (other := agents.setdefault(agent_id(has), has)) != has:
+            is_it, is_not = sorted((has, other), key=lambda id: not id.startswith(FOLDER))
+            faults.append(
+                Finding("agents", "warn", f"{is_it!r} and {is_not!r} are both the agent {agent_id(has)!r}; it is the first one",
+                        f"egghead records rename {is_not} NEW")
+            )  # fmt: skip
         if has != entry.wanted:
             holder = catalog.path_of(entry.wanted)
             faults.append(
@@ -278,14 +286,14 @@ def _registry(p: Patient) -> Registry:
     return Registry.from_config(config, os.environ, adapters=adapters)
 
 
-def _unusable(registry: Registry, names: Iterable[str | None]) -> Iterator[Finding]:
-    """The models that an agent's note names and nobody offers."""
+def _unusable(registry: Registry, names: Iterable[str | None], key: str) -> Iterator[Finding]:
+    """The models that an agent's note names under `key` and nobody offers."""
     for name in filter(None, names):
         try:
             registry.resolve(name)
         except LlmError as error:
             add = error.args[0].partition(": egghead ")[2].partition(",")[0]
-            yield Finding("agents", "warn", str(error), f"egghead {add}" if add else "correct `model:` in the note")
+            yield Finding("agents", "warn", str(error), f"egghead {add}" if add else f"correct `{key}:` in the note")
 
 
 def _confinement(p: Patient) -> Iterator[Finding]:

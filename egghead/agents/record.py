@@ -41,6 +41,8 @@ KEYS = (
     "limits",
 )
 
+FIELDS = ("title", "tags")  # of every note: the parser takes them, and leaves to us only what does not fit
+
 
 @dataclass(frozen=True)
 class AgentSpec:
@@ -137,9 +139,9 @@ class _Keys:
 
     def misspelt(self) -> None:
         for key in self.meta:
-            if key in KEYS:
+            if key in KEYS or key in FIELDS:
                 continue
-            near = difflib.get_close_matches(str(key).lower(), KEYS, n=1, cutoff=0.8)
+            near = difflib.get_close_matches(str(key).lower(), (*KEYS, *FIELDS), n=1, cutoff=0.8)
             if near:  # any other key is the author's own and nobody's business
                 self.problems.append(f"unknown key {key!r}; did you mean {near[0]!r}?")
 
@@ -187,6 +189,10 @@ def _names(value: Any) -> tuple[str, ...] | None:
 def _model(keys: _Keys) -> str | None:
     model: str | None = keys.get("model", None, _text, "a name such as anthropic/claude-sonnet-4")
     provider: str | None = keys.get("provider", None, _text, "the name of a provider")
+    if provider is not None and keys.meta.get("model") is None:
+        keys.problems.append(
+            f"provider {provider!r} stands before a model, and there is none; the default model is used"
+        )
     if model is None or provider is None or model.startswith(provider + "/"):
         return model
     return f"{provider}/{model}"

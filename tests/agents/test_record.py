@@ -116,6 +116,16 @@ def test_misspelt_keys_are_found_and_own_keys_are_left_alone() -> None:
     """A key near to a known one is a problem with the nearest; any other key is the author's own."""
     spec = load(record(modle="x", birthday="2001-01-01"))
     assert spec.problems == ("unknown key 'modle'; did you mean 'model'?",)
+    assert load(record(titel="x", tag="y")).problems == (
+        "unknown key 'titel'; did you mean 'title'?",
+        "unknown key 'tag'; did you mean 'tags'?",
+    )
+
+
+def test_a_provider_without_a_model_is_reported() -> None:
+    """It does nothing alone, and a person who wrote it thinks that it does."""
+    [problem] = load(record(provider="anthropic")).problems
+    assert "provider 'anthropic'" in problem and "the default model is used" in problem
 
 
 JUNK = st.recursive(

@@ -276,6 +276,21 @@ def test_the_doctor_names_each_bad_file_and_what_to_do(short_dir: Path, monkeypa
     assert {name: (notes / name).read_bytes() for name in files} == files
 
 
+def test_the_doctor_names_two_notes_for_one_agent(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one of them is the agent, as `agents list` says; a model that nobody offers is named with the key it stands under."""
+    home = Home(short_dir / "home")
+    for variable in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, home.env[variable])
+    notes = short_dir / "notes"
+    (notes / "agents").mkdir(parents=True)
+    (notes / "agents" / "twin.md").write_text("---\nclass: agent\n---\none\n")
+    (notes / "twin.md").write_text("---\nclass: agent\nfallback: nobody\n---\ntwo\n")
+    done = CliRunner().invoke(cli, ["doctor", "--json", "--records", str(notes)])
+    told = [f"{row['why']} -> {row['fix']}" for row in json.loads(done.stdout) if row["check"] == "agents"]
+    assert sorted(told)[0].startswith("'agents/twin' and 'twin' are both the agent 'twin'; ") and len(told) == 2
+    assert told[0].startswith("twin: unknown model 'nobody'") and told[0].endswith("correct `fallback:` in the note")
+
+
 @pytest.mark.parametrize(
     ("editor", "code", "said", "left"),
     [
