@@ -109,6 +109,7 @@ class Lobby:
         self.restoring = _Names(os.path.join(self.directory, RESTORING))
         self._states: dict[str, tuple[str | None, RoomState]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._folding: dict[str, asyncio.Lock] = {}
         self._starting = asyncio.Semaphore(AT_ONCE)
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -306,22 +307,27 @@ class Lobby:
             raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
 
     async def _state(self, room: str) -> RoomState:
-        """The state of a room; what was folded before is not read again."""
-        first, state = self._states.pop(room, (None, empty(room)))
-        if first is not None and (await self._info(room)).get("first") != first:
-            state = empty(room)  # another log under the same name
-        try:
-            while True:
-                page = await self.service.peer.call(f"rooms/{room}", "since", seq=state.last, limit=PAGE, timeout=10.0)
-                state = fold_all(state, page["entries"])
-                if not page["more"]:
-                    break
-        except IpcError as error:
-            raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
-        self._states[room] = (page["first"], state)
-        while len(self._states) > KEPT_STATES:
-            self._states.pop(next(iter(self._states)))
-        return state
+        """The state of a room; what was folded before is not read again. Who asks at the same time waits for the first, and
+        whoever gives up leaves what was folded to the next: a long log would be read once for each of them."""
+        async with self._folding.setdefault(room, asyncio.Lock()):
+            first, state = self._states.get(room, (None, empty(room)))
+            more = True
+            while more:
+                try:
+                    page = await self.service.peer.call(
+                        f"rooms/{room}", "since", seq=state.last, limit=PAGE, timeout=10.0
+                    )
+                except IpcError as error:
+                    raise Refused("RoomDown", f"the room {room!r} does not answer now: {error}; try again") from None
+                if first not in (None, page["first"]):
+                    first, state = None, empty(room)  # another log under the same name
+                    continue
+                first, state, more = page["first"], fold_all(state, page["entries"]), page["more"]
+                self._states.pop(room, None)
+                self._states[room] = (first, state)
+            while len(self._states) > KEPT_STATES:
+                self._states.pop(next(iter(self._states)))
+            return state
 
     async def _start(self, room: str) -> bool:
         """Start the room's process; False when it ran already. Raises ControlError."""

@@ -339,6 +339,50 @@ async def test_a_new_log_that_begins_like_the_old_one_is_another() -> None:
         assert (shown["quiet"], shown["topic"]) == (True, "roses")
 
 
+async def test_a_long_log_is_read_once_for_all_who_ask() -> None:
+    """Commands that come at once, right after a start, share one reading of the log; and who gave up before its end leaves
+    what was read to the next one."""
+    async with stage() as s:
+        asked: list[int] = []
+        reached = [asyncio.Event(), asyncio.Event()]
+        go = asyncio.Event()
+
+        async def since(call: Any, seq: int, limit: int) -> dict[str, Any]:
+            asked.append(seq)
+            if seq == 4 or len(asked) > 3:
+                reached[len(asked) > 3].set()
+                await go.wait()
+            entries = [
+                {
+                    "seq": n,
+                    "id": f"e{n}",
+                    "at": "",
+                    "by": "clients/ada-1",
+                    "kind": "topic",
+                    "text": str(n),
+                    "author": "ada",
+                }
+                for n in range(seq + 1, min(seq + 2, 8) + 1)
+            ]
+            return {"entries": entries, "last": 8, "more": seq < 6, "first": "e1 "}
+
+        async def info(call: Any) -> dict[str, Any]:
+            return {"last": 8, "entries": 8, "bytes": 1, "opened_at": "", "first": "e1 "}
+
+        await s.start("lobby", "lobby")
+        (s.records / ".egghead" / "rooms" / "plans.jsonl").touch()
+        await s.bus.peer("rooms/plans", expose={"since": since, "info": info})
+        ada = await s.bus.client("ada")
+        hasty = asyncio.create_task(ada.call("lobby", "show", room="plans"))
+        await reached[0].wait()
+        hasty.cancel()
+        shown = [asyncio.create_task(ada.call("lobby", "show", room="plans")) for _ in range(5)]
+        await reached[1].wait()  # the one who gave up is gone, and one of the five has taken over
+        go.set()
+        assert [(await one)["topic"] for one in shown] == ["8"] * 5
+        assert asked == [0, 2, 4, 4, 6, *[8] * 4]
+
+
 async def test_an_ephemeral_room_closes_when_nobody_uses_it() -> None:
     """Ten minutes without an entry: it is saved and goes, unless somebody is still thinking in it. So it is after a restart."""
     async with stage() as s:
