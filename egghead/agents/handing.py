@@ -83,6 +83,7 @@ class HandOff:
             self.spec,
             self.session,
             (),
+            mode="handoff",
             deliberation=self.session.note or None,
             today=datetime.now(UTC).date().isoformat(),
         )

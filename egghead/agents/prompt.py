@@ -33,6 +33,7 @@ MODES = {
     "huddle": "Everybody is asked, one after another; you see those who spoke before you. Add what they did not say, "
     "or /pass.",
     "jam": "Everybody is asked at once and answers without seeing the others. Give your own view.",
+    "handoff": "",  # no turn: what is wanted stands behind the conversation, and a pass would be no note
 }
 
 ALONE = "You are the only one who is asked. Answer."

@@ -67,6 +67,8 @@ def test_a_full_context_begins_anew_with_its_note(short_dir: Path) -> None:
         order = [e["kind"] for e in play.log() if e["kind"].startswith("handoff")]
         assert order == ["handoff_asked", "handoff_started", "handoff", "handoff_ended"]
         assert over["outcome"] == "back" and over["text"].startswith("Scout is back")
+        [asked] = filter(is_note, double.of("scout"))
+        assert "You are Scout" in asked.system and "Answer if that is you" not in asked.system
         [begun] = kinds(play, "handoff_started")
         assert "75 % of its context is used" in begun["text"]
         process = play.node.healed("agents/scout", pid)
