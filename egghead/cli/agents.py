@@ -41,7 +41,7 @@ async def _processes(client: Client) -> dict[str, dict[str, Any]]:
 async def list_(as_json: bool) -> None:
     """Every agent: id, state, model, tags, what is wrong with its record."""
     async with connected() as client:
-        cards = await client.call("roster", "cards")
+        cards = await with_faults(client, await client.call("roster", "cards"))
         processes = await _processes(client)
         waiting = await _waiting(client)
     if as_json:
@@ -77,6 +77,17 @@ async def _waiting(client: Client) -> dict[str, str]:
     return {one["agent"]: f"waits for {one['provider']}" for one in found["waits"]} | places
 
 
+async def with_faults(client: Client, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cards, with a model that cannot be asked among the problems; as they are while the gateway does not answer."""
+    models = sorted({card.get("model") or "" for card in cards})
+    try:
+        why = await client.call("llm", "unusable", models=models, timeout=2.0)
+    except EggheadError:
+        return cards
+    faults = [filter(None, [why.get(card.get("model") or "")]) for card in cards]
+    return [{**card, "problems": [*card["problems"], *fault]} for card, fault in zip(cards, faults, strict=True)]
+
+
 async def _providers(client: Client) -> dict[str, Any]:
     try:
         found: dict[str, Any] = await client.call("llm", "providers", timeout=2.0)
@@ -108,7 +119,7 @@ async def show(agent: str, as_json: bool) -> None:
     async with connected() as client:
         cards = {card["id"]: card for card in await client.call("roster", "cards")}
         wanted = resolve_agent(list(cards.values()), agent)
-        card = cards[wanted]
+        [card] = await with_faults(client, [cards[wanted]])
         process = (await _processes(client)).get(wanted)
         waits = await waits_of(client, agent=wanted)
     if as_json:

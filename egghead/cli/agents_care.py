@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from egghead.cli.agents import agents, typed_grants
+from egghead.cli.agents import agents, typed_grants, with_faults
 from egghead.cli.by_hand import edited
 from egghead.cli.chat import resolve_agent, say
 from egghead.cli.common import Seconds, asynchronous, connected, json_option, piped, print_json, records_option
@@ -78,7 +78,7 @@ async def new(
             body = piped() if text == "-" and typed is None else text
             fields = {"title": name, "body": body or TEMPLATE.format(name=name), "tags": list(tags), "meta": meta}
             await client.call("store", "create", id=f"agents/{agent}", timeout=30.0, **{"class": "agent", **fields})
-        card = await _started(client, agent)
+        [card] = await with_faults(client, [await _started(client, agent)])
     if as_json:
         print_json(card)
         return
@@ -150,7 +150,8 @@ async def _started(client: Client, agent: str) -> dict[str, Any]:
     deadline = asyncio.get_running_loop().time() + STARTING
     while asyncio.get_running_loop().time() < deadline:
         cards = await client.call("roster", "cards")
-        card = next((dict(card) for card in cards if card["id"] == agent), None)
+        # The note of a built-in's id was made this moment: until the roster has read it, the card is not the note's.
+        card = next((dict(card) for card in cards if card["id"] == agent and not card["builtin"]), None)
         if card is not None and card["state"] != "starting":
             return card
         await asyncio.sleep(0.05)  # the roster publishes cards, but a client of a moment need not follow them

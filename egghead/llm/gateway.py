@@ -82,6 +82,7 @@ class Gateway:
             "paused": self.paused,
             "providers": self.providers,
             "known": self.known,
+            "unusable": self.unusable,
             "test": self.test,
         }
 
@@ -197,6 +198,16 @@ class Gateway:
     async def models(self, call: Call) -> list[dict[str, Any]]:
         """Every usable model: name, provider, whether it is the default, window and output limit in tokens, a note."""
         return [{**asdict(model), "default": model.name == self.registry.default} for model in self.registry.models()]
+
+    async def unusable(self, call: Call, models: list[str]) -> dict[str, str]:
+        """Of these names of models ("": the default) those that cannot be asked, each with why and what to do."""
+        found: dict[str, str] = {}
+        for name in map(str, models):
+            try:
+                self.registry.resolve(name)
+            except LlmError as error:
+                found[name] = str(error)
+        return found
 
     async def providers(self, call: Call) -> dict[str, Any]:
         """Every provider, its key's source, its line and its breaker, and which calls have waited for longer than a moment:

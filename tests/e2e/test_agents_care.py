@@ -64,6 +64,28 @@ def test_an_agent_is_made_by_flags(tidy: Node) -> None:
     assert piped.returncode == 0 and "You write letters." in (tidy.records / "agents" / "nib.md").read_text()
 
 
+def test_a_model_that_nobody_offers_is_told_where_agents_are_shown(tidy: Node) -> None:
+    """When it is made, in the list and on its card, with what to do; an agent whose model is there has no problem."""
+    home = tidy.home
+    made = home.run("agents", "new", "Mistaken", "--model", "anthropc/claude-x")
+    assert made.returncode == 0 and "did you mean 'anthropic'?" in made.stderr
+    home.ok("agents", "new", "Keyless", "--model", "mistral/large")
+    home.ok("agents", "new", "Fine", "--idle")
+    problems = {found["id"]: found["problems"] for found in home.json("agents", "list")}
+    assert problems["fine"] == [] and len(problems["mistaken"]) == 1
+    assert "egghead llm add mistral" in problems["keyless"][0]
+    assert card(home, "mistaken")["problems"] == problems["mistaken"]
+    assert "did you mean 'anthropic'?" in home.ok("agents", "list")
+
+
+def test_a_note_in_place_of_a_built_in_is_shown_once_it_runs(tidy: Node) -> None:
+    """What `agents new` tells is of the note that it made, not of the agent that was there before."""
+    made = tidy.home.json("agents", "new", "index", "--text", "You know all.")
+    assert (made["state"], made["builtin"], made["disposition"]) == ("running", False, "You know all.")
+    (tidy.records / "agents" / "index.md").unlink()
+    until("the built-in is back", lambda: card(tidy.home, "index")["builtin"])
+
+
 def test_an_agent_is_made_by_answers(tidy: Node) -> None:
     """On a terminal it asks name, model and capabilities, low risk first, again when one is no capability, and opens the editor."""
     ours, theirs = pty.openpty()
