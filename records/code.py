@@ -8,7 +8,9 @@ looks like belongs in `markdown`.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
+MAX_CODE = 2000  # characters of code in a line
 MAX_DEPTH = 64  # of lists and quotations in one another; each line is matched against all that are open
 
 _FENCE = re.compile(r"(```+|~~~+)([^\n]*)$", re.M)  # not `{3,}: `re` looks for a literal far faster than for a repeat
@@ -16,7 +18,7 @@ _FENCE = re.compile(r"(```+|~~~+)([^\n]*)$", re.M)  # not `{3,}: `re` looks for 
 _BEFORE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])(?=[ \t])|\[\^[^\[\]]*\]:)*")
 # What may be code by its indent and holds a bracket or `#`: at the start of a line, or behind a marker in it.
 _INDENTED = re.compile(r"\n(?: {4}| {0,3}\t)[^\n]*[\[#]")
-_MARKED = re.compile(r"[-*+>.):](?: {5}| {0,4}\t)[^\n]*[\[#]")
+_MARKER = re.compile(r"[-*+>.):](?: {5}| {0,4}\t)")
 
 _OPENS = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _HEADING = re.compile(r"#{1,6}(?: |$)")
@@ -27,11 +29,13 @@ _ITEM = re.compile(r"(?:[-*+]|(\d{1,9})[.)])(?= |$)")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]]*\]:")
 
 # Code in a line ends with its paragraph: a new item, heading or row of a table does not go on with it.
-_CODE = r"(`{1,32})(?!`)(?:[^\n]|\n(?![ \t>]*(?:\n|(?:[-*+]|\d{1,9}[.)]|#{1,6})[ \t]|\||\[\^))){1,2000}?(?<!`)\1(?!`)"
+_CODE = rf"(`{{1,32}})(?!`)(?:[^\n]|\n(?![ \t>]*(?:\n|(?:[-*+]|\d{{1,9}}[.)]|#{{1,6}})[ \t]|\||\[\^))){{1,{MAX_CODE}}}?(?<!`)\1(?!`)"
 _ODD_HEADING = re.compile(r"\n {0,3}#{1,6}[ \t][^\n`]*`(?:[^\n`]*`[^\n`]*`)*[^\n`]*(?=\n)")
 _SPAN = re.compile("(?<!`)" + _CODE)
 # Whichever begins first holds the others: an escaped backtick, code in a line (or backticks that open none), HTML.
-_PIECE = re.compile(r"\\[\\`]|" + _CODE + r"|`+|<(?:!--|(?i:(pre|script|style|textarea)(?=[\s>])))")
+_PIECE = re.compile(r"\\[\\`]|(`+)|<(?:!--|(?i:(pre|script|style|textarea)(?=[\s>])))")
+_TICKS = re.compile("`+")
+_CODE_HERE = re.compile(_CODE)
 _HTML = re.compile("<(?:!--|pre|script|style|textarea)", re.I)
 _RAW_END = re.compile(r"</(?:pre|script|style|textarea)>[^\n]*", re.I)
 REMARK = re.compile(r"%%(?:[^\n%]|%(?!%))+%%|^%%[ \t]*\n(?:(?!%%)[^\n]*\n)*?%%", re.M)  # Obsidian's comments
@@ -74,6 +78,9 @@ def _mask_pieces(text: str) -> str:
     out = []
     done = at = 0
     last = text.rfind("-->")
+    runs: dict[int, list[int]] = {}  # of backticks: length -> where they begin
+    for found in _TICKS.finditer(text):
+        runs.setdefault(found.end() - found.start(), []).append(found.start())
     while (match := _PIECE.search(text, at)) is not None:
         begin, at = match.span()
         if text[begin] == "<":
@@ -86,14 +93,25 @@ def _mask_pieces(text: str) -> str:
             else:
                 end = _RAW_END.search(text, at) if match[2] is not None else None
                 at = len(text) if end is None else end.end()
-        elif match[1] is None:
-            continue
-        elif "\n" in match[0] and _HEADING.match(text[text.rfind("\n", 0, begin) + 1 : begin].lstrip(" ")):
-            at = match.end(1)  # a heading is one line, and code in it too
-            continue
+        else:
+            code = None if match[1] is None else _code_at(text, begin, at, runs.get(at - begin, []))
+            if code is None:
+                continue
+            if "\n" in code[0] and _HEADING.match(text[text.rfind("\n", 0, begin) + 1 : begin].lstrip(" ")):
+                continue  # a heading is one line, and code in it too
+            at = code.end()
         out += [text[done:begin], _spaces(text[begin:at])]
         done = at
     return "".join([*out, text[done:]]) if out else text
+
+
+def _code_at(text: str, begin: int, end: int, runs: list[int]) -> re.Match[str] | None:
+    """The code that the backticks from `begin` to `end` open. `runs`: where as many stand; without one that is near nothing
+    need be tried, and thousands of them may be in a paragraph."""
+    number = bisect_left(runs, end)
+    if number == len(runs) or runs[number] - end > MAX_CODE:
+        return None
+    return _CODE_HERE.match(text, begin)
 
 
 def _formula(match: re.Match[str]) -> str:
@@ -123,7 +141,20 @@ def _mask_blocks(text: str) -> str:
 def _may_be_indented(text: str) -> bool:
     if "    " not in text and "\t" not in text:
         return False
-    return text.startswith((" ", "\t")) or _INDENTED.search(text) is not None or _MARKED.search(text) is not None
+    return text.startswith((" ", "\t")) or _INDENTED.search(text) is not None or _marked(text)
+
+
+def _marked(text: str) -> bool:
+    """Whether a line has a marker with code's indent behind it, and then a bracket or `#`. One look at each line: a table
+    with tabs has thousands of what may be markers."""
+    match = _MARKER.search(text)
+    while match is not None:
+        end = text.find("\n", match.end())
+        end = len(text) if end < 0 else end
+        if text.find("[", match.end(), end) >= 0 or text.find("#", match.end(), end) >= 0:
+            return True
+        match = _MARKER.search(text, end)
+    return False
 
 
 def _mask_fences(text: str) -> str | None:

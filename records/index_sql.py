@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from records.text import VERSION
 
-SCHEMA_VERSION = f"24/{VERSION}"
+SCHEMA_VERSION = f"25/{VERSION}"
 
 # `hashsize`: bytes of new full text that are kept in memory until they are sorted and written. With SQLite's own megabyte a
 # first index is written as many small pieces, and merging those costs as much as all the rest of writing.

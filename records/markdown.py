@@ -32,6 +32,7 @@ _UNDERLINE = re.compile(r"\n {0,3}(=+|-+)[ \t]*(?=\n|\Z)")
 # Lines that are no text of a paragraph: CommonMark 0.31, 4.1, 4.2, 4.6, 5.1, 5.2; tables (GFM); tags alone (Obsidian).
 _NO_TEXT = re.compile(r" {0,3}(?:#|\||=+[ \t]*$|([-*_])(?:[ \t]*\1){2,}[ \t]*$)")
 _HOLDER = re.compile(r" {0,3}(?:>|(?:[*+-]|\d{1,9}[.)])(?:[ \t]|$)|</?[A-Za-z][^<>]*>[ \t]*$)")
+_HELD = -1
 _CODE_FIRST = re.compile(r" {0,3}`{1,2}(?!`)")
 WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]\]")
 INLINE = re.compile(  # begins with a literal too
@@ -182,27 +183,36 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
             if len(found) >= MAX_HEADINGS:
                 break
     if ("=" in view and "\n=" in view) or ("-" in view and ("\n--" in view or "\n-\n" in view or view.endswith("\n-"))):
+        above, held = (
+            0,
+            False,
+        )  # where the last line ended that underlined a heading, or did not in the text of a list or quotation
         for match in _UNDERLINE.finditer(view):
-            start = _paragraph(text, view, match.start())
-            if start is not None and len(found) < MAX_HEADINGS:
+            if match.group() != text[match.start() : match.end()]:
+                continue  # there is code behind it
+            start = _paragraph(text, view, match.start(), above, held)
+            if start is not None:
+                above, held = match.end(), start == _HELD
+            if start is not None and not held and len(found) < MAX_HEADINGS:
                 level = 1 if match.group(1)[0] == "=" else 2
                 found.append(Heading(level, plain(text[start : match.start()]), start))
         found.sort(key=lambda heading: heading.position)
     return tuple(found)
 
 
-def _paragraph(text: str, view: str, end: int) -> int | None:
-    """Where the paragraph begins that ends before the underline at `end`; None: it underlines no paragraph."""
+def _paragraph(text: str, view: str, end: int, above: int, held: bool) -> int | None:
+    """Where the paragraph begins that ends before the underline at `end`. None: there is no text; _HELD: it is that of a list
+    or quotation, and no underline belongs to it. `above`: where the underline before ended, `held`: which was in such a text."""
     start = None
-    while end > 0:
+    while end > above:
         begin = view.rfind("\n", 0, end) + 1
         line, shown = text[begin:end], view[begin:end]
         if _NO_TEXT.match(line) or DEFINITION.match(line) or not (shown.strip() or _CODE_FIRST.match(line)):
-            break
+            return start
         if _HOLDER.match(line):
-            return None  # its text goes on to here, and no underline belongs to it
+            return _HELD  # its text goes on to here
         start, end = begin, begin - 1
-    return start
+    return _HELD if held and start is not None else start
 
 
 def heading_end(text: str, heading: Heading) -> int:

@@ -96,6 +96,23 @@ def test_bad_bytes() -> None:
         parse_markdown(b"\x7fELF\x02\x01\x01" + bytes(100), "a.md")
 
 
+@pytest.mark.parametrize(
+    ("text", "heads"),
+    [
+        ("a\n--\nb\n--\n", [(2, "a"), (2, "b")]),
+        ("a\n-\nb\n=\nc", [(2, "a"), (1, "b")]),
+        ("> q\n===\nz\n===\n", []),
+        ("- a\n===\nb\n===", []),
+        ("> a\nb\n--\n\nc\n--\n", [(2, "c")]),
+        ("\n--\nb\n--\n", [(2, "-- b")]),
+        ("a `x`\n=== `y`\n", []),
+    ],
+)
+def test_underlined_headings_are_those_of_commonmark(text: str, heads: list[tuple[int, str]]) -> None:
+    """As markdown-it has them: an underline of one or two, one heading behind another, text of a quotation or list that goes on."""
+    assert [(heading.level, heading.text) for heading in parse_markdown(text.encode(), "n.md").outline] == heads
+
+
 @settings(max_examples=200)
 @given(st.text(alphabet="[]()|#!`~\\\n <>-=ab:.md/\t\"'*_", max_size=300))
 def test_any_text_is_read(text: str) -> None:
@@ -112,7 +129,8 @@ def test_any_text_is_read(text: str) -> None:
     ["[[a]]" * 200_000, "[" * 300_000, "`" * 100_000 + " " + "`a" * 50_000, "# " + " " * 200_000 + "x", "<!--" * 50_000,
      "[a](" * 50_000, "#" * 100_000, "```\n" * 50_000, "a\n" + "-" * 200_000 + "x", "---\n" * 50_000, "* " * 100_000,
      "- " * 90 + "x\n" + "\n" * 20_000 + "     [x]", "> " * 200_000 + "     [x]", "- ```\n" * 50_000, " " * 200_000 + "[\n\t[" * 50_000,
-     "a <!-- " * 100_000, "<pre>\n" * 100_000, "\\`" * 200_000, "[[a|[b]" * 50_000, "# " + "_a " * 160 + "\n"],
+     "a <!-- " * 100_000, "<pre>\n" * 100_000, "\\`" * 200_000, "[[a|[b]" * 50_000, "# " + "_a " * 160 + "\n", "**\t" * 100_000, "\\```" * 100_000, "\n===```\"" * 40_000, "> a\n" + "b\n--\n" * 50_000,
+     "\n--" * 100_000],
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_hostile_text_takes_no_hostile_time(text: str) -> None:
