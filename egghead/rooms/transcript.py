@@ -29,6 +29,9 @@ _HEADER = re.compile(
     r"\*\*(?P<name>(?:[^*\\]|\\.)+)\*\* (?:\(`(?P<id>.+)`\) )?— (?P<at>\d{4}-\d\d-\d\dT[\d:.]{1,40}Z)\s*\Z"
 )
 _LOOKS = re.compile(r"\\*\*\*.*— ?\d{4}-")
+# What no text file has: of one NUL a note could not be read back for sure, and with some more it would be taken for a
+# program. Shown as Unicode's pictures of them; ends of lines, tabs and the colours of a terminal stay.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,17 @@ class Line:
 
 
 def line_of(entry: Entry) -> Line | None:
-    """The message of an entry, None for other kinds."""
+    """The message of an entry as a note can hold it, None for other kinds."""
     if entry["kind"] != "message":
         return None
+    author, text = _writable(entry["author"]), _writable(entry["text"])
     if entry.get("restored"):
-        return Line(entry["author"], entry.get("agent"), entry["said"], entry["text"])
-    return Line(entry["author"], agent_of(entry["by"]), seconds(entry["at"]), entry["text"])
+        return Line(author, entry.get("agent"), entry["said"], text)
+    return Line(author, agent_of(entry["by"]), seconds(entry["at"]), text)
+
+
+def _writable(text: str) -> str:
+    return _CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])), text)
 
 
 def seconds(at: str) -> str:

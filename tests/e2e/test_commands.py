@@ -211,6 +211,27 @@ async def test_a_transcript_changed_by_hand(scouted: Node) -> None:
         assert path.read_text().count("Bring bread.") == 1 and path.read_text().count("Tuesday") == 1
 
 
+async def test_what_no_note_can_hold_keeps_nobody_from_saving(scouted: Node) -> None:
+    """A message with NUL or a piece of a program in it is saved with pictures of those characters; it is brought back, and the
+    room is saved and dropped as any other. The log keeps what was said."""
+    async with sitting(scouted) as table:
+        await table.type("/join binary")
+        lab = Table(table.desk.client, "binary")
+        said = ["a stray \0 is here", "".join(map(chr, range(32))) * 40, "\x1b[31mred\x1b[0m"]
+        for text in said:
+            await lab.desk.append("message", text=text)
+        await eventually("an answer to all", lambda: _quiet(lab))
+        assert [e["text"] for e in await lab.log() if e["kind"] == "message" and e["author"] == "ada"] == said
+        for _ in range(2):
+            assert "saved as [[chat/binary]]" in await lab.says("/save")
+        await lab.type("/drop")
+        await table.type("/join binary")
+        back = [e["text"] for e in await lab.log() if e["kind"] == "message" and e["author"] == "ada"]
+        assert back[0] == "a stray ␀ is here" and back[1].count("␇") == 40 and back[2] == said[2]
+        assert not [e for e in await lab.log() if e["kind"] == "notice"]
+        assert "saved as [[chat/binary]]" in await lab.says("/drop")
+
+
 async def test_commands_about_turns(scouted: Node) -> None:
     """budget, continue, halt and topic are entries with their author; without an argument, budget and topic tell."""
     async with sitting(scouted, "turns") as table:
