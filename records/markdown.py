@@ -32,7 +32,7 @@ _UNDERLINE = re.compile(r"\n {0,3}(=+|-+)[ \t]*(?=\n|\Z)")
 # Lines that are no text of a paragraph: CommonMark 0.31, 4.1, 4.2, 4.6, 5.1, 5.2; tables (GFM); tags alone (Obsidian).
 _NO_TEXT = re.compile(r" {0,3}(?:#|\||=+[ \t]*$|([-*_])(?:[ \t]*\1){2,}[ \t]*$)")
 _HOLDER = re.compile(r" {0,3}(?:>|(?:[*+-]|\d{1,9}[.)])(?:[ \t]|$)|</?[A-Za-z][^<>]*>[ \t]*$)")
-_HELD = -1
+_LAZY = -1
 _CODE_FIRST = re.compile(r" {0,3}`{1,2}(?!`)")
 WIKI = re.compile(r"\[\[([^\[\]\n|#]*)(?:#([^\[\]\n|]*))?(?:\|([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]\]")
 INLINE = re.compile(  # begins with a literal too
@@ -192,7 +192,7 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
                 continue  # there is code behind it
             start = _paragraph(text, view, match.start(), above, held)
             if start is not None:
-                above, held = match.end(), start == _HELD
+                above, held = match.end(), start == _LAZY
             if start is not None and not held and len(found) < MAX_HEADINGS:
                 level = 1 if match.group(1)[0] == "=" else 2
                 found.append(Heading(level, plain(text[start : match.start()]), start))
@@ -201,7 +201,7 @@ def headings(text: str, masked: str | None = None) -> tuple[Heading, ...]:
 
 
 def _paragraph(text: str, view: str, end: int, above: int, held: bool) -> int | None:
-    """Where the paragraph begins that ends before the underline at `end`. None: there is no text; _HELD: it is that of a list
+    """Where the paragraph begins that ends before the underline at `end`. None: there is no text; _LAZY: it is that of a list
     or quotation, and no underline belongs to it. `above`: where the underline before ended, `held`: which was in such a text."""
     start = None
     while end > above:
@@ -210,9 +210,9 @@ def _paragraph(text: str, view: str, end: int, above: int, held: bool) -> int | 
         if _NO_TEXT.match(line) or DEFINITION.match(line) or not (shown.strip() or _CODE_FIRST.match(line)):
             return start
         if _HOLDER.match(line):
-            return _HELD  # its text goes on to here
+            return _LAZY  # its text goes on to here
         start, end = begin, begin - 1
-    return _HELD if held and start is not None else start
+    return _LAZY if held and start is not None else start
 
 
 def heading_end(text: str, heading: Heading) -> int:
