@@ -26,6 +26,7 @@ from egghead.agents.trail import Trail
 from egghead.agents.turn import Menu, ModelFailed, WindowFull
 from egghead.agents.wording import is_pass
 from egghead.client.follow import AWAY, Backoff
+from egghead.rooms.transcript import writable
 from egghead.tools.deliberations import part_id
 from ipc import IpcError, RemoteError
 
@@ -151,7 +152,7 @@ class HandOff:
 
     async def _write(self, part: int, title: str, body: str, links: Sequence[str]) -> None:
         params = {"room": self.room, "seq": self.handing.seq, "part": part, "links": list(links)}
-        await self._asked("deliberate", **params, title=title[:300], body=body)
+        await self._asked("deliberate", **params, title=writable(title[:300]), body=writable(body))
 
     async def _entries(self) -> AsyncIterator[dict[str, Any]]:
         """The room's log from the last handoff to the beginning of this one, as this agent may read it."""

@@ -48,13 +48,14 @@ def line_of(entry: Entry) -> Line | None:
     """The message of an entry as a note can hold it, None for other kinds."""
     if entry["kind"] != "message":
         return None
-    author, text = _writable(entry["author"]), _writable(entry["text"])
+    author, text = writable(entry["author"]), writable(entry["text"])
     if entry.get("restored"):
         return Line(author, entry.get("agent"), entry["said"], text)
     return Line(author, agent_of(entry["by"]), seconds(entry["at"]), text)
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
+    """A text as a note can hold it."""
     return _CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])), text)
 
 

@@ -93,6 +93,18 @@ def test_a_full_context_begins_anew_with_its_note(short_dir: Path) -> None:
             assert refused.returncode == ExitCode.NOT_FOUND and words in refused.stderr, refused
 
 
+def test_what_no_note_can_hold_keeps_nobody_from_handing_off(short_dir: Path) -> None:
+    """A piece of a program that somebody pasted is in the record with pictures of its control characters; the log keeps it."""
+    pasted = "@scout what is this: " + "\0\a\x1b" * 100
+    with Double(lambda asked: "A note." if is_note(asked) else "No idea.") as double:
+        with cast(short_dir, double, scout(short_dir)) as play:
+            assert play.say(pasted)[0]["text"] == pasted
+            play.home.ok("chat", "default", "/handoff scout")
+            [over] = back(play)
+            assert over["outcome"] == "back", over
+            assert "@scout what is this: ␀␇\x1b␀␇" in (play.records / f"{over['record']}.md").read_text()
+
+
 def test_nobody_waits_for_a_handoff_that_cannot_come(short_dir: Path) -> None:
     """While the note is being written scout is sent out of one room and the other is dropped; parked, it is not waited for
     in a third: each is said at once, as how the handoff ended there."""
