@@ -242,7 +242,8 @@ async def test_a_cancelled_stream_leaves_the_pool_well(wire: str) -> None:
             for _ in range(3):
                 await ask(served, heard, "bad")
         assert heard == ["Whole.", "<end>"] * 3
-        assert server.lines == 101
+        # The three calls share a connection, unless the end of an answer came behind its last word so late that it was left.
+        assert 101 <= server.lines <= 102
 
 
 async def test_two_hundred_agents_and_a_provider_that_stalls() -> None:
