@@ -26,6 +26,7 @@ HANDOFF_REASONS = ("asked", "context", "overflow")
 
 MAX_TEXT = 256 * 1024  # characters of one text; a tool result is capped at 120 kB before it comes here
 MAX_NAME = 256  # characters of a name
+MAX_RECORD = 1000  # characters of a note's id, which has no more bytes; that of a handoff names its agent twice
 MAX_TOPIC = 2000  # characters of a topic: every agent reads it in every turn
 MAX_ENTRY = 1024 * 1024  # bytes of one entry as JSON
 MAX_BATCH = 256  # entries of one append
@@ -69,6 +70,10 @@ def _topic(value: Any) -> str | None:
 
 def _name(value: Any) -> str | None:
     return None if isinstance(value, str) and 0 < len(value) <= MAX_NAME else f"text of 1 to {MAX_NAME} characters"
+
+
+def _record(value: Any) -> str | None:
+    return None if isinstance(value, str) and 0 < len(value) <= MAX_RECORD else f"text of 1 to {MAX_RECORD} characters"
 
 
 def _flag(value: Any) -> str | None:
@@ -182,7 +187,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     ("handoff_started", "coordinator"): {
         "agent": need(_name),
         "handoff": need(_name),
-        "record": need(_name),
+        "record": need(_record),
         "attempt": need(_number(1, 3)),
         "incarnation": need(_INCARNATION),
         "reason": need(_one_of(*HANDOFF_REASONS)),
@@ -190,7 +195,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     },
     ("handoff", "agent"): {
         "turn": may(_name),
-        "record": need(_name),
+        "record": need(_record),
         "incarnation": may(_INCARNATION),
         "note": Field(_text, required=False, private=True),
         "keep": may(_number(0, 1 << 30)),
@@ -198,7 +203,7 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
     ("handoff_ended", "agent"): {"outcome": need(_one_of("failed")), "text": need(_text)},
     ("handoff_ended", "coordinator"): {
         "agent": need(_name),
-        "record": need(_name),
+        "record": need(_record),
         "outcome": need(_one_of("back", "failed")),
         "text": need(_text),
     },
@@ -238,8 +243,8 @@ KINDS: dict[tuple[str, str], dict[str, Field]] = {
         "text": need(_text),
         "remedy": need(_text),
     },
-    ("saved", "lobby"): {"record": need(_name), "messages": may(_number(0, 1 << 53))},
-    ("saved", "roster"): {"record": need(_name)},
+    ("saved", "lobby"): {"record": need(_record), "messages": may(_number(0, 1 << 53))},
+    ("saved", "roster"): {"record": need(_record)},
     ("notice", "lobby"): {"text": need(_text)},
     ("notice", "roster"): {"text": need(_text)},
 }

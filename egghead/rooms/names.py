@@ -10,6 +10,8 @@ import re
 
 _ROOM = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _NO_AGENT = frozenset("*?[]{}#~")  # with spaces and what is not printed: these name no process, so nobody is there
+_AWKWARD = re.compile(r'[<>:"|\\`]')
+_PASSING = re.compile(r"(\.|~|\.(tmp|swp|swx|bak|part|crdownload))\Z")  # a folder whose notes are not read
 _SUFFIX = ".jsonl"
 AGENT_PREFIX = "agents/"
 DIRECT_PREFIX = "dm/"
@@ -77,4 +79,17 @@ def deliberation_id(agent: str, room: str, at: str) -> str:
     """The record of one handoff: `deliberations/<agent>/<room>/<UTC time>`, the time as a file may have it in its name.
     `at` is the stamp of the entry that asked, so that whoever writes the record writes the same one."""
     time = re.sub(r"[^0-9TZ]+", "-", at).strip("-") or "0"
-    return f"deliberations/{agent}/{room}/{time}"
+    direct = agent_of_room(room)
+    return f"{deliberation_folder(agent)}{room if direct is None else DIRECT_PREFIX + _foldered(direct)}/{time}"
+
+
+def deliberation_folder(agent: str) -> str:
+    """Where the records of an agent's handoffs are, with the `/` at its end."""
+    return f"deliberations/{_foldered(agent)}/"
+
+
+def _foldered(agent: str) -> str:
+    """An agent's id as folders of notes may be called: a file of somebody else's (`k8s:ops.md`) may have a name that no new
+    note gets (`records.ids.check_id`)."""
+    parts = (_AWKWARD.sub("-", part) for part in agent.split("/"))
+    return "/".join(f"{part}-" if _PASSING.search(part) else part for part in parts)

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from egghead.agents.note import note_of
+from egghead.rooms.names import deliberation_folder
 from egghead.tools.notes import safe_body
 from egghead.tools.ports import Ask, Refusal
 
-FOLDER = "deliberations"
 CLASS = "deliberation"
 MAX_BODY = 2_000_000  # characters of one record; an agent cuts its trail into smaller ones
 MAX_PARTS = 500
@@ -121,7 +121,7 @@ async def discard(ask: Ask, agent: str, entry: Mapping[str, Any]) -> list[str]:
 
 async def read(ask: Ask, agent: str, record: str) -> dict[str, Any] | None:
     """`{note, handoff}` of one of the agent's own deliberations, None when there is none. Raises Refusal, Unavailable."""
-    if not record.startswith(f"{FOLDER}/{agent}/"):
+    if not record.startswith(deliberation_folder(agent)):
         return None
     try:
         found = await ask("store", "get", id=record)

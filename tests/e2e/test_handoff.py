@@ -214,3 +214,20 @@ def test_several_in_a_row(short_dir: Path) -> None:
         for number in range(1, MANY):
             assert sum(f"> @scout talk {number} x" in body for body in records) == 1
         assert not kinds(play, "parked") and double.faults == []
+
+
+@pytest.mark.parametrize("agent", ["x" * 190, "k8s:ops", "v1.tmp", "people/dr."], ids=["long", "colon", "tmp", "dot"])
+def test_every_agent_that_may_run_may_hand_off(short_dir: Path, agent: str) -> None:
+    """Also one whose name no new note could have, or whose name is as long as it may be; its note is read by its next life."""
+    (short_dir / "notes").mkdir()
+    agent_note(short_dir / "notes", agent, "anthropic/double")
+
+    def script(asked: Asked) -> Reply:
+        return "The MOSS stone." if is_note(asked) else ("I know." if "MOSS" in asked.system else "Noted.")
+
+    with Double(script) as double, cast(short_dir, double, {agent: "anthropic/double"}) as play:
+        assert play.home.ok("prompt", agent, "it is under the moss stone") == "Noted.\n"
+        over = play.home.json("agents", "handoff", agent, "--timeout", "30")
+        assert [entry["outcome"] for entry in over] == ["back"], over
+        assert play.home.json("records", "show", over[0]["record"])["author"] == f"agents/{agent}"
+        assert play.home.ok("prompt", agent, "where is it?") == "I know.\n"
