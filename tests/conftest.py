@@ -49,13 +49,14 @@ def pytest_report_header() -> str:
     return f"real_model: {f'left out, {why}' if why else 'with llama.cpp and SmolLM2'}"
 
 
-# Files of these take minutes. Begun last, one of them would be waited for while every other worker is idle.
-LONG = ("tests/chaos/", "tests/e2e/", "tests/real/")
+# Files of some folders take minutes. Begun last, one of them would be waited for while every other worker is idle.
+LONG = ("tests/chaos/", "tests/e2e/", "tests/real/", "tests/scripts/")
+QUICK = tuple(f"tests/{name}/" for name in ("agents", "capabilities", "client", "librarian", "search", "tools"))
 
 
-@pytest.hookimpl(trylast=True)  # after the order was made random, which it stays within both parts
+@pytest.hookimpl(trylast=True)  # after the order was made random, which it stays within each part
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: (not item.nodeid.startswith(LONG), item.nodeid.startswith(QUICK)))
     if without_a_model():
         left_out = [item for item in items if item.get_closest_marker("real_model")]
         items[:] = [item for item in items if item not in left_out]
