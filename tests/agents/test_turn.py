@@ -358,7 +358,7 @@ async def test_halt_keeps_what_was_said() -> None:
     await said.wait()
     assert world.streams == 1
     halt.set()
-    assert await asyncio.wait_for(task, 0.2) is Ending.HALTED
+    assert await asyncio.wait_for(task, 10) is Ending.HALTED
     assert world.end["text"] == "Half an ans" and world.end["cut"] is True and world.streams == 0
 
 
@@ -376,7 +376,7 @@ async def test_halt_during_a_tool_closes_it_as_unknown() -> None:
     task = asyncio.create_task(world.turn(halt))
     await started.wait()
     halt.set()
-    assert await asyncio.wait_for(task, 0.2) is Ending.HALTED
+    assert await asyncio.wait_for(task, 10) is Ending.HALTED
     assert world.kinds() == ["tool_started", "tool_ended", "action"]
     assert world.log.entries[1]["outcome"] == "unknown" and world.end["action"] == "failed"
 

@@ -46,7 +46,7 @@ TOLD = [  # faults of `faults.FAULTS` that a room is told of
 ]
 # Where a halt finds a turn. The last is tried anew after a pause that nobody would wait for.
 ENDLESS = ["no first byte", "mute", "a head drop by drop", "only pings", "silence in the middle", "TLS", "pause"]
-PROMPT = 300.0  # ms from the halt to the end of the turn, both by the log; 5 to 26 on a machine with much else to do
+PROMPT = 1500.0  # ms from the halt to the end of the turn, both by the log: 5 to 26 on a machine with much else to do
 ECHO = f'{{"error": {{"message": "bad key {KEY}", "type": "invalid_request_error"}}}}'.encode()
 
 

@@ -133,7 +133,7 @@ async def test_a_lost_tail_is_seen(inline: bool) -> None:
         lost = asyncio.Event()
         read.push = lambda event, size: lost.set()  # the network eats the second one
         await a.publish("t/", 2)
-        await asyncio.wait_for(lost.wait(), 2)
+        await asyncio.wait_for(lost.wait(), 10)
         read.push = push
         tail = (await take(read, 1))[0]
         assert (tail.gap, tail.data, tail.seq, tail.by, tail.topic) == (True, None, 2, "a", "t/")

@@ -79,10 +79,10 @@ def test_a_pattern_is_what_the_regular_expression_would_be(pattern: str, name: s
 
 def test_no_pattern_takes_long() -> None:
     """A pattern of 127 stars against the longest name that nearly fits is decided at once."""
-    began = time.monotonic()
+    began = time.process_time()
     assert not Pattern("*a" * 127 + "b").matches("a" * 200)
     assert Pattern("*a" * 127).matches("a" * 200)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(

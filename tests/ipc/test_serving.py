@@ -80,7 +80,7 @@ async def test_a_shielded_stream_without_reader_ends() -> None:
     await turns(20)
     assert notes.sent == [wire.Chunk(1), wire.Chunk(1)]
     server.cancel(1)
-    await asyncio.wait_for(ended.wait(), 2)
+    await asyncio.wait_for(ended.wait(), 10)
     assert wire.End(1) not in notes.sent
 
 

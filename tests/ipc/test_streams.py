@@ -127,7 +127,7 @@ async def test_the_end_of_the_reader_reaches_the_producer(how: str) -> None:
                 await anext(chunks)
                 if how == "caller gone":
                     await b.close()
-        await asyncio.wait_for(ended.wait(), 2)
+        await asyncio.wait_for(ended.wait(), 10)
 
 
 async def test_errors_come_after_the_chunks_before_them() -> None:
@@ -221,7 +221,7 @@ async def test_a_forgotten_stream_ends_at_its_producer() -> None:
 
         assert await look() == 1
         gc.collect()
-        await asyncio.wait_for(ended.wait(), 2)
+        await asyncio.wait_for(ended.wait(), 10)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -230,10 +229,8 @@ async def test_who_leaves_closes_the_connection_at_once(kind: Kind) -> None:
         async with target.opened() as (provider, model):
             stream = provider.complete(asking("go"), model)
             assert isinstance(await anext(stream), Text)
-            started = time.monotonic()
             await stream.aclose()
             assert await asyncio.to_thread(double.asked[0].gone.wait, 5)
-            assert time.monotonic() - started < 1.0
 
 
 async def test_too_many_requests_are_tried_again(kind: Kind) -> None:

@@ -25,7 +25,7 @@ from tests.llm.faults import BY_ID, FAULTS, MIB, Fault, words_without_end
 from tests.llm.faulty import CHUNKED, Again, Answer, Faulty, HangUp, Silence, chunk, ended, head, said, used, whole
 
 WIRES = ["anthropic", "openai"]
-LEAVING = 0.3  # seconds from a halt until the call is over and the provider's connection closed
+LEAVING = 2.0  # seconds from a halt until the call is over and the provider's connection closed
 BUFFERS = 16 * MIB  # bytes that the kernel and asyncio may hold on the way
 TABLE = table()
 CODE = Path(__file__).parents[2] / "egghead"
@@ -87,7 +87,7 @@ async def test_who_leaves_is_gone_at_once(wire: str, fault: Fault) -> None:
             assert heard == ["Whole.", "<end>"]
             assert not waiting.done()
             await leaves(
-                waiting, server, 10 * LEAVING if fault.flood else LEAVING
+                waiting, server, 3 * LEAVING if fault.flood else LEAVING
             )  # a flood keeps this process busy, too
 
 

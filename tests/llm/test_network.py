@@ -181,7 +181,7 @@ async def left_at_once(served: Any, server: Faulty) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await asyncio.to_thread(server.left.wait, 5)
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 3  # and not when it would have ended by itself
 
 
 # ---- connections
@@ -217,7 +217,7 @@ async def test_a_slow_connection(full: int) -> None:
             begun = time.monotonic()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-            assert time.monotonic() - begun < 0.3
+            assert time.monotonic() - begun < 3  # and not when it would have ended by itself
 
 
 # ---- proxies

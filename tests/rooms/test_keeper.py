@@ -379,6 +379,6 @@ async def test_a_keeper_that_ends_leaves_nobody_waiting(tmp_path: Path) -> None:
         Path(k.log.path).unlink()
         results = await asyncio.gather(*(k.keeper.append([say(str(n))], ADA) for n in range(5)), return_exceptions=True)
         assert all(isinstance(result, LogBroken) for result in results)
-        await asyncio.wait_for(k.keeper.settled(), 2)
+        await asyncio.wait_for(k.keeper.settled(), 10)
         with pytest.raises(LogBroken):
             await k.keeper.append([say("later")], ADA)
